@@ -1,0 +1,84 @@
+"""The methods, by name. Nothing is imported until a method is asked for.
+
+A method is a module of this folder with a class ``Net(n_inputs, n_outputs, n_tasks, args)``. The table below gives each
+of ours its line in ``--help``; any other module dropped into the folder is a method too if it has a ``Net``.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import keyword
+import pkgutil
+
+METHODS = {
+    "single": "one network trained task after task by plain SGD; keeps nothing (the lower baseline)",
+    "ewc": "elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)",
+    "gem": "gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)",
+    "agem": "A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (seed 004, 1)",
+    "agem_closed": "A-GEM, closed form on the mean of the tasks' gradients, no margin (seed 004, 2; alias gdp)",
+    "agem_meanqp": "A-GEM, 1-D QP with margin on the mean of the tasks' gradients (seed 004, 3)",
+    "agem_sampled": "A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
+}
+ALIASES = {"gdp": "agem_closed"}
+
+
+class UsageError(Exception):
+    """A user's mistake; its text is one sentence: what is wrong, the value, the remedy."""
+
+
+def names() -> list[str]:
+    """Every method that can be asked for: the table's, then foreign modules with a ``Net`` (these are imported)."""
+    foreign = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in METHODS and _foreign(m.name))
+    return [*METHODS, *foreign]
+
+
+def describe() -> str:
+    """One line for each name."""
+    width = max(map(len, METHODS))
+    lines = [f"  {name:{width}}  {METHODS.get(name, 'a module in model/')}" for name in names()]
+    return "\n".join(lines)
+
+
+def resolve(name: str) -> str:
+    """The canonical name of a method: without regard to case, aliases followed.
+
+    Raises ``UsageError`` with the nearest name where there is none such.
+    """
+    if not keyword.iskeyword(name) and name.isidentifier():
+        lowered = ALIASES.get(name.lower(), name.lower())
+        if lowered in METHODS:
+            return lowered
+        for candidate in (name, lowered):
+            if importlib.util.find_spec(f"{__name__}.{candidate}") is not None:
+                return candidate
+    elif any(sign in name for sign in "/\\."):
+        raise UsageError(
+            f"--model {name!r}: a method's name, not a path; put the file into model/ and give its name without .py"
+        )
+    near = difflib.get_close_matches(name.lower(), [*METHODS, *ALIASES], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UsageError(f"--model {name!r}: no such method; {hint}The names are:\n{describe()}")
+
+
+def load(name: str):
+    """The module of the method ``name`` (as ``resolve`` returns it); ``UsageError`` if it has no ``Net``."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    if not hasattr(module, "Net"):
+        raise UsageError(
+            f"--model {name!r}: model/{name}.py has no class Net, so it is a helper, not a method; "
+            f"the names are: {', '.join(names())}"
+        )
+    return module
+
+
+# Modules and packages of ours that methods call; none is a method.
+_HELPERS = {"arguments", "common", "engine", "episodic", "learner", "memory", "projection"}
+
+
+def _foreign(name: str) -> bool:
+    if name in _HELPERS:
+        return False
+    try:
+        return hasattr(importlib.import_module(f"{__name__}.{name}"), "Net")
+    except Exception:  # a broken module must not take the list of names with it
+        return False

@@ -1,0 +1,16 @@
+"""A-GEM from summed losses: seed 004's variant 1, "accumulate losses of previous tasks".
+
+One reference gradient r, that of the sum of the past tasks' memory losses, and GEM's QP with this one row and a margin,
+which has the exact solution of `projection.one_row`. At the same margin it pushes t times as hard as `agem_meanqp`.
+"""
+
+from model import projection
+from model.episodic import EpisodicLearner, summed
+
+
+class Net(EpisodicLearner):
+    def observe(self, x, t, y):
+        self.recall(t, summed)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, projection.one_row(g.dots(), g.gram, self.margin))
+        self.memory.write(t, x, y)

@@ -1,0 +1,17 @@
+"""A-GEM in closed form on the mean of the past tasks' gradients: seed 004's variant 2.
+
+The deterministic limit of the published method (`agem_sampled`): r is the mean gradient over all of the memory, every
+task weighing the same, and g - (<g, r> / <r, r>) r replaces g where <g, r> < 0 (Chaudhry et al. 2019, eq. 11). There is
+no margin.
+"""
+
+from model import projection
+from model.episodic import EpisodicLearner, averaged
+
+
+class Net(EpisodicLearner):
+    def observe(self, x, t, y):
+        self.recall(t, averaged)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, projection.one_row(g.dots(), g.gram))
+        self.memory.write(t, x, y)

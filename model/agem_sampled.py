@@ -1,0 +1,33 @@
+"""Averaged GEM as published (Chaudhry et al. 2019, Algorithm 2): a fresh random reference batch at every step."""
+
+import torch
+
+from model import projection
+from model.episodic import EpisodicLearner, pooled
+
+
+class Net(EpisodicLearner):
+    STATE = (*EpisodicLearner.STATE, "generator")
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        self.generator = torch.Generator().manual_seed(self.args.seed)
+        self.stored = None  # all past examples, for the current task
+
+    def observe(self, x, t, y):
+        if t != self.task or (self.stored is None and len(self.seen) > 1):
+            self.stored = self.memory.rows(self.begin(t))
+        if self.stored is not None:
+            self.engine.set_rows(*self.draw(), once=True)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, projection.one_row(g.dots(), g.gram))
+        self.memory.write(t, x, y)
+
+    def draw(self):
+        """``--agem_batch`` examples of all past tasks without replacement (all, if they are no more), and their row."""
+        x, y, tasks = self.stored
+        if len(y) > self.args.agem_batch:
+            drawn = torch.randperm(len(y), generator=self.generator)[: self.args.agem_batch].sort().values
+            tasks, drawn = tasks[drawn], drawn.to(x.device)
+            x, y = x[drawn], y[drawn]
+        return x, y, tasks, pooled(tasks)

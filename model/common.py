@@ -1,0 +1,134 @@
+"""Networks and outputs, as every method uses them: the reference's names, draws and state-dict keys."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+# What a logit of another task becomes: never the largest, and nothing in a softmax (the reference's value).
+FOREIGN_LOGIT = -1e11
+IMAGE_INPUTS = 3 * 32 * 32
+
+
+def Xavier(module: nn.Module) -> None:  # noqa: N802 - the reference's name
+    """Glorot's uniform initialisation of a linear layer, zero bias (Glorot & Bengio 2010, eq. 16)."""
+    if isinstance(module, nn.Linear):
+        fan_out, fan_in = module.weight.shape
+        bound = math.sqrt(3.0) * math.sqrt(2.0 / (fan_in + fan_out))
+        module.weight.data.uniform_(-bound, bound)
+        module.bias.data.fill_(0.0)
+
+
+class MLP(nn.Module):
+    """Linear layers of the given sizes with ReLU between them."""
+
+    def __init__(self, sizes: list[int]):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+        self.net = nn.Sequential(*layers[:-1])
+        self.net.apply(Xavier)
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def _conv3x3(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(n_in, n_out, kernel_size=3, stride=stride, padding=1, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al. 2016, Figure 2)."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int):
+        super().__init__()
+        self.conv1 = _conv3x3(n_in, n_out, stride)
+        self.bn1 = nn.BatchNorm2d(n_out)
+        self.conv2 = _conv3x3(n_out, n_out)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or n_in != n_out:
+            projection = nn.Conv2d(n_in, n_out, kernel_size=1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(n_out))
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    """The reduced ResNet-18 of the GEM paper: ``width`` feature maps where He et al. have 64; 3 x 32 x 32 inputs.
+
+    1,109,240 parameters with 20 maps and 100 outputs.
+    """
+
+    def __init__(self, n_outputs: int, width: int = 20):
+        super().__init__()
+        self.conv1 = _conv3x3(3, width)
+        self.bn1 = nn.BatchNorm2d(width)
+        maps = width
+        for index, stride in enumerate((1, 2, 2, 2)):
+            n_out = width * 2**index
+            stage = nn.Sequential(BasicBlock(maps, n_out, stride), BasicBlock(n_out, n_out, 1))
+            setattr(self, f"layer{index + 1}", stage)
+            maps = n_out
+        self.linear = nn.Linear(maps, n_outputs)
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x.view(-1, 3, 32, 32))))
+        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
+        return self.linear(F.avg_pool2d(out, 4).flatten(1))
+
+
+def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
+    """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so."""
+    if args.net == "resnet18" or (args.net == "auto" and n_inputs == IMAGE_INPUTS):
+        return ResNet18(n_outputs)
+    return MLP([n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs])
+
+
+class TaskOutputs:
+    """Which of ``n_outputs`` outputs belong to each task: all of them (one shared head), or a set a task.
+
+    ``foreign`` is None for a shared head, else a (n_tasks, n_outputs) mask of the outputs that are not the task's.
+    """
+
+    def __init__(self, n_outputs: int, sets: list[list[int]] | None = None):
+        self.n_outputs = n_outputs
+        self.foreign = None
+        if sets is not None:
+            self.foreign = torch.ones(len(sets), n_outputs, dtype=torch.bool)
+            for t, outputs in enumerate(sets):
+                self.foreign[t, outputs] = False
+
+    def mask_(self, logits: torch.Tensor, tasks) -> torch.Tensor:
+        """Fill, in place, the logits (B, n_outputs) that are foreign to ``tasks``: one task, or (B,) of them."""
+        if self.foreign is None:
+            return logits
+        if self.foreign.device != logits.device:
+            self.foreign = self.foreign.to(logits.device)
+        return logits.masked_fill_(self.foreign[tasks], FOREIGN_LOGIT)
+
+    def count(self, task: int) -> int:
+        """How many outputs the task has."""
+        return self.n_outputs if self.foreign is None else int((~self.foreign[task]).sum())
+
+
+def task_outputs(n_outputs: int, n_tasks: int, args) -> TaskOutputs:
+    """The outputs of each task: ``args.task_outputs`` (None, or a list of output indices a task) where main set it.
+
+    Otherwise the reference's rule: equal slices for ``cifar100.pt``, one shared head for every other file.
+    """
+    if hasattr(args, "task_outputs"):
+        return TaskOutputs(n_outputs, args.task_outputs)
+    if args.data_file == "cifar100.pt":
+        return TaskOutputs(n_outputs, equal_slices(n_outputs, n_tasks))
+    return TaskOutputs(n_outputs)
+
+
+def equal_slices(n_outputs: int, n_tasks: int) -> list[list[int]]:
+    """The reference's split head: task t owns the outputs [t c, (t + 1) c), c = n_outputs // n_tasks."""
+    c = n_outputs // n_tasks
+    return [list(range(t * c, (t + 1) * c)) for t in range(n_tasks)]

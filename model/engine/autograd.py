@@ -1,0 +1,192 @@
+"""The engine for any network, by autograd: rows are materialised, one backward pass a task and row."""
+
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from model.engine.flat import FlatParameters
+
+
+class AutogradEngine:
+    """Gradients of ``net`` with respect to its flat parameters, through autograd.
+
+    Memory passes of a network with batch normalisation use batch statistics, one task a batch, and leave the running
+    ones alone; with ``parity`` they move them, as the reference's do.
+    """
+
+    form = "autograd"
+
+    def __init__(self, net: nn.Module, outputs, parity: bool = False):
+        self.net, self.outputs, self.parity = net, outputs, parity
+        self.flat = FlatParameters(net)
+        self._norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self.clear_rows()
+
+    @property
+    def theta(self) -> torch.Tensor:
+        """All parameters (p,), complete and writable."""
+        self.flat.bind()
+        return self.flat.theta
+
+    # ---------------------------------------------------------------- any loss
+
+    def predict(self, x: torch.Tensor, tasks) -> torch.Tensor:
+        """Logits (B, n_outputs) with the other tasks' outputs masked; nothing is remembered beyond autograd's graph."""
+        return self.outputs.mask_(self.net(x), tasks)
+
+    def forward(self, x: torch.Tensor, tasks) -> torch.Tensor:
+        """As ``predict``, without a graph for the caller; ``backward`` may follow."""
+        self.flat.bind()
+        with torch.enable_grad():
+            self._logits = self.predict(x, tasks)
+        return self._logits.detach()
+
+    @contextmanager
+    def recording(self):
+        """Evaluation mode for passes that only record (Fisher, directions, importance); in parity training mode."""
+        training = self.net.training
+        self.net.train(training and self.parity)
+        try:
+            yield
+        finally:
+            self.net.train(training)
+
+    def backward(self, dlogits: torch.Tensor, per_sample: bool = False) -> torch.Tensor:
+        """The gradient (p,) of <logits, dlogits>, a view that the next call overwrites; (B, p) if ``per_sample``."""
+        grad = self.flat.grad
+        if not per_sample:
+            grad.zero_()
+            self._logits.backward(dlogits)
+            return grad
+        result = grad.new_empty(len(dlogits), len(grad))
+        for i, row in enumerate(result):
+            one = torch.zeros_like(dlogits)
+            one[i] = dlogits[i]
+            grad.zero_()
+            self._logits.backward(one, retain_graph=i + 1 < len(dlogits))
+            row.copy_(grad)
+        return result
+
+    # ---------------------------------------------------------------- cross-entropy over a batch and stored examples
+
+    def set_rows(self, x, y, tasks, weights, once: bool = False) -> None:
+        """The stored examples x (N, n_inputs), y (N,), task ids (N,), and the rows as signed weights (R, N) over them.
+
+        Row r's gradient is that of sum_n weights[r, n] CE_n. ``once`` says that the rows serve for one step only.
+        """
+        self._stored = (x, y, tasks, weights)
+        self._rows = []  # for each row, the (x, y, task, weights) of each task in it
+        for row in weights:
+            parts = []
+            for task in tasks.unique_consecutive().tolist():
+                member = (tasks == task) & (row != 0)
+                if bool(member.any()):
+                    index = member.nonzero()[:, 0].to(x.device)
+                    parts.append((x[index], y[index], task, row[member].to(x)))
+            self._rows.append(parts)
+
+    def clear_rows(self) -> None:
+        self._stored = self._rows = None
+
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int) -> "Gradients":
+        """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
+
+        Raises ``FloatingPointError`` if the batch's loss is not finite.
+        """
+        self.flat.bind()
+        grad = self.flat.grad
+        rows, losses = None, []
+        with torch.enable_grad():
+            if self._rows is not None:
+                rows = grad.new_empty(len(self._rows), len(grad))
+                with self._memory_pass():
+                    for row, parts in zip(rows, self._rows, strict=True):
+                        grad.zero_()
+                        losses.append(sum(self._accumulate(*part) for part in parts))
+                        row.copy_(grad)
+            grad.zero_()
+            loss = F.cross_entropy(self.predict(x, task), y)
+            loss.backward()
+        loss = loss.item()
+        if not loss - loss == 0:
+            raise FloatingPointError(f"the loss of the batch is {loss}")
+        return Gradients(self, grad, rows, [loss, *losses])
+
+    def _accumulate(self, x, y, task, weights) -> float:
+        losses = F.cross_entropy(self.predict(x, task), y, reduction="none")
+        loss = losses @ weights
+        loss.backward()
+        return loss.item()
+
+    def _memory_pass(self):
+        return nullcontext() if self.parity or not self._norms else self._frozen_statistics()
+
+    @contextmanager
+    def _frozen_statistics(self):
+        tracked = [m.track_running_stats for m in self._norms]
+        for module in self._norms:
+            module.track_running_stats = False
+        try:
+            yield
+        finally:
+            for module, flag in zip(self._norms, tracked, strict=True):
+                module.track_running_stats = flag
+
+    # ---------------------------------------------------------------- state
+
+    def complete(self, state: dict, prefix: str) -> None:
+        """Nothing to add to a state dict: the parameters are complete."""
+
+    def checkpoint(self) -> dict:
+        """Exact state beside the parameters: the rows."""
+        return {"rows": None if self._stored is None else [tensor.clone() for tensor in self._stored]}
+
+    def restore(self, state: dict) -> None:
+        """The counterpart of ``checkpoint``."""
+        if state["rows"] is None:
+            self.clear_rows()
+        else:
+            self.set_rows(*(tensor.clone() for tensor in state["rows"]))
+
+
+class Gradients:
+    """g_0 (p,) of the current batch and rows g_1..g_R (R, p); ``losses`` holds their values, the batch's first."""
+
+    def __init__(self, engine: AutogradEngine, g: torch.Tensor, rows: torch.Tensor | None, losses: list[float]):
+        self._engine, self._g, self._rows, self.losses = engine, g, rows, losses
+        self._rows64 = None
+
+    def dots(self) -> np.ndarray:
+        """<g_0, g_r> for every row: float64 (R,). In parity they are float32 products, as the reference's."""
+        if self._rows is None:
+            return np.empty(0)
+        if self._engine.parity:
+            return torch.mm(self._g.unsqueeze(0), self._rows.t())[0].double().cpu().numpy()
+        return (self._double() @ self._g.double()).cpu().numpy()
+
+    def gram(self, current: bool = False) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R), or (R + 1, R + 1) with g_0 in row 0 if ``current``."""
+        rows = self._double()
+        if current:
+            rows = torch.cat((self._g.double().unsqueeze(0), rows))
+        return (rows @ rows.t()).cpu().numpy()
+
+    def flat(self) -> torch.Tensor:
+        """g_0 as a vector (p,); the next call of the engine overwrites it."""
+        return self._g
+
+    def descend(self, lr: float, correction=None) -> None:
+        """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone)."""
+        g = self._g
+        if correction is not None:
+            v = torch.as_tensor(correction.weights).to(g.device)
+            g.copy_(torch.addmv(g.double(), self._double().t(), v))
+        self._engine.flat.theta.sub_(g, alpha=lr)
+
+    def _double(self) -> torch.Tensor:
+        if self._rows64 is None:
+            self._rows64 = self._rows.double()
+        return self._rows64

@@ -1,0 +1,71 @@
+"""Elastic Weight Consolidation (Kirkpatrick et al. 2017) as in GEM's code, in O(p) form.
+
+The loss of task t is CE + lambda sum_s sum_i F_si (theta_i - theta*_si)^2 over past tasks s, lambda = memory_strength,
+without a factor 1/2. With a = sum_s F_s and m the F-weighted mean of the theta*_s the gradient of the penalty is
+2 lambda a (theta - m), so two vectors replace two per task.
+
+Deviation from Kirkpatrick et al., as in GEM's code: F is the squared gradient of the *mean* loss over the first
+n_memories examples of a task, which is far smaller than the Fisher; `--ewc_fisher empirical|sampled` gives the diagonal
+of the (empirical) Fisher.
+"""
+
+import torch
+
+from model import arguments
+from model.learner import Learner
+
+
+class Net(Learner):
+    STATE = ("x", "y", "a", "mean", "pull", "generator")
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        arguments.require_memories(self.args, "ewc")
+        self.x = self.y = None  # the first n_memories examples of the current task
+        self.a = self.mean = self.pull = None  # sum of the F_s, F-weighted mean of the theta*_s, 2 lr lambda a
+        self.generator = torch.Generator().manual_seed(self.args.seed)
+
+    def observe(self, x, t, y):
+        if t != self.task:
+            self.finish_task()
+            self.begin(t)
+        self.remember(x, y)
+        g = self.engine.gradients(x, y, t)
+        if self.a is not None:
+            self.engine.theta.lerp_(self.mean, self.pull)  # theta -= lr 2 lambda a (theta - m), without cancellation
+        g.descend(self.lr)
+
+    def remember(self, x, y):
+        """Keep the first n_memories examples; in parity a first batch is kept whole, as the reference does."""
+        n = self.args.n_memories
+        if self.x is None:
+            n = len(y) if self.args.parity else n
+            self.x, self.y = x[:n].clone(), y[:n].clone()
+        elif len(self.y) < n:
+            self.x, self.y = torch.cat((self.x, x))[:n], torch.cat((self.y, y))[:n]
+
+    def finish_task(self):
+        """Add the finished task's F and parameters to the sums; does nothing if that was done before."""
+        if self.x is None:
+            return
+        F, theta = self.fisher(), self.engine.theta
+        if self.a is None:
+            self.a, self.mean = F, theta.clone()
+        else:
+            self.a = self.a + F
+            self.mean = self.mean + torch.where(self.a > 0, F / self.a, 0) * (theta - self.mean)
+        self.pull = 2 * self.lr * self.args.memory_strength * self.a
+        self.x = self.y = None
+
+    def fisher(self):
+        """F (p,) of the current task's examples at the current parameters, by ``--ewc_fisher``."""
+        with self.engine.recording():
+            log_p = torch.log_softmax(self.engine.forward(self.x, self.task), 1)
+            labels = self.y
+            if self.args.ewc_fisher == "sampled":
+                labels = torch.multinomial(log_p.exp().cpu(), 1, generator=self.generator)[:, 0].to(self.y)
+            dlogits = log_p.exp()
+            dlogits[torch.arange(len(labels), device=labels.device), labels] -= 1
+            if self.args.ewc_fisher == "batch":
+                return self.engine.backward(dlogits / len(labels)).square()
+            return self.engine.backward(dlogits, per_sample=True).square_().mean(0)

@@ -1,0 +1,22 @@
+"""Gradient Episodic Memory (Lopez-Paz & Ranzato 2017, Algorithm 1).
+
+One constraint per past task: the step must not increase, to first order, the mean loss on that task's memory. The
+margin is a lower bound on the dual variables, as in the authors' code.
+"""
+
+from functools import partial
+
+from model import projection
+from model.episodic import EpisodicLearner, per_task
+
+
+class Net(EpisodicLearner):
+    def observe(self, x, t, y):
+        self.recall(t, per_task)
+        g = self.engine.gradients(x, y, t)
+        if self.args.parity:
+            correction = projection.gem_reference(g.dots(), partial(g.gram, current=True), self.margin)
+        else:
+            correction = projection.gem(g.dots(), g.gram, self.margin)
+        self.descend(g, correction)
+        self.memory.write(t, x, y)

@@ -1,0 +1,87 @@
+"""What every method owns: network, engine, rate, counts, and its exact state."""
+
+import torch
+from torch import nn
+
+from model import arguments, common, engine
+
+
+class Learner(nn.Module):
+    """Services for a method's ``Net``; it calls nothing that a method would have to override.
+
+    ``STATE`` names the attributes that, beside parameters and buffers, make up the method's exact state: tensors,
+    builtins, generators, or objects with ``checkpoint`` and ``restore``.
+    """
+
+    STATE: tuple[str, ...] = ()
+    # The first task is learned exactly as `single` learns it; a method that cannot say so declares why.
+    first_task_differs: str | None = None
+
+    def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
+        super().__init__()
+        self.args = arguments.of(args)
+        self.outputs = common.task_outputs(n_outputs, n_tasks, self.args)
+        self.net = common.network(n_inputs, n_outputs, self.args)
+        self.engine = engine.make(self.net, self.outputs, self.args)
+        self.lr = self.args.lr
+        self.task: int | None = None  # the task being learned
+        self.seen: list[int] = []  # all tasks begun, in order
+        self.counts = {"violations": 0, "qp_solves": 0, "qp_rescues": 0}
+
+    def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
+        """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
+        return self.engine.predict(x, t)
+
+    def begin(self, t: int) -> list[int]:
+        """Note that task t begins; returns the other tasks seen before, in order."""
+        self.task = t
+        if t not in self.seen:
+            self.seen.append(t)
+        return [s for s in self.seen if s != t]
+
+    def count(self, correction) -> None:
+        """Keep count of a projection's outcome (``projection.Correction`` or None)."""
+        if correction is not None:
+            self.counts["violations"] += 1
+            self.counts["qp_solves"] += correction.solved
+            self.counts["qp_rescues"] += correction.rescued
+
+    def state_dict(self, *args, prefix: str = "", **kwargs):
+        """The reference's keys; parameters complete, whatever form the engine keeps them in."""
+        state = super().state_dict(*args, prefix=prefix, **kwargs)
+        self.engine.complete(state, prefix + "net.")
+        return state
+
+    def checkpoint(self) -> dict:
+        """The exact state, as tensors and builtins: training goes on from it byte for byte."""
+        state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
+        state["parameters"] = {k: v.clone() for k, v in super().state_dict().items()}
+        state["engine"] = self.engine.checkpoint()
+        return state
+
+    def restore(self, state: dict) -> None:
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments."""
+        self.load_state_dict(state["parameters"])
+        for name in ("task", "seen", "counts", *self.STATE):
+            setattr(self, name, _thaw(getattr(self, name), state[name]))
+        self.engine.restore(state["engine"])
+
+
+def _freeze(value):
+    if hasattr(value, "checkpoint"):
+        return value.checkpoint()
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    return value.copy() if isinstance(value, (list, dict)) else value
+
+
+def _thaw(current, value):
+    if hasattr(current, "restore"):
+        current.restore(value)
+        return current
+    if isinstance(current, torch.Generator):
+        current.set_state(value)
+        return current
+    return _freeze(value)

@@ -1,0 +1,126 @@
+"""Episodic memories. Each knows which of its rows were written; a row that never was is never returned."""
+
+import torch
+
+from model import UsageError
+
+
+class RingMemory:
+    """The last ``capacity`` examples of each task.
+
+    With ``shared_pointer`` it fills as the reference does: one pointer for all tasks, which does not return to 0 at a
+    task's end, and what of a batch passes the end of the ring is dropped.
+    """
+
+    def __init__(self, n_tasks: int, capacity: int, shared_pointer: bool = False):
+        self.n_tasks, self.capacity, self.shared_pointer = n_tasks, capacity, shared_pointer
+        self.pointers = [0] * n_tasks
+        self.written = torch.zeros(n_tasks, capacity, dtype=torch.bool)
+        self.x = self.y = None  # (n_tasks, capacity, n_inputs) and (n_tasks, capacity), made at the first write
+
+    def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Store the batch x (B, n_inputs), y (B,) of one task."""
+        if self.x is None:
+            self.x = x.new_zeros(self.n_tasks, self.capacity, x.shape[1])
+            self.y = y.new_zeros(self.n_tasks, self.capacity)
+        start, n = self.pointers[task], len(y)
+        if self.shared_pointer:
+            n = min(n, self.capacity - start)
+        elif n > self.capacity:  # only the last ones would stay
+            x, y = x[n - self.capacity :], y[n - self.capacity :]
+            start, n = (start + n - self.capacity) % self.capacity, self.capacity
+        first = min(n, self.capacity - start)
+        self._store(task, start, x[:first], y[:first])
+        if first < n:
+            self._store(task, 0, x[first:n], y[first:n])
+        self._advance(task, (start + n) % self.capacity)
+
+    def _store(self, task, start, x, y):
+        end = start + len(y)
+        self.x[task, start:end] = x
+        self.y[task, start:end] = y
+        self.written[task, start:end] = True
+
+    def _advance(self, task, pointer):
+        if self.shared_pointer:
+            self.pointers = [pointer] * self.n_tasks
+        else:
+            self.pointers[task] = pointer
+
+    def rows(self, tasks: list[int]):
+        """All that is stored of ``tasks``, task by task: x (N, n_inputs), y (N,), task ids (N,).
+
+        With a shared pointer every row must have been written: the reference would train on the rest as it lies in
+        memory.
+        """
+        if self.x is None or not tasks:
+            return None
+        written = self.written[tasks]
+        if self.shared_pointer and not bool(written.all()):
+            short = next(t for t in tasks if not bool(self.written[t].all()))
+            raise UsageError(
+                f"--parity yes: only {int(self.written[short].sum())} of --n_memories {self.capacity} rows of task "
+                f"{short} were written, and the reference would use the rest unwritten; give fewer --n_memories or "
+                "--parity no"
+            )
+        ids = torch.tensor(tasks).repeat_interleave(written.sum(1))
+        chosen = written.to(self.x.device)
+        return self.x[tasks][chosen], self.y[tasks][chosen], ids
+
+    def checkpoint(self) -> dict:
+        return {"pointers": list(self.pointers), "written": self.written.clone(), **_copy(x=self.x, y=self.y)}
+
+    def restore(self, state: dict) -> None:
+        self.pointers, self.written = list(state["pointers"]), state["written"].clone()
+        self.x, self.y = (None if state[k] is None else state[k].clone() for k in ("x", "y"))
+
+
+class ReservoirMemory:
+    """A uniform sample of at most ``capacity`` examples of everything offered (Vitter 1985, algorithm R).
+
+    After n examples each of them is stored with probability capacity / n. Draws come from a generator of its own.
+    """
+
+    def __init__(self, capacity: int, seed: int):
+        self.capacity, self.seen = capacity, 0
+        self.generator = torch.Generator().manual_seed(seed)
+        self.x = self.y = self.tasks = None
+
+    def __len__(self) -> int:
+        return min(self.seen, self.capacity)
+
+    def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Offer the batch x (B, n_inputs), y (B,) of one task."""
+        if self.x is None:
+            self.x = x.new_zeros(self.capacity, x.shape[1])
+            self.y = y.new_zeros(self.capacity)
+            self.tasks = torch.zeros(self.capacity, dtype=torch.long)
+        for i in range(len(y)):
+            row = self.seen
+            if row >= self.capacity:
+                row = int(torch.randint(self.seen + 1, (), generator=self.generator))
+            self.seen += 1
+            if row < self.capacity:
+                self.x[row], self.y[row], self.tasks[row] = x[i], y[i], task
+
+    def rows(self):
+        """All that is stored: x (N, n_inputs), y (N,), task ids (N,); None if nothing is."""
+        n = len(self)
+        return (self.x[:n], self.y[:n], self.tasks[:n]) if n else None
+
+    def clear(self) -> None:
+        """Forget everything; the generator goes on."""
+        self.seen, self.x, self.y, self.tasks = 0, None, None, None
+
+    def checkpoint(self) -> dict:
+        state = {"seen": self.seen, "generator": self.generator.get_state()}
+        return {**state, **_copy(x=self.x, y=self.y, tasks=self.tasks)}
+
+    def restore(self, state: dict) -> None:
+        self.seen = state["seen"]
+        self.generator.set_state(state["generator"])
+        self.x, self.y, self.tasks = (None if state[k] is None else state[k].clone() for k in ("x", "y", "tasks"))
+
+
+def _copy(**tensors) -> dict:
+    return {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}

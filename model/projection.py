@@ -1,0 +1,109 @@
+r"""From inner products to coefficients: the projections behind GEM and A-GEM.
+
+Given the current gradient g and rows g_1..g_R, find the x nearest to g with <x, g_s> >= 0 for every s. Its dual
+(Lopez-Paz & Ranzato 2017, eq. 11) is
+
+    minimise  1/2 v' G G' v + (G g)' v   subject to  v >= gamma,      x = g + G' v,
+
+with G the matrix of rows and gamma the margin. All that is needed of the gradients is ``dots`` = G g (R,) and
+``gram`` = G G' (R, R). Every function returns a ``Correction`` v, or None where no constraint is violated and g is used
+as it is. Everything here is float64 numpy, pure and stateless.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+RIDGE = 1e-6  # relative to the unit diagonal of the normalised Gram matrix
+REFERENCE_RIDGE = 1e-3  # absolute, as the reference adds it
+
+
+class Correction(NamedTuple):
+    """Weights v (R,) of the rows: the step's gradient is g + sum_s v_s g_s."""
+
+    weights: np.ndarray
+    solved: bool = False  # a quadratic program was solved for it
+    rescued: bool = False  # the solver failed at first and succeeded with a stronger ridge
+
+
+def gem(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.0) -> Correction | None:
+    """GEM's QP on normalised rows, with a relative ridge; ``gram`` is called only if something is violated.
+
+    With d_s = ||g_s||: P_ij = <g_i, g_j> / (d_i d_j) + RIDGE delta_ij, a_i = -dots_i / d_i, lower bound gamma d_s,
+    v_s = v^_s / d_s. Hence <x, g_s> >= -RIDGE d_s^2 v_s. A row of norm 0 constrains nothing and gets weight 0.
+    """
+    if not (dots < 0).any():
+        return None
+    gram = gram()
+    _require_finite(dots, gram)
+    norms = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+    weights = np.zeros(len(dots))
+    (kept,) = norms.nonzero()
+    if not len(kept):
+        return Correction(weights)
+    d = norms[kept]
+    P = gram[np.ix_(kept, kept)] / d[:, None] / d
+    P = 0.5 * (P + P.T)
+    a, bound = -dots[kept] / d, margin * d
+    scale = max(np.abs(a).max(), bound.max())  # the solution is homogeneous in (a, bound): keep the solver near 1
+    if scale == 0.0:
+        return Correction(weights)
+    v, rescued = _solve(P, a / scale, bound / scale)
+    weights[kept] = v * scale / d
+    return Correction(weights, solved=True, rescued=rescued)
+
+
+def _solve(P: np.ndarray, a: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, bool]:
+    """argmin 1/2 v' (P + RIDGE I) v - a' v subject to v >= bound, and whether a stronger ridge was needed.
+
+    ``P`` has a unit diagonal and may be indefinite by rounding; a failed attempt raises the ridge above that.
+    """
+    import quadprog
+
+    identity = np.eye(len(a))
+    ridge = RIDGE
+    for _ in range(8):
+        try:
+            return np.maximum(quadprog.solve_qp(P + ridge * identity, a, identity, bound)[0], bound), ridge > RIDGE
+        except ValueError:  # "matrix G is not positive definite", or constraints inconsistent by rounding
+            ridge = 10 * max(ridge, -np.linalg.eigvalsh(P)[0])
+    raise FloatingPointError(f"the quadratic program of {len(a)} rows has no solution, whatever the ridge")
+
+
+def gem_reference(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.0) -> Correction | None:
+    """GEM's QP as the reference solves it: ridge 1e-3 on unnormalised rows.
+
+    ``dots`` decide whether there is a violation; ``gram()`` is (R + 1, R + 1) with g in row 0, so that the linear term is
+    as exact as the quadratic one.
+    """
+    if not (dots < 0).any():
+        return None
+    import quadprog
+
+    gram = gram()
+    _require_finite(dots, gram)
+    R = len(dots)
+    P = 0.5 * (gram[1:, 1:] + gram[1:, 1:].T) + REFERENCE_RIDGE * np.eye(R)
+    v = quadprog.solve_qp(P, -gram[0, 1:], np.eye(R), np.full(R, float(margin)))[0]
+    return Correction(v, solved=True)
+
+
+def one_row(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.0) -> Correction | None:
+    """The exact solution for one row r: v = max(gamma, -<g, r> / <r, r>) where <g, r> < 0.
+
+    With margin 0 it is A-GEM's closed form (Chaudhry et al. 2019, eq. 11). A vanishing r corrects nothing.
+    """
+    if not (dots < 0).any():
+        return None
+    square = gram()[0, 0]
+    _require_finite(dots, square)
+    v = max(margin, -dots[0] / square) if square > 0 else 0.0
+    return Correction(np.array([v]))
+
+
+def _require_finite(dots, gram) -> None:
+    if not (np.isfinite(dots).all() and np.isfinite(gram).all()):
+        raise FloatingPointError(
+            f"inner products of the gradients are not finite (largest {np.abs(np.asarray(dots)).max()})"
+        )
