@@ -1,0 +1,95 @@
+"""What the builders share: tasks from images and pixel indices, and the command line."""
+
+import argparse
+import inspect
+import sys
+from pathlib import Path
+
+import torch
+
+from data import DataError, files, sources
+
+
+def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None):
+    """Write `out`: for each (description, pixel index) of `stream`, all images of `name` seen through it.
+
+    Only the first n_train training and n_test test images are used, all of them by default.
+    """
+    white = sources.WHITE[name]
+    splits = []
+    for (x, y), n in zip(sources.images(name, raw_path), (n_train, n_test), strict=True):
+        n = limit(n, len(x))
+        # One black column more: the pixel that lies outside the image.
+        splits.append((torch.nn.functional.pad(x[:n], (0, 1)), y[:n].clone()))
+    n_bytes = sum(4 * len(x) * len(index) for x, _ in splits for _, index in stream)
+    files.check_target(out, n_bytes)
+    tasks = [[], []]
+    for description, index in progress(stream, out):
+        for split, (x, y) in zip(tasks, splits, strict=True):
+            split.append((description, x.index_select(1, index).float().div_(white), y))
+    files.save(out, *tasks)
+
+
+def limit(n, available):
+    """How many examples to use: `n`, or all that are available for None; DataError if there are fewer."""
+    if n is None:
+        return available
+    if not 1 <= n <= available:
+        raise DataError(f"{n} examples: must be from 1 to the {available} there are")
+    return n
+
+
+def progress(tasks, out):
+    """The tasks, with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(
+        tasks, desc=f"building {Path(out).name}", unit="task", leave=False, disable=not sys.stderr.isatty()
+    )
+
+
+HELP = {
+    "n_tasks": "number of tasks",
+    "seed": "seed of the generator that draws the tasks",
+    "min_rot": "smallest angle in degrees",
+    "max_rot": "largest angle in degrees (the standard files go to 180)",
+    "n_train": "use the first N training images only (of each task where tasks split the classes)",
+    "n_test": "use the first N test images only (likewise)",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise DataError(f"{message}; see --help")
+
+
+def main(build, default_out, argv=None):
+    """Command line of a builder: one flag for each argument of `build`, `--i` for raw_path, `--o` for out."""
+    parser = _Parser(description=inspect.getmodule(build).__doc__)
+    parser.add_argument("--i", default=None, metavar="FOLDER", help="raw files, looked for here first")
+    parser.add_argument("--o", default=default_out, metavar="FILE", help="output file (default: %(default)s)")
+    for name, parameter in inspect.signature(build).parameters.items():
+        if name in HELP:
+            kind = float if name.endswith("_rot") else int
+            shown = "all" if parameter.default is None else parameter.default
+            parser.add_argument(
+                f"--{name}", type=kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})"
+            )
+    try:
+        given = vars(parser.parse_args(argv))
+        out = given.pop("o")
+        build(out, raw_path=given.pop("i"), **given)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted, nothing written", file=sys.stderr)
+        return 130
+    print(f"{out}: {size(Path(out).stat().st_size)}")
+    return 0
+
+
+def size(n_bytes):
+    """A number of bytes for people: '376 MB', '4.4 GB'."""
+    digits = 0 if n_bytes >= 1e7 else 1
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.{digits}f} MB"

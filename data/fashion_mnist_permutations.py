@@ -1,0 +1,19 @@
+"""Fashion-MNIST permutations: in every task the 784 pixels in one random order of its own."""
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run from its own folder, as the reference's builders are
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from data import building, streams
+
+
+def build(out, n_tasks=20, seed=0, raw_path=None, n_train=None, n_test=None):
+    """Write the data file `out`; DataError if an argument is out of range or the raw files are missing."""
+    stream = streams.permutations(784, n_tasks, seed)
+    building.build_indexed(out, "fashion_mnist", stream, raw_path, n_train, n_test)
+
+
+if __name__ == "__main__":
+    sys.exit(building.main(build, "fashion_mnist_permutations.pt"))

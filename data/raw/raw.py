@@ -1,0 +1,33 @@
+"""Fetch and verify raw data sets: python raw.py [mnist] [fashion_mnist] [cifar100]; all three by default.
+
+What is found on this machine is verified and left where it is; the rest is downloaded into this folder.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from data import DataError, sources  # noqa: E402
+
+
+def main(argv=None):
+    """Fetch the named data sets; exit status 2 if one can be neither found nor downloaded."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(sources.RAW_SETS))
+    status = 0
+    for name in parser.parse_args(argv).names or sources.RAW_SETS:
+        try:
+            if name not in sources.RAW_SETS:
+                raise DataError(f"{name}: no such data set; there are {', '.join(sources.RAW_SETS)}")
+            n_bytes = sum(map(len, sources.read_files(name).values()))
+            print(f"{sources.RAW_SETS[name].title}: verified, {n_bytes / 1e6:.1f} MB")
+        except DataError as error:
+            print(error, file=sys.stderr)
+            status = 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""Raw images: found on this machine, else downloaded; verified; as uint8 tensors.
+
+Looked for in the folder the user names, in $CL_DATA_HOME, in data/raw/, and where Debian's package
+`dataset-fashion-mnist` installs Fashion-MNIST: in each of them in the data set's own sub-folder first.
+A file may be plain or compressed with gzip or xz: what is verified is the decompressed content.
+"""
+
+import gzip
+import hashlib
+import lzma
+import os
+import secrets
+import shutil
+import sys
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data import DataError
+
+RAW = Path(__file__).resolve().parent / "raw"
+
+
+@dataclass(frozen=True)
+class RawSet:
+    """One data set: its title, sub-folder, {file: SHA-256 of the decompressed content} in the order train
+    (images, labels), test (images, labels), base URLs of mirrors, the suffix or tar archive they offer,
+    and folders of this machine where a package installs it."""
+
+    title: str
+    folder: str
+    files: dict
+    mirrors: tuple
+    suffix: str = ".gz"
+    archive: str | None = None
+    installed: tuple = ()
+
+
+RAW_SETS = {
+    "mnist": RawSet(
+        title="MNIST",
+        folder="mnist",
+        files={
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+    ),
+    "fashion_mnist": RawSet(
+        title="Fashion-MNIST",
+        folder="fashion-mnist",
+        files={
+            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+        installed=(Path("/usr/share/datasets/fashion-mnist"),),
+    ),
+    "cifar100": RawSet(
+        title="CIFAR-100",
+        folder="cifar-100-binary",
+        files={
+            "train.bin": "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+            "test.bin": "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+        },
+        mirrors=(
+            "https://www.cs.toronto.edu/~kriz/",
+            "https://web.archive.org/web/2024id_/https://www.cs.toronto.edu/~kriz/",
+        ),
+        suffix="",
+        archive="cifar-100-binary.tar.gz",
+    ),
+}
+
+# Pixel value of the brightest pixel a format can hold.
+WHITE = {"mnist": 255, "fashion_mnist": 255, "cifar100": 255, "digits": 16}
+
+# scikit-learn's digits: shuffled once with numpy's legacy generator, seed 0; the first 1,297 for training.
+N_DIGITS, N_DIGITS_TRAIN = 1797, 1297
+
+
+def images(name, raw_path=None):
+    """((x_train, y_train), (x_test, y_test)) of "mnist", "fashion_mnist", "cifar100" or "digits".
+
+    x is (N, pixels) uint8 with values up to WHITE[name], CIFAR-100's in the order channel, row, column;
+    y is (N,) int64, CIFAR-100's the fine labels. DataError if the raw files can be neither found nor
+    downloaded.
+    """
+    if name == "digits":
+        return _digits()
+    contents = read_files(name, raw_path)
+    if name == "cifar100":
+        return tuple(_cifar100(content, file) for file, content in contents.items())
+    parsed = [_idx(content, file) for file, content in contents.items()]
+    return tuple((x.reshape(len(x), -1), y.long()) for x, y in (parsed[:2], parsed[2:]))
+
+
+def read_files(name, raw_path=None):
+    """{file: decompressed, verified content} of a data set; what is missing is downloaded into data/raw/."""
+    raw_set = RAW_SETS[name]
+    folders = search_path(raw_set, raw_path)
+    contents = {file: _find(raw_set, file, folders) for file in raw_set.files}
+    missing = [file for file, content in contents.items() if content is None]
+    if missing:
+        contents.update(_download(raw_set, missing, folders))
+    return contents
+
+
+def search_path(raw_set, raw_path=None):
+    """The folders a data set is looked for in, in this order."""
+    roots = [raw_path, os.environ.get("CL_DATA_HOME"), RAW]
+    folders = [folder for root in roots if root for folder in (Path(root) / raw_set.folder, Path(root))]
+    return list(dict.fromkeys([*folders, *raw_set.installed]))
+
+
+# -- finding and downloading -----------------------------------------------------------------------------
+
+
+def _find(raw_set, file, folders):
+    """Verified content of `file` from the first folder that has it; None if no folder does."""
+    for folder in folders:
+        candidates = [folder / f"{file}{suffix}" for suffix in ("", ".gz", ".xz")]
+        if raw_set.archive:
+            candidates.append(folder / raw_set.archive)
+        for candidate in candidates:
+            try:
+                if not candidate.is_file():
+                    continue
+                content = _decompressed(candidate, raw_set, file)
+            except (OSError, EOFError, KeyError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
+                print(f"{candidate}: skipped, cannot be read ({error})", file=sys.stderr)
+                continue
+            if _verified(raw_set, file, content):
+                return content
+            print(f"{candidate}: skipped, not the original {raw_set.title} file", file=sys.stderr)
+    return None
+
+
+def _decompressed(path, raw_set, file):
+    if path.name == raw_set.archive:
+        with tarfile.open(path) as archive:
+            return archive.extractfile(f"{raw_set.folder}/{file}").read()
+    if path.suffix == ".gz":
+        return gzip.decompress(path.read_bytes())
+    if path.suffix == ".xz":
+        return lzma.decompress(path.read_bytes())
+    return path.read_bytes()
+
+
+def _verified(raw_set, file, content):
+    return hashlib.sha256(content).hexdigest() == raw_set.files[file]
+
+
+def _download(raw_set, missing, folders):
+    """{file: content} for the missing files, from the first mirror that has them."""
+    failures = []
+    try:
+        import pooch
+    except ImportError:
+        failures.append("pooch is not installed")
+    else:
+        pooch.get_logger().setLevel("ERROR")
+        for mirror in raw_set.mirrors:
+            try:
+                return _fetch(pooch, raw_set, mirror, missing)
+            except Exception as error:  # a mirror fails in many ways; the next one may not
+                failures.append(f"{mirror}: {type(error).__name__}")
+    looked = ", ".join(str(folder) for folder in folders)
+    raise DataError(
+        f"{raw_set.title}'s raw files {', '.join(missing)} are missing: looked for (also as .gz and .xz) in "
+        f"{looked}; downloading them failed ({'; '.join(failures)}); copy them into {folders[-1]} or another "
+        f"of these folders, or use --data_file digits_permutations.pt, which needs none"
+    )
+
+
+def _fetch(pooch, raw_set, mirror, files):
+    """{file: content} from one mirror; what it offers is kept in data/raw/ once it is verified."""
+    folder = RAW / raw_set.folder
+    tty = sys.stderr.isatty()
+    contents = {}
+    for name in [raw_set.archive] if raw_set.archive else [file + raw_set.suffix for file in files]:
+        print(f"downloading {mirror}{name}", file=sys.stderr)
+        temporary = folder / f"{secrets.token_hex(4)}.tmp" / name
+        try:
+            get = pooch.HTTPDownloader(progressbar=tty, timeout=(5, 30))
+            pooch.retrieve(mirror + name, None, fname=name, path=temporary.parent, downloader=get)
+            for file in files if raw_set.archive else [name.removesuffix(raw_set.suffix)]:
+                contents[file] = _decompressed(temporary, raw_set, file)
+                if not _verified(raw_set, file, contents[file]):
+                    raise ValueError("not the original file")
+            os.replace(temporary, folder / name)
+        finally:
+            shutil.rmtree(temporary.parent, ignore_errors=True)
+    return contents
+
+
+# -- formats ---------------------------------------------------------------------------------------------
+
+
+def _idx(content, file):
+    """uint8 tensor of an IDX file: two zero bytes, type 8 (uint8), rank, the sizes big-endian, the values."""
+    rank = content[3] if len(content) > 3 else 0
+    header = 4 + 4 * rank
+    if content[:3] != b"\0\0\x08" or rank == 0 or len(content) < header:
+        raise DataError(f"{file}: is not an IDX file of bytes")
+    shape = np.frombuffer(content, ">u4", rank, 4).astype(int).tolist()
+    if len(content) - header != np.prod(shape):
+        raise DataError(f"{file}: has {len(content) - header} values, its header announces {shape}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).copy()).reshape(shape)
+
+
+def _cifar100(content, file):
+    """((N, 3072) uint8, (N,) int64): a record is its coarse label, fine label and 3072 pixels, a byte each."""
+    if not content or len(content) % 3074:
+        raise DataError(f"{file}: {len(content)} bytes are no whole number of CIFAR-100 records of 3074")
+    records = torch.from_numpy(np.frombuffer(content, np.uint8).copy()).reshape(-1, 3074)
+    return records[:, 2:], records[:, 1].long()
+
+
+def _digits():
+    """scikit-learn's digits (64 pixels of 0 to 16), shuffled once: 1,297 for training, 500 for test."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError("the digits come with scikit-learn: pip install scikit-learn") from error
+    digits = load_digits()
+    order = np.random.RandomState(0).permutation(N_DIGITS)
+    x = torch.from_numpy(digits.data[order].astype(np.uint8))
+    y = torch.from_numpy(digits.target[order].astype(np.int64))
+    return (x[:N_DIGITS_TRAIN], y[:N_DIGITS_TRAIN]), (x[N_DIGITS_TRAIN:], y[N_DIGITS_TRAIN:])

@@ -1,0 +1,92 @@
+"""The standard files: which builder makes each, with which arguments; `ensure` builds one that is missing.
+
+20 tasks, seed 0, rotations over 0 to 180 degrees. The reduced Fashion-MNIST file has 10 tasks, each with the
+same first 2,000 training images and all test images.
+"""
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from data import DataError
+
+# file name: (builder in data/, its arguments, floats of x in the file)
+STANDARD = {
+    "mnist_permutations.pt": ("mnist_permutations", {"n_tasks": 20}, 20 * 70_000 * 784),
+    "mnist_rotations.pt": (
+        "mnist_rotations",
+        {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
+        20 * 70_000 * 784,
+    ),
+    "cifar100.pt": ("cifar100", {"n_tasks": 20}, 60_000 * 3072),
+    "fashion_mnist_permutations.pt": ("fashion_mnist_permutations", {"n_tasks": 20}, 20 * 70_000 * 784),
+    "fashion_mnist_permutations_reduced.pt": (
+        "fashion_mnist_permutations",
+        {"n_tasks": 10, "n_train": 2000},
+        10 * 12_000 * 784,
+    ),
+    "digits_permutations.pt": ("digits_permutations", {"n_tasks": 20}, 20 * 1797 * 64),
+    "digits_rotations.pt": (
+        "digits_rotations",
+        {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
+        20 * 1797 * 64,
+    ),
+}
+SEED = 0
+
+
+def ensure(path, raw_path=None):
+    """Build the data file at `path` if it is missing and its name is a standard one; True if built now.
+
+    `raw_path` is the folder where raw files are looked for first. Of several processes one builds, the
+    others wait for it. DataError if the file is missing and no builder knows its name.
+    """
+    path = Path(path)
+    if path.exists():
+        return False
+    if path.name not in STANDARD:
+        near = difflib.get_close_matches(path.name, STANDARD, n=1, cutoff=0.0)[0]
+        raise DataError(
+            f"{path}: does not exist and is not a standard file that could be built; "
+            f"did you mean {near}? (standard files: {', '.join(STANDARD)})"
+        )
+    from data import building, files
+
+    builder, arguments, n_floats = STANDARD[path.name]
+    files.check_target(path, 4 * n_floats)
+    with _lock(path):
+        if path.exists():  # another process has built it meanwhile
+            return False
+        print(f"{path} does not exist; building it, about {building.size(4 * n_floats)}", file=sys.stderr)
+        build = importlib.import_module(f"data.{builder}").build
+        build(path, seed=SEED, raw_path=raw_path, **arguments)
+    return True
+
+
+@contextlib.contextmanager
+def _lock(path):
+    """One process at a time per `path`. Where the system has no locks all go on: each builds under a
+    temporary name of its own, and the last one stays."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    name = path.with_name(path.name + ".tmp.lock")
+    while True:
+        file = open(name, "w")  # noqa: SIM115
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
+                break
+        file.close()  # the process that held it has removed it: nobody else would see this lock
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            name.unlink()
+        file.close()
