@@ -60,12 +60,11 @@ class Net(Learner):
     def fisher(self):
         """F (p,) of the current task's examples at the current parameters, by ``--ewc_fisher``."""
         with self.engine.recording():
-            log_p = torch.log_softmax(self.engine.forward(self.x, self.task), 1)
+            if self.args.ewc_fisher == "batch":
+                return self.engine.gradients(self.x, self.y, self.task).flat().square()
+            p = torch.softmax(self.engine.forward(self.x, self.task), 1)
             labels = self.y
             if self.args.ewc_fisher == "sampled":
-                labels = torch.multinomial(log_p.exp().cpu(), 1, generator=self.generator)[:, 0].to(self.y)
-            dlogits = log_p.exp()
-            dlogits[torch.arange(len(labels), device=labels.device), labels] -= 1
-            if self.args.ewc_fisher == "batch":
-                return self.engine.backward(dlogits / len(labels)).square()
+                labels = torch.multinomial(p.cpu(), 1, generator=self.generator)[:, 0].to(labels)
+            dlogits = p - torch.nn.functional.one_hot(labels, p.shape[1])
             return self.engine.backward(dlogits, per_sample=True).square_().mean(0)

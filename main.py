@@ -1,0 +1,366 @@
+"""Train one method on a stream of tasks and print the T x T accuracy grid: the reference's `main.py`, and its successor.
+
+    python main.py --model agem_closed --data_file digits_permutations.pt --n_memories 10
+
+Exit status: 0 done; 2 the command or its data are wrong (one sentence says what); 3 the parameters became non-finite, and
+what was measured until then is kept in a record whose status is "diverged"; 130 interrupted.
+"""
+
+import os
+
+# Threads that wait actively make an evaluation ten times slower when a core is busy; read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse
+import datetime
+import random
+import shlex
+import sys
+import time
+import uuid
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import model as methods
+from data import DataError, files, standard
+from metrics import metrics
+from model import UsageError, arguments, common
+from results import RecordError, record, show
+
+EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
+CONVOLUTION_CHUNK = 500
+
+
+class Datasets(NamedTuple):
+    """Tasks as the run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``."""
+
+    train: list
+    test: list
+    n_inputs: int
+    n_outputs: int
+    n_tasks: int
+    outputs: list[list[int]] | None  # the outputs of each task; None: one shared head
+    hash: str
+
+
+class Diverged(Exception):
+    """The parameters, or a loss, became non-finite."""
+
+    def __init__(self, task: int, step: int, reason: object):
+        super().__init__(f"diverged in task {task} at step {step}: {reason}")
+
+
+def load_datasets(args) -> Datasets:
+    """Read the data file, building it first if it is a standard one; cut it, then derive the outputs from the labels."""
+    path = os.path.join(args.data_path, args.data_file)
+    standard.ensure(path, args.raw_path)
+    file = files.load(path)
+    n_tasks = args.n_tasks or len(file.train)
+    if n_tasks > len(file.train):
+        raise UsageError(
+            f"--n_tasks {n_tasks}: {args.data_file} has only {len(file.train)} tasks; give {len(file.train)} or fewer"
+        )
+    train, test = file.train[:n_tasks], file.test[:n_tasks]
+    labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
+    n_outputs = max(max(task) for task in labels) + 1
+    return Datasets(train, test, train[0][1].shape[1], n_outputs, n_tasks, _outputs(labels, n_outputs, args), file.hash)
+
+
+def _outputs(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
+    """The outputs of each task: None for a shared head; where labels are disjoint, a set a task."""
+    n_tasks = len(labels)
+    slices = common.equal_slices(n_outputs, n_tasks)
+    if args.parity:
+        return slices if args.data_file == "cifar100.pt" else None
+    disjoint = n_tasks > 1 and sum(map(len, labels)) == len(set().union(*labels))
+    if args.head == "split" and not disjoint:
+        raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
+    if args.head == "shared" or not disjoint:
+        return None
+    if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):
+        return slices
+    return [sorted(task) for task in labels]
+
+
+class Continuum:
+    """The stream of mini-batches ``(x (B, n_inputs), task, y (B,))``: task after task, each shuffled once an epoch.
+
+    The draws are the reference's, in its order: ``torch.randperm`` for the order of tasks if they are shuffled, one for
+    each task's samples, then ``random.shuffle`` for each task and epoch. ``position`` is the number of batches given so
+    far; setting it moves the stream.
+    """
+
+    def __init__(self, data: list, args):
+        self.data, self.batch_size, self.position = data, args.batch_size, 0
+        self.order = list(range(len(data)))
+        if args.shuffle_tasks == "yes":
+            self.order = torch.randperm(len(data)).tolist()
+        samples = []
+        for _, x, _ in data:
+            n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
+            samples.append(torch.randperm(len(x))[:n].tolist())
+        self._runs = []  # (task, its examples in the order of learning, the number of its first batch)
+        batches = 0
+        for task in self.order:
+            examples = []
+            for _ in range(args.n_epochs):
+                epoch = list(samples[task])
+                random.shuffle(epoch)
+                examples += epoch
+            self._runs.append((task, torch.tensor(examples), batches))
+            batches += -(-len(examples) // self.batch_size)
+        self._length = batches
+
+    def __len__(self) -> int:
+        return self._length
+
+    def samples_per_task(self) -> list[int]:
+        """The number of examples of each task that the run will see, all epochs together, in the order of learning."""
+        return [len(examples) for _, examples, _ in self._runs]
+
+    def __iter__(self):
+        block = max(1, 1024 // self.batch_size) * self.batch_size  # gathered together: a batch is then a view
+        for task, examples, first in self._runs:
+            _, x, y = self.data[task]
+            while (start := (self.position - first) * self.batch_size) < len(examples):
+                index = examples[start : start + block]
+                xs, ys = x[index], y[index]
+                for at in range(0, len(index), self.batch_size):
+                    self.position += 1
+                    yield xs[at : at + self.batch_size], task, ys[at : at + self.batch_size]
+
+
+def eval_tasks(model, tasks: list, args) -> list[float]:
+    """Accuracy on each task's test set. With ``--parity yes`` the last example is never scored, as in the reference."""
+    model.eval()
+    chunk = CONVOLUTION_CHUNK if tasks[0][1].shape[1] == common.IMAGE_INPUTS else EVALUATION_CHUNK
+    result = []
+    with torch.no_grad():
+        for t, (_, x, y) in enumerate(tasks):
+            n = len(y) - 1 if args.parity and len(y) > 1 else len(y)
+            right = 0
+            for start in range(0, n, chunk):
+                end = min(start + chunk, n)
+                xs, ys = x[start:end], y[start:end]
+                if args.cuda:
+                    xs, ys = xs.cuda(), ys.cuda()
+                right += int((model(xs, t).argmax(1) == ys).sum())
+            result.append(right / len(y))
+    model.train()
+    return result
+
+
+class Life(NamedTuple):
+    """What a run measured: the task and the accuracies of each evaluation, the steps they fell on, and the times."""
+
+    result_t: list[int]
+    result_a: list[list[float]]
+    steps: list[int]
+    seconds: dict
+    diverged: Diverged | None
+
+
+def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
+    """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
+
+    ``finish_task``, where the method has it, is called after a task's last evaluation.
+    """
+    life = Life([], [], [], {"train": 0.0, "eval": 0.0}, None)
+    current, diverged, i = continuum.order[0], None, 0
+    finish = getattr(model, "finish_task", lambda: None)
+    begun = time.perf_counter()
+
+    def evaluate():
+        started = time.perf_counter()
+        if not all(bool(p.isfinite().all()) for p in model.state_dict().values() if p.is_floating_point()):
+            raise FloatingPointError("a parameter is not finite")
+        with _threads(args.threads):
+            accuracies = eval_tasks(model, tasks_te, args)
+        life.result_t.append(current)
+        life.result_a.append(accuracies)
+        life.steps.append(i)
+        life.seconds["eval"] += time.perf_counter() - started
+
+    training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
+    with _progress(len(continuum)) as progress, _threads(training_threads):
+        try:
+            for i, (x, t, y) in enumerate(continuum):  # noqa: B007 - the step is reported after the loop
+                if i % args.log_every == 0 or t != current:
+                    evaluate()
+                    if t != current:
+                        finish()
+                        current = t
+                if args.cuda:
+                    x, y = x.cuda(), y.cuda()
+                model.observe(x, t, y)
+                progress(i, t)
+            i += 1
+            evaluate()
+            finish()
+        except FloatingPointError as error:
+            diverged = Diverged(current, i, error)
+    life.seconds["total"] = time.perf_counter() - begun
+    life.seconds["train"] = life.seconds["total"] - life.seconds["eval"]
+    return life._replace(diverged=diverged)
+
+
+@contextmanager
+def _threads(n: int):
+    """``n`` threads for the kernels inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _progress(n_steps: int):
+    """A function of (step, task) that moves a progress bar; on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda step, task: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=n_steps, unit="step", dynamic_ncols=True) as bar:
+
+        def move(step, task):
+            if step % 25 == 24 or step + 1 == n_steps:
+                bar.set_description(f"task {task}", refresh=False)
+                bar.update(step + 1 - bar.n)
+
+        yield move
+
+
+def parse(argv: list[str]):
+    """The settled arguments, the method's module, and the flags that it does not use."""
+    parser = arguments.parser(prog="main.py", description=__doc__, epilog="methods:\n" + methods.describe())
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--model", default=arguments.FLAGS["model"].default)
+    method = methods.resolve(first.parse_known_args(argv)[0].model) if not {"-h", "--help"} & set(argv) else None
+    module = methods.load(method) if method else None
+    if hasattr(module, "add_arguments"):
+        module.add_arguments(parser)
+    args = parser.parse_args(argv)
+    given = arguments.settle(args)
+    args.model = method
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    args.threads = 1 if args.parity else args.threads or int(os.environ.get("OMP_NUM_THREADS") or cores)
+    if args.cuda and not torch.cuda.is_available():
+        raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
+    if args.parity and args.shuffle_tasks == "yes":
+        raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
+    return args, module, arguments.unused(given, method)
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """One run, from the command line to its record, which is returned.
+
+    Raises ``UsageError``, ``DataError`` or ``RecordError`` for a user's mistake; ``cli`` turns them into exit status 2.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    started = datetime.datetime.now()
+    args, module, unused = parse(argv)
+    if unused:
+        print(f"note: {args.model} does not use {' '.join('--' + name for name in unused)}", file=sys.stderr)
+    record.check_writable(args.save_path)
+    data = load_datasets(args)
+
+    torch.manual_seed(args.seed)
+    np.random.seed(args.seed)
+    random.seed(args.seed)
+    continuum = Continuum(data.train, args)
+    handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs)
+    model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, handed_on)
+    if data.train[0][1].dtype == torch.float64:
+        model.double()
+    if args.cuda:
+        model.cuda()
+
+    life = life_experience(model, continuum, data.test, args)
+    result = _record(args, argv, data, continuum, model, life, started)
+    name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
+    stats = [result[key] for key in ("final", "backward", "forward")]
+    numbers = " ".join("nan" if stat is None else f"{stat:.3f}" for stat in stats)
+    one_liner = f"{vars(args)} # {numbers}"
+    base = record.write(
+        args.save_path,
+        name,
+        result,
+        torch.tensor(life.result_t, dtype=torch.float32),
+        torch.tensor(life.result_a, dtype=torch.float32),
+        model.state_dict(),
+        one_liner,
+    )
+    print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
+    print(show.format_grid(result["baseline"], result["grid"]))
+    print(show.format_summary(result))
+    print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
+    if life.diverged:
+        print(f"{args.model} {life.diverged}; the record says so", file=sys.stderr)
+    return result
+
+
+def _record(args, argv, data: Datasets, continuum: Continuum, model, life: Life, started) -> dict:
+    """The record of a run (docs/results.md lays it down)."""
+    baseline, grid, order = metrics.split(
+        torch.tensor(life.result_t), torch.tensor(life.result_a, dtype=torch.float32), continuum.order
+    )
+    summary = metrics.summary(baseline, grid, order)
+    engine = getattr(model, "engine", None)
+    head = "shared" if data.outputs is None else "split"
+    counts = dict(getattr(model, "counts", {}))
+    return {
+        "format": 1,
+        "status": "diverged" if life.diverged else "done",
+        "model": args.model,
+        "args": vars(args),
+        "protocol": {
+            "data_file": args.data_file,
+            "data_hash": data.hash,
+            "samples_per_task": continuum.samples_per_task(),
+            "n_epochs": args.n_epochs,
+            "batch_size": args.batch_size,
+            "memory": args.n_memories,
+            "head": head,
+            "engine": getattr(engine, "form", "none"),
+            "parity": args.parity,
+            "task_order": continuum.order,
+        },
+        "grid": [[float(a) for a in row] for row in grid],
+        "baseline": [float(a) for a in baseline],
+        "final": summary.pop("final"),
+        "backward": summary.pop("backward"),
+        "forward": summary.pop("forward"),
+        "metrics": summary,
+        "counts": {"steps": life.steps[-1] if not life.diverged else continuum.position, **counts},
+        "seconds": life.seconds,
+        "peak_memory_mb": record.peak_memory_mb(),
+        "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},
+        "versions": record.versions(),
+        "device": torch.cuda.get_device_name() if args.cuda else "cpu",
+        "threads": args.threads,
+        "git": record.git_revision(),
+        "started": started.isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "main.py", *argv]),
+    }
+
+
+def cli(argv: list[str] | None = None) -> int:
+    """``main`` with exit statuses instead of exceptions and records."""
+    try:
+        return 3 if main(argv)["status"] == "diverged" else 0
+    except (UsageError, DataError, RecordError) as mistake:
+        print(f"main.py: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("main.py: interrupted; nothing was written", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
