@@ -1,0 +1,185 @@
+"""The one writer and reader of a run's record: <base>.txt, <base>.pt and <base>.json.
+
+.txt   the reference's text file: baseline row, '|', the grid, the three numbers (metrics.confusion_matrix)
+.pt    the reference's 6-tuple (result_t (E,), result_a (E, T), state_dict, stats, one_liner, args), builtins
+       and tensors only, args a dict: torch.load(weights_only=True) reads it
+.json  everything, format 1; this is what tools read
+
+The .json is renamed into place last: where it stands, the record is complete.
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from results import RecordError
+
+FORMAT = 1
+SUFFIXES = (".json", ".pt", ".txt")  # in the order in which a reader prefers them
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def name(model, data_file, uid, when):
+    """The reference's file name without suffix: <model>_<data_file>_<YYYY_MM_DD_HH_MM_SS>_<uid>.
+
+    The data file's name is cut to 120 characters: file systems allow 255 bytes in all.
+    """
+    return f"{model}_{os.path.basename(data_file)[:120]}_{when:%Y_%m_%d_%H_%M_%S}_{uid}"
+
+
+def check_writable(save_path, file_name=None):
+    """Create the folder and find out, before any training, that a record can be written into it."""
+    folder = Path(save_path)
+    if folder.exists() and not folder.is_dir():
+        raise RecordError(f"--save_path {save_path}: is a file; give a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = _temporary(folder / f"{file_name or 'probe'}.json")
+        try:
+            probe.write_text("{}\n", encoding="utf-8")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as e:
+        raise RecordError(
+            f"--save_path {save_path}: cannot be written ({e.strerror or e}); give a folder that can"
+        ) from None
+
+
+def write(save_path, file_name, record, result_t, result_a, state_dict, one_liner, args=None):
+    """Write the three files of a run and return their common path without suffix.
+
+    result_t (E,), result_a (E, T): tensors as for metrics.split(); args: the run's arguments, the record's
+    own by default; one_liner: as one_liner() makes it. All three files are complete under temporary names
+    before the first is renamed, so that a failure leaves whatever stood there before.
+    """
+    import torch
+
+    from metrics.metrics import confusion_matrix
+
+    base = Path(save_path) / file_name
+    args = record["args"] if args is None else args
+    args = plain(args if isinstance(args, dict) else vars(args))
+    state = {key: v.detach().clone() if isinstance(v, torch.Tensor) else v for key, v in state_dict.items()}
+    paths = {suffix: base.with_name(base.name + suffix) for suffix in SUFFIXES}
+    partial = {suffix: _temporary(path) for suffix, path in paths.items()}
+    try:
+        try:
+            Path(save_path).mkdir(parents=True, exist_ok=True)
+            stats = confusion_matrix(result_t, result_a, partial[".txt"])
+            with open(partial[".pt"], "wb") as f:
+                torch.save((result_t, result_a, state, stats, str(one_liner), args), f)
+            partial[".json"].write_text(to_json(record), encoding="utf-8")
+            for path in partial.values():
+                _flush(path)
+            for suffix in reversed(SUFFIXES):
+                os.replace(partial[suffix], paths[suffix])
+        finally:
+            for path in partial.values():
+                path.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as e:  # torch.save reports a full disk as RuntimeError
+        reason = getattr(e, "strerror", None) or e
+        raise RecordError(f"{base}: the record cannot be written ({reason})") from None
+    return str(base)
+
+
+def read(path):
+    """The record of a run, given any of its three files: the .json's content, without guessing.
+
+    A .txt or .pt with no .json beside it (the reference's) is not a record: results.parse reads those.
+    """
+    path = Path(path)
+    beside = path.with_name(path.name[: -len(path.suffix)] + ".json") if path.suffix in SUFFIXES else path
+    try:
+        record = json.loads(beside.read_bytes())
+    except OSError as e:
+        raise RecordError(f"{beside}: cannot be read ({e.strerror or e})") from None
+    except (ValueError, RecursionError) as e:
+        raise RecordError(f"{beside}: is not JSON ({e})") from None
+    if not isinstance(record, dict) or "format" not in record:
+        raise RecordError(f"{beside}: is not a run's record (it has no 'format')")
+    if record["format"] != FORMAT:
+        raise RecordError(f"{beside}: has format {record['format']!r}; this program reads format {FORMAT}")
+    return record
+
+
+def one_liner(args, stats):
+    """'<str(vars(args))> # final backward forward', the numbers with three decimals."""
+    args = args if isinstance(args, dict) else vars(args)
+    return f"{args} # {' '.join(f'{math.nan if stat is None else stat:.3f}' for stat in stats)}"
+
+
+def to_json(record):
+    """The record as JSON text, one top-level entry a line; what JSON cannot hold is made plain."""
+    entries = [f"{json.dumps(str(k))}: {json.dumps(plain(v), allow_nan=False)}" for k, v in record.items()]
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def plain(value):
+    """value as builtins that JSON can hold: tensors and arrays as lists, nan and infinity as None."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):  # tensors, arrays and numpy's scalars
+        return plain(value.tolist())
+    return str(value)
+
+
+def versions():
+    """The versions that can change a run's digits, and the CPU kernels that torch chose."""
+    import torch
+
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    for package in ("numpy", "quadprog"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return {**found, "cpu_capability": torch.backends.cpu.get_cpu_capability()}
+
+
+def git_revision():
+    """Commit of the checkout this file is in, with '-dirty' if tracked files differ; None outside one."""
+
+    def git(*command):
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *command], capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return None  # a copy inside some other project's repository
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory_mb():
+    """Largest resident memory of this process so far, in MB of 2^20 bytes; None where it is not known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _temporary(path):
+    """Name beside path under which it is written first: hidden, so that no reader takes it for a record."""
+    return path.with_name(f".{path.name[-60:]}.{os.getpid()}.tmp")
+
+
+def _flush(path):
+    """Have the file's bytes on disk before its name: a rename may otherwise survive a crash without them."""
+    with open(path, "rb+") as f:
+        os.fsync(f.fileno())
