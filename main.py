@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import datetime
+import math
 import random
 import shlex
 import sys
@@ -28,7 +29,7 @@ import model as methods
 from data import DataError, files, standard
 from metrics import metrics
 from model import UsageError, arguments, common
-from results import RecordError, record, show
+from results import RecordError, record
 
 EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
 CONVOLUTION_CHUNK = 500
@@ -50,6 +51,7 @@ class Diverged(Exception):
     """The parameters, or a loss, became non-finite."""
 
     def __init__(self, task: int, step: int, reason: object):
+        self.task = task
         super().__init__(f"diverged in task {task} at step {step}: {reason}")
 
 
@@ -161,6 +163,13 @@ class Life(NamedTuple):
     steps: list[int]
     seconds: dict
     diverged: Diverged | None
+
+    def complete(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged."""
+        n = len(self.result_t)
+        if self.diverged:
+            n = next((i for i in range(1, n) if self.result_t[i] == self.diverged.task), n)
+        return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(self.result_a[:n])
 
 
 def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
@@ -282,38 +291,25 @@ def main(argv: list[str] | None = None) -> dict:
         model.cuda()
 
     life = life_experience(model, continuum, data.test, args)
+    result_t, result_a = life.complete()
     result = _record(args, argv, data, continuum, model, life, started)
-    name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
     stats = [result[key] for key in ("final", "backward", "forward")]
-    numbers = " ".join("nan" if stat is None else f"{stat:.3f}" for stat in stats)
-    one_liner = f"{vars(args)} # {numbers}"
-    base = record.write(
-        args.save_path,
-        name,
-        result,
-        torch.tensor(life.result_t, dtype=torch.float32),
-        torch.tensor(life.result_a, dtype=torch.float32),
-        model.state_dict(),
-        one_liner,
-    )
+    one_liner = record.one_liner(args, stats)
+    name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
+    base = record.write(args.save_path, name, result, result_t, result_a, model.state_dict(), one_liner)
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
-    print(show.format_grid(result["baseline"], result["grid"]))
-    print(show.format_summary(result))
+    print(metrics.grid_text(result["baseline"], result["grid"]))
+    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))
     print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
     if life.diverged:
-        print(f"{args.model} {life.diverged}; the record says so", file=sys.stderr)
+        print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
 
 
 def _record(args, argv, data: Datasets, continuum: Continuum, model, life: Life, started) -> dict:
     """The record of a run (docs/results.md lays it down)."""
-    baseline, grid, order = metrics.split(
-        torch.tensor(life.result_t), torch.tensor(life.result_a, dtype=torch.float32), continuum.order
-    )
+    baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
-    engine = getattr(model, "engine", None)
-    head = "shared" if data.outputs is None else "split"
-    counts = dict(getattr(model, "counts", {}))
     return {
         "format": 1,
         "status": "diverged" if life.diverged else "done",
@@ -326,18 +322,18 @@ def _record(args, argv, data: Datasets, continuum: Continuum, model, life: Life,
             "n_epochs": args.n_epochs,
             "batch_size": args.batch_size,
             "memory": args.n_memories,
-            "head": head,
-            "engine": getattr(engine, "form", "none"),
+            "head": "shared" if data.outputs is None else "split",
+            "engine": getattr(getattr(model, "engine", None), "form", "foreign"),
             "parity": args.parity,
             "task_order": continuum.order,
         },
-        "grid": [[float(a) for a in row] for row in grid],
-        "baseline": [float(a) for a in baseline],
+        "grid": grid.tolist(),
+        "baseline": baseline.tolist(),
         "final": summary.pop("final"),
         "backward": summary.pop("backward"),
         "forward": summary.pop("forward"),
         "metrics": summary,
-        "counts": {"steps": life.steps[-1] if not life.diverged else continuum.position, **counts},
+        "counts": {"steps": continuum.position, **getattr(model, "counts", {})},
         "seconds": life.seconds,
         "peak_memory_mb": record.peak_memory_mb(),
         "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},

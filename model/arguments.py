@@ -38,7 +38,13 @@ def whole(text: str) -> int:
     return int(text) if text.lstrip("+-").isdigit() else int(number)
 
 
-KINDS = {whole: "a whole number", float: "a number", yes_no: "yes or no", yes_no_word: "yes or no", str: "text"}
+KINDS = {
+    whole: "a whole number",
+    float: "a number",
+    yes_no: "yes or no",
+    yes_no_word: "yes or no",
+    str: "text",
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""Shared by all tests: small data files, and arguments for methods."""
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+import torch
+from hypothesis import settings
+
+import model as methods
+from data import files
+from model import arguments
+
+settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("project")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, and only them")
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = config.getoption("--slow")
+    skipped = [item for item in items if ("slow" in item.keywords) != wanted]
+    config.hook.pytest_deselected(items=skipped)
+    items[:] = [item for item in items if ("slow" in item.keywords) == wanted]
+
+
+def stream(n_tasks=3, n=40, n_inputs=12, n_outputs=4, seed=0, split=False, dtype=torch.float32):
+    """Train and test tasks of random inputs in [0, 1] whose labels depend on them; disjoint labels if ``split``."""
+    draw = torch.Generator().manual_seed(seed)
+    teacher = torch.randn(n_inputs, n_outputs, generator=draw)
+    both = ([], [])
+    for t in range(n_tasks):
+        pixels = torch.randperm(n_inputs, generator=draw)
+        for tasks in both:
+            x = torch.rand(n, n_inputs, generator=draw).to(dtype)
+            y = (x[:, pixels].float() @ teacher).sub(teacher.sum(0) / 2).argmax(1)
+            if split:
+                y = y % (n_outputs // n_tasks) + t * (n_outputs // n_tasks)
+                y[: n_outputs // n_tasks] = torch.arange(n_outputs // n_tasks) + t * (n_outputs // n_tasks)
+            else:
+                y[:n_outputs] = torch.arange(n_outputs)
+            tasks.append(["random", x, y])
+    return both
+
+
+@pytest.fixture
+def data_file(tmp_path):
+    """A folder with a small data file ``tiny.pt``: 3 tasks, 40 + 40 examples, 12 inputs, 4 shared outputs."""
+    files.save(tmp_path / "tiny.pt", *stream())
+    return tmp_path / "tiny.pt"
+
+
+def namespace(**given) -> argparse.Namespace:
+    """Settled arguments, as main hands them on; small defaults for tests."""
+    small = {"n_hiddens": 8, "n_memories": 5, "memory_strength": 0.5, "lr": 0.1, "task_outputs": None}
+    return arguments.of(argparse.Namespace(**{**small, **given}))
+
+
+def net(name: str, n_inputs=12, n_outputs=4, n_tasks=3, seed=0, **given):
+    """A fresh ``Net`` of the method ``name``."""
+    torch.manual_seed(seed)
+    return methods.load(name).Net(n_inputs, n_outputs, n_tasks, namespace(seed=seed, **given))
+
+
+def learn(model, tasks, batch_size=1, steps=None):
+    """Show ``model`` the tasks in order, ``steps`` batches of each (default: all)."""
+    for t, (_, x, y) in enumerate(tasks):
+        for i in range(0, min(len(y), (steps or len(y)) * batch_size), batch_size):
+            model.observe(x[i : i + batch_size], t, y[i : i + batch_size])
+    return model
+
+
+def parameters(model) -> torch.Tensor:
+    """The complete parameters of ``model`` as one vector."""
+    wanted = dict(model.named_parameters())
+    return torch.cat([value.reshape(-1) for key, value in model.state_dict().items() if key in wanted])

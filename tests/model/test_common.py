@@ -1,0 +1,60 @@
+"""Networks: the reference's names, sizes and draws; which outputs belong to a task."""
+
+import argparse
+
+import torch
+from torch import nn
+
+from model import common
+
+
+def test_mlp_names_and_draws():
+    torch.manual_seed(3)
+    ours = common.MLP([784, 100, 100, 10])
+    assert list(ours.state_dict()) == [f"net.{i}.{kind}" for i in (0, 2, 4) for kind in ("weight", "bias")]
+    torch.manual_seed(3)
+    layers = [nn.Linear(a, b) for a, b in ((784, 100), (100, 100), (100, 10))]  # the default draws come first
+    for layer, weight in zip(layers, (ours.net[0], ours.net[2], ours.net[4]), strict=True):
+        bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
+        layer.weight.data.uniform_(-bound, bound)
+        assert torch.allclose(layer.weight, weight.weight, atol=1e-7)
+        assert float(weight.bias.detach().abs().sum()) == 0
+    assert sum(p.numel() for p in ours.parameters()) == 89_610
+
+
+def test_resnet_names_and_size():
+    net = common.ResNet18(100)
+    assert sum(p.numel() for p in net.parameters()) == 1_109_240
+    keys = list(net.state_dict())
+    assert keys[0] == "conv1.weight" and keys[-2:] == ["linear.weight", "linear.bias"]
+    assert "layer2.0.shortcut.0.weight" in keys and "layer2.0.shortcut.1.running_var" in keys
+    assert "layer1.0.shortcut.0.weight" not in keys
+    assert net(torch.rand(2, 3072)).shape == (2, 100)
+
+
+def test_the_network_follows_the_inputs_unless_told():
+    args = argparse.Namespace(net="auto", n_layers=1, n_hiddens=7)
+    assert isinstance(common.network(3072, 10, args), common.ResNet18)
+    assert common.network(784, 10, args).net[0].weight.shape == (7, 784)
+    args.net = "mlp"
+    assert isinstance(common.network(3072, 10, args), common.MLP)
+    args.n_layers = 0
+    assert len(common.network(5, 3, args).net) == 1
+
+
+def test_task_outputs():
+    shared = common.TaskOutputs(4)
+    logits = torch.arange(8.0).view(2, 4)
+    assert torch.equal(shared.mask_(logits.clone(), 1), logits) and shared.count(0) == 4
+    split = common.TaskOutputs(4, [[0, 3], [1, 2]])
+    assert split.mask_(logits.clone(), 0).argmax(1).tolist() == [3, 3] and split.count(1) == 2
+    each = split.mask_(logits.clone(), torch.tensor([0, 1]))
+    assert each[0, 1] == common.FOREIGN_LOGIT and each[1, 0] == common.FOREIGN_LOGIT and each[1, 2] == 6
+
+
+def test_the_references_rule_where_main_said_nothing():
+    cifar = common.task_outputs(100, 20, argparse.Namespace(data_file="cifar100.pt"))
+    assert cifar.count(0) == 5 and not bool(cifar.foreign[3, 15:20].any()) and bool(cifar.foreign[3, 20])
+    assert common.task_outputs(10, 20, argparse.Namespace(data_file="mnist_rotations.pt")).foreign is None
+    told = common.task_outputs(100, 20, argparse.Namespace(data_file="cifar100.pt", task_outputs=None))
+    assert told.foreign is None
