@@ -94,16 +94,27 @@ def read(path):
     """
     path = Path(path)
     beside = path.with_name(path.name[: -len(path.suffix)] + ".json") if path.suffix in SUFFIXES else path
+    return checked(read_json(beside), beside)
+
+
+def read_json(path):
+    """A JSON file's content; RecordError says what is wrong, and in which line."""
     try:
-        record = json.loads(beside.read_bytes())
+        return json.loads(Path(path).read_bytes())
     except OSError as e:
-        raise RecordError(f"{beside}: cannot be read ({e.strerror or e})") from None
-    except (ValueError, RecursionError) as e:
-        raise RecordError(f"{beside}: is not JSON ({e})") from None
+        raise RecordError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except json.JSONDecodeError as e:
+        raise RecordError(f"{path}:{e.lineno}: is not JSON ({e.msg})") from None
+    except (ValueError, RecursionError) as e:  # not text, a number too long, nested too deep
+        raise RecordError(f"{path}: is not JSON ({e})") from None
+
+
+def checked(record, path):
+    """record, if it is one that this program can read."""
     if not isinstance(record, dict) or "format" not in record:
-        raise RecordError(f"{beside}: is not a run's record (it has no 'format')")
+        raise RecordError(f"{path}: is not a run's record (it has no 'format')")
     if record["format"] != FORMAT:
-        raise RecordError(f"{beside}: has format {record['format']!r}; this program reads format {FORMAT}")
+        raise RecordError(f"{path}: has format {record['format']!r}; this program reads format {FORMAT}")
     return record
 
 

@@ -1,0 +1,126 @@
+"""One run as read from a log of any format, and where its printed numbers disagree with its own grid."""
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from metrics.metrics import KEYS, summary
+
+# The printed numbers: key in Run.printed and metrics.summary() -> how the reference's text file calls it.
+PRINTED = {
+    "learning_accuracy": "Diagonal Accuracy",
+    "final": "Final Accuracy",
+    "backward": "Backward",
+    "forward": "Forward",
+}
+
+
+@dataclass
+class Run:
+    """What one log says about one run.
+
+    source, line: the file, and where in it the run begins (1 for files that hold one run); label: its heading
+    or file name. baseline (T,) or None; grid (K, T), nan where an entry could not be read, [] if there is
+    none; order: task ids in the order of learning, None if they were not shuffled. printed: the summary
+    numbers as the log prints them (text, so that its digits are known). decimals: how many the grid was
+    printed with, None if it is exact. args, seconds, record: None where the log has none. problems: what
+    could not be read, with file and line. slips: what was read but looks wrong.
+    """
+
+    source: str
+    line: int = 1
+    label: str = ""
+    baseline: list | None = None
+    grid: list = field(default_factory=list)
+    order: list | None = None
+    printed: dict = field(default_factory=dict)
+    decimals: int | None = None
+    args: dict | None = None
+    seconds: float | None = None
+    record: dict | None = None
+    problems: list = field(default_factory=list)
+    slips: list = field(default_factory=list)
+
+    @property
+    def final(self):
+        return self._number("final")
+
+    @property
+    def backward(self):
+        return self._number("backward")
+
+    @property
+    def forward(self):
+        return self._number("forward")
+
+    @property
+    def empty(self):
+        """Nothing was read but what is wrong."""
+        return not (self.grid or self.baseline or self.printed or self.record)
+
+    @property
+    def n_tasks(self):
+        row = self.baseline or (self.grid[0] if self.grid else None)
+        return len(row) if row else None
+
+    @property
+    def place(self):
+        return f"{self.source}:{self.line}"
+
+    def fact(self, key):
+        """'model', 'data_file', 'seed', 'status' ...: from the record or the arguments, else None."""
+        record = self.record or {}
+        for where in (record, record.get("protocol"), record.get("args"), self.args):
+            if isinstance(where, dict) and where.get(key) is not None:
+                return where[key]
+        return None
+
+    @cached_property
+    def recomputed(self):
+        """metrics.summary() of the grid; all None where the grid's shape allows none."""
+        try:
+            return summary(self.baseline, self.grid, self.order)
+        except ValueError:
+            return dict.fromkeys(KEYS)
+
+    def disagreements(self):
+        """One sentence for each printed number that cannot have come from this grid.
+
+        Allowed for: half a unit of the number's last printed digit; the grid's own rounding, half a unit an
+        accuracy and so one unit a difference of two; 1e-6 for float32.
+        """
+        found = []
+        for key, text in self.printed.items():
+            printed, ours = self._number(key), self.recomputed.get(key)
+            if printed is None or ours is None:
+                continue
+            rounding = 0.0 if self.decimals is None else 10.0**-self.decimals
+            if key in ("final", "learning_accuracy"):
+                rounding /= 2
+            if abs(printed - ours) > 0.5 * 10.0 ** -decimals_of(text) + rounding + 1e-6:
+                found.append(f"{self.place}: prints {PRINTED[key]} {text}, its grid gives {ours:.4f}")
+        return found
+
+    def baseline_mean(self):
+        """Mean of a baseline row that is missing, over all tasks but the first learned; None if unknown.
+
+        From the printed forward number f: f * T / (T - 1) = mean_i R[i-1, order[i]] - mean of the baseline.
+        """
+        tasks = self.n_tasks
+        if self.baseline is not None or self.forward is None or not tasks or tasks < 2:
+            return None
+        try:
+            ahead = summary([0.0] * tasks, self.grid, self.order)["forward_paper"]
+        except ValueError:
+            return None
+        return None if ahead is None else ahead - self.forward * tasks / (tasks - 1)
+
+    def _number(self, key):
+        text = self.printed.get(key)
+        return None if text is None or not math.isfinite(float(text)) else float(text)
+
+
+def decimals_of(text):
+    """Digits after the point of a number as printed: 4 for '-0.1820', 3 + 2 for '1.234e-2'."""
+    mantissa, _, exponent = text.lower().partition("e")
+    return len(mantissa.partition(".")[2]) - int(exponent or 0)

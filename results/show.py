@@ -1,0 +1,140 @@
+"""Print the grid and the numbers of any log: python -m results.show PATH...
+
+For each run: what it is, the T x T grid under its baseline row, final, backward and forward as printed and as
+its own grid gives them, the papers' definitions besides, and what does not fit. Exit status 0; 1 if something
+could not be read (the rest is still shown); 2 if a path does not exist.
+"""
+
+import argparse
+import os
+import sys
+
+if __package__ in (None, ""):  # cd results; python show.py
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from metrics.metrics import grid_text
+from results import RecordError
+from results.parse import runs
+from results.run import PRINTED
+
+
+def format_grid(baseline, grid):
+    """The grid as in the reference's text file: baseline row and '|' (if there is one), one row per task."""
+    return grid_text(baseline, grid)
+
+
+def format_run(run):
+    """Everything about a results.run.Run as text; results.parse can read its grid and numbers again."""
+    blocks = [_heading(run)]
+    if run.grid or run.baseline:
+        blocks.append(format_grid(run.baseline, run.grid))
+    if run.printed or any(value is not None for value in run.recomputed.values()):
+        blocks.append(_numbers(run))
+    wrong = run.problems + run.disagreements() + run.slips
+    if wrong:
+        blocks.append("\n".join(f"! {_quiet(sentence)}" for sentence in wrong))
+    return "\n\n".join(blocks)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="results.show", description=__doc__.split("\n\n")[0])
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a record, a log, a document, or a folder")
+    args = parser.parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    unread = shown = 0
+    try:
+        for run in runs(args.paths):
+            unread += bool(run.problems)
+            if run.empty:
+                sys.stdout.flush()
+                print("\n".join(f"results.show: {_quiet(p)}" for p in run.problems), file=sys.stderr)
+            else:
+                print(("\n\n" if shown else "") + format_run(run))
+                shown += 1
+        sys.stdout.flush()
+    except RecordError as mistake:
+        print(f"results.show: {mistake}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if unread and shown:
+        print(f"results.show: {unread} could not be read in full, {shown} shown", file=sys.stderr)
+    return 1 if unread else 0
+
+
+def _heading(run):
+    """Two lines: what was run, and where this comes from; only what is known."""
+    words = [str(run.fact("model") or run.label or "run")]
+    if run.fact("data_file"):
+        words[0] += f" on {run.fact('data_file')}"
+    if run.fact("seed") is not None:
+        words.append(f"seed {run.fact('seed')}")
+    if run.fact("status"):
+        words.append(str(run.fact("status")))
+    if run.n_tasks:
+        words.append(f"{run.n_tasks} task{'s' * (run.n_tasks != 1)}")
+    samples = run.fact("samples_per_task")
+    if isinstance(samples, list) and samples and samples.count(samples[0]) == len(samples):
+        samples = samples[0]
+    if isinstance(samples, int):
+        words.append("all samples" if samples < 0 else f"{samples} samples per task")
+    elif samples is not None:
+        words.append(f"samples per task {samples}")
+    if run.order is not None:
+        words.append(f"learned in the order {' '.join(map(str, run.order))}")
+    label = f" ({run.label})" if run.fact("model") and run.label not in run.source else ""
+    return _quiet(", ".join(words)) + "\n" + _quiet(f"from {run.place}{label}")
+
+
+def _numbers(run):
+    """One line a number: as printed, as the grid gives it, the papers' definition."""
+    lines = []
+    for key, name in PRINTED.items():
+        ours, text = run.recomputed.get(key), run.printed.get(key)
+        if key == "learning_accuracy" and text is None:
+            continue
+        head = f"{name}: {_shown(text) if text is not None else _number(ours)}"
+        notes = []
+        if text is not None and ours is not None:
+            notes.append(f"its grid gives {_number(ours)}")
+        paper = run.recomputed.get(f"{key}_paper")
+        if paper is not None:
+            notes.append(f"over T - 1, as in the papers, {_number(paper)}")
+        lines.append(f"{head:<24}" + ("  " + "; ".join(notes) if notes else ""))
+    others = {
+        "learning accuracy": "learning_accuracy",
+        "forgetting": "forgetting",
+    }
+    known = [
+        f"{name} {_number(run.recomputed[key])}"
+        for name, key in others.items()
+        if run.recomputed[key] is not None
+    ]
+    if known:
+        lines.append("; ".join(known))
+    mean = run.baseline_mean()
+    if mean is not None:
+        lines.append(
+            f"no baseline row; by the forward number its mean is {mean:.4f} over all tasks but the first"
+        )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _number(value):
+    return "X" if value is None else f"{value:.4f}"
+
+
+def _shown(text):
+    """A printed number with the digits it was printed with, the record's many cut to four."""
+    return f"{float(text):.4f}" if len(text) > 8 else text
+
+
+def _quiet(text):
+    """text on one line without control characters: file names and arguments are other people's."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
