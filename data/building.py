@@ -43,9 +43,7 @@ def progress(tasks, out):
     """The tasks, with a progress bar on a terminal."""
     from tqdm import tqdm
 
-    return tqdm(
-        tasks, desc=f"building {Path(out).name}", unit="task", leave=False, disable=not sys.stderr.isatty()
-    )
+    return tqdm(tasks, desc=f"building {Path(out).name}", unit="task", leave=False, disable=not sys.stderr.isatty())
 
 
 HELP = {

@@ -27,6 +27,10 @@ from data import DataError
 # To be raised when the checks or the hash change: a remembered verdict of another number is ignored.
 IDENTITY_FORMAT = 1
 SPLITS = ("training", "test")
+INTEGRAL = (
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+)
 # Interpolated or float32-rounded images may leave [0, 1] by the last digit.
 ROUNDING = 1e-6
 
@@ -67,7 +71,8 @@ def save(path, train, test):
     from tqdm import tqdm
 
     path = Path(path)
-    tasks = [[(d, _unshared(x), y) for d, x, y in split] for split in _normalised([train, test], path)]
+    tasks = _normalised([train, test], path)
+    tasks = [[(name, _unshared(x), _unshared(y)) for name, x, y in split] for split in tasks]
     _check_values(tasks, path)
     # Storages shared between tasks (labels, mostly) are written once.
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks)}
@@ -86,7 +91,9 @@ def save(path, train, test):
             torch.save([[list(task) for task in split] for split in tasks], out)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        # Closing the archive fails too, with an error of torch's own; the disk's came first.
+        first = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(first, "strerror", None) or str(first).splitlines()[0]
         raise DataError(f"{path}: could not be written ({reason})") from error
     finally:
         with contextlib.suppress(OSError):
@@ -122,7 +129,7 @@ def _unpickled(path):
     """The file's content, its tensors mapped into memory where the file allows it; no code is executed."""
     if not path.is_file():
         raise DataError(f"{path}: is not a file; name a data file (see data/standard.py for those known)")
-    damaged = f"{path}: is truncated or damaged; build or copy it again"
+    damaged = f"{path}: is truncated, damaged or not written by torch.save; build or copy it again"
     with open(path, "rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     mapped = False
@@ -141,12 +148,11 @@ def _unpickled(path):
     except pickle.UnpicklingError as error:
         found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
         if found is None:
-            raise DataError(f"{path}: is not a data file written by torch.save, or is damaged") from error
+            raise DataError(damaged) from error
         raise DataError(
-            f"{path}: holds pickled code ({found[1]}), which is never executed; "
-            f"save tensors, numbers and strings only"
+            f"{path}: holds pickled code ({found[1]}), which is never executed; save tensors, numbers and strings only"
         ) from error
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever torch makes of bytes that are no torch file
         if zipped or "unexpected EOF" in str(error):
@@ -195,7 +201,7 @@ def _normalised_task(task, where):
         raise DataError(f"{where}: x is {x.dtype}; store it as float32 in [0, 1]")
     if x.dim() != 2:
         raise DataError(f"{where}: x has shape {tuple(x.shape)}; it must be (N, n_inputs), images flattened")
-    if y.dtype.is_floating_point or y.dtype.is_complex or y.dtype == torch.bool:
+    if y.dtype not in INTEGRAL:
         raise DataError(f"{where}: the labels are {y.dtype}, not whole numbers; store y as int64")
     if y.dim() != 1 and not (y.dim() == 2 and y.shape[1] == 1):
         raise DataError(f"{where}: y has shape {tuple(y.shape)}; it must be (N,) or (N, 1)")
@@ -203,7 +209,7 @@ def _normalised_task(task, where):
         raise DataError(f"{where}: x has {len(x)} examples but y has {len(y)} labels")
     if x.numel() == 0:
         raise DataError(f"{where}: is empty (x has shape {tuple(x.shape)})")
-    y = y.long().reshape(-1)
+    y = y.long().reshape(-1).contiguous()
     if y.min() < 0:
         raise DataError(f"{where}: label {int(y.min())} is negative; labels count from 0")
     return description, x.contiguous(), y
@@ -229,9 +235,9 @@ def _check_values(tasks, path):
 # -- identity --------------------------------------------------------------------------------------------
 
 
-def _unshared(x):
-    """x itself, or a copy where x is a part of something larger, which torch.save would write whole."""
-    return x.clone() if x.untyped_storage().nbytes() > x.nbytes else x
+def _unshared(tensor):
+    """The tensor, or a copy where it is a part of something larger, which torch.save would write whole."""
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
 def _tensors(tasks):

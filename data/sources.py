@@ -16,6 +16,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -178,12 +179,12 @@ def _download(raw_set, missing, folders):
             try:
                 return _fetch(pooch, raw_set, mirror, missing)
             except Exception as error:  # a mirror fails in many ways; the next one may not
-                failures.append(f"{mirror}: {type(error).__name__}")
+                failures.append(f"{urlsplit(mirror).netloc}: {type(error).__name__}")
     looked = ", ".join(str(folder) for folder in folders)
     raise DataError(
         f"{raw_set.title}'s raw files {', '.join(missing)} are missing: looked for (also as .gz and .xz) in "
-        f"{looked}; downloading them failed ({'; '.join(failures)}); copy them into {folders[-1]} or another "
-        f"of these folders, or use --data_file digits_permutations.pt, which needs none"
+        f"{looked}; downloading them failed ({'; '.join(failures)}); copy them into one of these "
+        f"folders, or use --data_file digits_permutations.pt, which needs none"
     )
 
 
@@ -193,7 +194,8 @@ def _fetch(pooch, raw_set, mirror, files):
     tty = sys.stderr.isatty()
     contents = {}
     for name in [raw_set.archive] if raw_set.archive else [file + raw_set.suffix for file in files]:
-        print(f"downloading {mirror}{name}", file=sys.stderr)
+        if tty:
+            print(f"downloading {mirror}{name}", file=sys.stderr)
         temporary = folder / f"{secrets.token_hex(4)}.tmp" / name
         try:
             get = pooch.HTTPDownloader(progressbar=tty, timeout=(5, 30))
@@ -224,7 +226,7 @@ def _idx(content, file):
 
 
 def _cifar100(content, file):
-    """((N, 3072) uint8, (N,) int64): a record is its coarse label, fine label and 3072 pixels, a byte each."""
+    """((N, 3072) uint8, (N,) int64) of records of bytes: coarse label, fine label, 3072 pixels."""
     if not content or len(content) % 3074:
         raise DataError(f"{file}: {len(content)} bytes are no whole number of CIFAR-100 records of 3074")
     records = torch.from_numpy(np.frombuffer(content, np.uint8).copy()).reshape(-1, 3074)

@@ -79,7 +79,11 @@ def _lock(path):
     while True:
         file = open(name, "w")  # noqa: SIM115
         with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{path}: waiting for the process that is building it", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
                 break

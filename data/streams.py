@@ -49,9 +49,7 @@ def rotations(side, n_tasks, seed, min_rot, max_rot):
     """
     check(n_tasks, seed)
     if not (math.isfinite(min_rot) and math.isfinite(max_rot) and min_rot <= max_rot):
-        raise DataError(
-            f"min_rot {min_rot:g}, max_rot {max_rot:g}: must be finite degrees, min_rot <= max_rot"
-        )
+        raise DataError(f"min_rot {min_rot:g}, max_rot {max_rot:g}: must be finite degrees, min_rot <= max_rot")
     generator = torch.Generator().manual_seed(seed)
     places = torch.rand(n_tasks, generator=generator, dtype=torch.float64).tolist()
     angles = [min_rot + (t + place) / n_tasks * (max_rot - min_rot) for t, place in enumerate(places)]

@@ -1,0 +1,223 @@
+"""The builders: their files against the recipe written out, and their command lines."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data import (
+    DataError,
+    building,
+    cifar100,
+    digits_permutations,
+    digits_rotations,
+    fashion_mnist_permutations,
+    files,
+    mnist_permutations,
+    mnist_rotations,
+    sources,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "built.pt"
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Tiny raw data in place of the real: {name: ((x, y), (x, y))}."""
+    random = np.random.RandomState(0)
+
+    def some(n, width, y):
+        return torch.from_numpy(random.randint(0, 256, (n, width)).astype(np.uint8)), torch.as_tensor(y)
+
+    made = {
+        "mnist": (some(30, 784, np.arange(30) % 10), some(10, 784, np.arange(10))),
+        "fashion_mnist": (some(30, 784, np.arange(30) % 10), some(10, 784, np.arange(10))),
+        "cifar100": (
+            some(300, 3072, random.permutation(300) % 100),
+            some(200, 3072, random.permutation(200) % 100),
+        ),
+    }
+    monkeypatch.setattr(sources, "images", lambda name, raw_path=None: made[name])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("builder", "name"), [(mnist_permutations, "mnist"), (fashion_mnist_permutations, "fashion_mnist")]
+)
+def test_permutations(path, tiny, builder, name):
+    builder.build(path, n_tasks=3, seed=7)
+    read = files.load(path)
+    torch.manual_seed(7)  # the reference's recipe
+    for t in range(3):
+        p = torch.randperm(784)
+        for (description, x, y), (pixels, labels) in zip((read.train[t], read.test[t]), tiny[name], strict=True):
+            assert description == "random permutation"
+            assert torch.equal(x, (pixels.float() / 255.0)[:, p]) and torch.equal(y, labels)
+    assert not torch.equal(read.train[0][1], tiny[name][0][0] / 255.0)  # the first task is permuted too
+
+
+def test_rotations(path, tiny):
+    mnist_rotations.build(path, n_tasks=4, seed=1, min_rot=0, max_rot=180)
+    read = files.load(path)
+    for t in range(4):
+        for (angle, x, y), (pixels, labels) in zip((read.train[t], read.test[t]), tiny["mnist"], strict=True):
+            assert 45 * t <= angle < 45 * (t + 1)
+            images = [Image.fromarray(image.numpy()) for image in pixels.reshape(-1, 28, 28)]
+            rotated = np.stack([np.array(image.rotate(angle)) for image in images]).reshape(-1, 784)
+            assert torch.equal(x, torch.from_numpy(rotated).float() / 255.0) and torch.equal(y, labels)
+
+
+@pytest.mark.parametrize("n_tasks", [1, 5, 100])
+def test_cifar100_splits_the_classes(path, tiny, n_tasks):
+    cifar100.build(path, n_tasks=n_tasks)
+    read = files.load(path)
+    classes = 100 // n_tasks
+    for tasks, (pixels, labels), repeats in zip((read.train, read.test), tiny["cifar100"], (3, 2), strict=True):
+        for t, (description, x, y) in enumerate(tasks):
+            rows = [i for i, label in enumerate(labels.tolist()) if label // classes == t]
+            assert description == (t * classes, (t + 1) * classes)
+            assert torch.equal(x, pixels[rows].float() / 255.0) and torch.equal(y, labels[rows])
+            assert y.bincount().tolist()[t * classes :] == [repeats] * classes
+
+
+def test_the_first_examples_only(path, tiny):
+    mnist_rotations.build(path, n_tasks=2, n_train=12, n_test=3, min_rot=0, max_rot=0)
+    for _, x, y in files.load(path).train:
+        assert torch.equal(x, tiny["mnist"][0][0][:12] / 255.0) and len(y) == 12
+    assert len(files.load(path).test[1][1]) == 3
+    cifar100.build(path, n_tasks=10, n_train=7)
+    assert [len(y) for _, _, y in files.load(path).train] == [7] * 10
+    assert [len(y) for _, _, y in files.load(path).test] == [20] * 10
+    for n in (0, -1, 31):
+        with pytest.raises(DataError, match=f"{n} examples: must be from 1 to the 30 there are"):
+            mnist_permutations.build(path, n_train=n)
+
+
+def test_digits_permutations_are_the_parity_cases_tasks(path):
+    from sklearn.datasets import load_digits
+
+    digits_permutations.build(path)  # 20 tasks, seed 0
+    read = files.load(path)
+    digits = load_digits()
+    generator = np.random.RandomState(0)
+    order = generator.permutation(len(digits.target))
+    x = torch.tensor(digits.data[order] / 16, dtype=torch.float32)
+    y = torch.tensor(digits.target[order])
+    for t in range(20):
+        pixels = torch.from_numpy(generator.permutation(64))
+        for (name, x_, y_), part in ((read.train[t], slice(1297)), (read.test[t], slice(1297, None))):
+            assert name == "random permutation" and x_.dtype == x.dtype
+            assert torch.equal(x_, x[part][:, pixels]) and torch.equal(y_, y[part])
+
+
+def test_digits_rotations(path):
+    digits_rotations.build(path, n_tasks=2, min_rot=90, max_rot=90)
+    upright = sources.images("digits")[0][0].reshape(-1, 8, 8)
+    turned = files.load(path).train[0][1].reshape(-1, 8, 8) * 16
+    assert torch.equal(turned, torch.rot90(upright, 1, (1, 2)).float())  # counter-clockwise, as pillow's
+
+
+def test_labels_are_stored_once(path, tiny):
+    mnist_permutations.build(path, n_tasks=10)
+    per_task = (30 + 10) * 784 * 4
+    assert path.stat().st_size < 10 * per_task + 10_000
+
+
+@pytest.mark.parametrize("n_tasks", [3, 200, 0])
+def test_cifar100_task_counts(path, tiny, n_tasks):
+    with pytest.raises(DataError, match=f"n_tasks {n_tasks}"):
+        cifar100.build(path, n_tasks=n_tasks)
+
+
+def test_targets_are_tried_before_the_work(tmp_path, tiny, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(building, "progress", lambda *_: pytest.fail("built first"))
+    for builder in (mnist_permutations, mnist_rotations, cifar100):
+        with pytest.raises(DataError, match="folder cannot be made"):
+            builder.build(tmp_path / "file" / "built.pt")
+
+
+# -- command lines ---------------------------------------------------------------------------------------
+
+
+def run(folder, *arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("folder", "start"), [("data", ["digits_permutations.py"]), (".", ["-m", "data.digits_permutations"])]
+)
+def test_runs_from_its_folder_and_from_the_root(path, folder, start):
+    done = run(ROOT / folder, *start, "--o", path, "--n_tasks", "3", "--n_train", "100", "--seed", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{path}: 0.5 MB\n"
+    assert [x.shape for _, x, _ in files.load(path).train] == [(100, 64)] * 3
+
+
+BUILDERS = {
+    digits_permutations: "digits_permutations.pt",
+    digits_rotations: "digits_rotations.pt",
+    mnist_permutations: "mnist_permutations.pt",
+    mnist_rotations: "mnist_rotations.pt",
+    fashion_mnist_permutations: "fashion_mnist_permutations.pt",
+    cifar100: "cifar100.pt",
+}
+
+
+@pytest.mark.parametrize("builder", BUILDERS, ids=BUILDERS.values())
+def test_every_command_line(builder, tmp_path, tiny, monkeypatch, capsys):
+    if "digits" in BUILDERS[builder]:
+        monkeypatch.undo()  # the real digits
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--i", "raw/", "--n_tasks", "2", "--seed", "5"]
+    if "rotations" in BUILDERS[builder]:
+        arguments += ["--min_rot", "0.", "--max_rot", "180"]
+    assert building.main(builder.build, BUILDERS[builder], arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{BUILDERS[builder]}: ") and said.err == ""
+    assert len(files.load(BUILDERS[builder]).train) == 2
+    with pytest.raises(SystemExit) as left:
+        building.main(builder.build, BUILDERS[builder], ["--help"])
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    assert "--n_tasks" in said and BUILDERS[builder] in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--n_tasks", "0"], "n_tasks 0: at least one"),
+        (["--n_tasks", "two"], "invalid int value: 'two'"),
+        (["--seed", "-1"], "seed -1"),
+        (["--min_rot", "100"], "min_rot 100, max_rot 90"),
+        (["--max_rot", "nan"], "max_rot nan"),
+        (["--n_train", "1298"], "1298 examples: must be from 1 to the 1297"),
+        (["--o", "."], "is a folder"),
+        (["--o", "/dev/null/built.pt"], "folder cannot be made"),
+        (["--surprise"], "unrecognized arguments: --surprise"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert building.main(digits_rotations.build, "digits_rotations.pt", arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted(path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "save", interrupt)
+    assert building.main(digits_rotations.build, str(path), []) == 130
+    assert "nothing written" in capsys.readouterr().err
