@@ -23,9 +23,7 @@ LABELS = {
     "forward": "forward",
     "forward transfer": "forward",
 }
-LABEL = re.compile(
-    rf"\b({'|'.join(sorted(LABELS, key=len, reverse=True))})[ \t]*[:=][ \t]*(\S*)", re.IGNORECASE
-)
+LABEL = re.compile(rf"\b({'|'.join(sorted(LABELS, key=len, reverse=True))})[ \t]*[:=][ \t]*(\S*)", re.IGNORECASE)
 DECIMAL = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d{1,2})?")
 BARE = re.compile(r"[-+]?(?:[01]|nan|inf)", re.IGNORECASE)  # a number only among decimals
 BETWEEN = re.compile(r"[\s,;|\[\](){}]+")
@@ -223,9 +221,7 @@ def _fill(run, block):
                 width = side
                 rows = _cut(rows, width)
             elif len(rows) > 1 and all(len(tokens) == width for _, tokens in rows) and len(rows) < width:
-                run.slips.append(
-                    f"{run.place}: {len(rows)} rows of {width}, taken for a grid that ends early"
-                )
+                run.slips.append(f"{run.place}: {len(rows)} rows of {width}, taken for a grid that ends early")
             else:
                 run.problems.append(f"{run.place}: {n} numbers, neither T*T nor T*T + T: no grid")
                 return

@@ -35,7 +35,7 @@ def name(model, data_file, uid, when):
 def check_writable(save_path, file_name=None):
     """Create the folder and find out, before any training, that a record can be written into it."""
     folder = Path(save_path)
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise RecordError(f"--save_path {save_path}: is a file; give a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)

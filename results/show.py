@@ -95,7 +95,7 @@ def _numbers(run):
         ours, text = run.recomputed.get(key), run.printed.get(key)
         if key == "learning_accuracy" and text is None:
             continue
-        head = f"{name}: {_shown(text) if text is not None else _number(ours)}"
+        head = f"{name}: {_shown(run, text) if text is not None else _number(ours)}"
         notes = []
         if text is not None and ours is not None:
             notes.append(f"its grid gives {_number(ours)}")
@@ -108,17 +108,13 @@ def _numbers(run):
         "forgetting": "forgetting",
     }
     known = [
-        f"{name} {_number(run.recomputed[key])}"
-        for name, key in others.items()
-        if run.recomputed[key] is not None
+        f"{name} {_number(run.recomputed[key])}" for name, key in others.items() if run.recomputed[key] is not None
     ]
     if known:
         lines.append("; ".join(known))
     mean = run.baseline_mean()
     if mean is not None:
-        lines.append(
-            f"no baseline row; by the forward number its mean is {mean:.4f} over all tasks but the first"
-        )
+        lines.append(f"no baseline row; by the forward number its mean is {mean:.4f} over all tasks but the first")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -126,9 +122,9 @@ def _number(value):
     return "X" if value is None else f"{value:.4f}"
 
 
-def _shown(text):
-    """A printed number with the digits it was printed with, the record's many cut to four."""
-    return f"{float(text):.4f}" if len(text) > 8 else text
+def _shown(run, text):
+    """A printed number with the digits it was printed with; four for the exact one of a record."""
+    return f"{float(text):.4f}" if run.grid and run.decimals is None else text
 
 
 def _quiet(text):
