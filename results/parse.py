@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 from results import RecordError, record
@@ -10,6 +11,7 @@ from results.parse_text import parse_text
 from results.parse_torch import parse_torch
 from results.run import Run
 
+NAMED = re.compile(r"_\d{4}(_\d\d){5}_[0-9a-f]{32}$")  # record.name(): such a file should hold a run
 TEXTS = (".log", ".out", ".err")  # read in a folder besides record.SUFFIXES
 
 
@@ -89,11 +91,16 @@ def _file(path, strict):
         if suffix == ".json":
             yield from _json(path, strict)
         elif suffix in (".pt", ".pth"):
-            yield _torch(path)
+            run = parse_torch(path)
+            if run is not None:
+                run.label = _stem(path)
+                yield run
+            elif strict:
+                raise RecordError(f"{path}: is not a run's .pt file: it holds no tuple of results")
         else:
             text = Path(path).read_bytes().decode("utf-8", errors="replace")
             found = parse_text(text, str(path))
-            if strict and not found:
+            if not found and (strict or NAMED.search(_stem(path))):
                 raise RecordError(f"{path}: no grid, no one-line result in it")
             for run in found:
                 run.label = run.label or _stem(path)
@@ -102,12 +109,6 @@ def _file(path, strict):
         yield _unread(path, str(e))
     except OSError as e:
         yield _unread(path, f"{path}: cannot be read ({e.strerror or e})")
-
-
-def _torch(path):
-    run = parse_torch(path)
-    run.label = _stem(path)
-    return run
 
 
 def _json(path, strict):

@@ -11,7 +11,7 @@ from results.run import PRINTED, Run
 
 
 def parse_torch(path):
-    """The one run of a .pt file; RecordError if it is not one."""
+    """The one run of a .pt file, None if it holds something else; RecordError if it cannot be read."""
     import torch
 
     from metrics.metrics import split
@@ -23,7 +23,7 @@ def parse_torch(path):
         reason = " ".join(str(e).split())[:160] or type(e).__name__
         raise RecordError(f"{path}: cannot be read as a run's .pt file ({reason})") from None
     if not isinstance(parts, (tuple, list)) or len(parts) < 4:
-        raise RecordError(f"{path}: is not a run's .pt file: it holds no tuple of results")
+        return None
     try:
         result_t = torch.as_tensor(parts[0]).reshape(-1)
         baseline, grid, order = split(result_t, torch.as_tensor(parts[1]))

@@ -454,7 +454,8 @@ def test_no_printed_file_is_called_wrong(T, n, random, with_args):
 
 pieces = st.sampled_from(
     ["0.5", " ", "\n", "|", "nan", "Final Accuracy:", "Backward: -0.1", "Forward:", "{'a': 1} # 0.1 0.2 0.3 # 4",
-     "1", "0.1234 0.4321 0.5 0.6", "x: {", "} # ", "\r", "1e99", "-", "inf", "(1) words", "0.7x3", "[[0.1, 0.2], [0.3, 0.4]]"]
+     "1", "0.1234 0.4321 0.5 0.6", "x: {", "} # ", "\r", "1e99", "-", "inf", "(1) words", "0.7x3",
+     "[[0.1, 0.2], [0.3, 0.4]]"]
 )  # fmt: skip
 
 
@@ -519,4 +520,11 @@ def test_a_missing_path(tmp_path):
 def test_a_folder_without_runs(tmp_path):
     (tmp_path / "a.txt").write_text("words")
     torch.save([1, 2], tmp_path / "data.log")
+    torch.save({"a": 1}, tmp_path / "checkpoint.pt")
     assert "no run in it" in one(one(parse(tmp_path)).problems)
+
+
+def test_an_empty_file_that_a_run_has_left(tmp_path):
+    name = "gem_d.pt_2026_01_02_03_04_05_" + "0" * 32 + ".txt"
+    (tmp_path / name).write_text("")
+    assert name in one(parse(tmp_path)[0].problems)
