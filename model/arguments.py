@@ -102,7 +102,7 @@ GROUPS = {
         Flag("model", str, "single", "GEM", "the method (below); without regard to case"),
         Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP", low=0),
         Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer", low=1),
-        Flag("net", str, "auto", "here", "auto: ResNet18 for 3,072 inputs, else an MLP", choices=("auto", "mlp", "resnet18")),
+        Flag("net", str, "auto", "here", "auto: ResNet18 if 3,072 inputs, else MLP", choices=("auto", "mlp", "resnet18")),
         Flag("head", str, "auto", "here", "auto: shared where tasks have the same labels, split where disjoint",
              choices=("auto", "shared", "split")),
         Flag("finetune", yes_no, False, "GEM; MER: yes", "independent nets start from the last task's", NONE),
@@ -153,6 +153,8 @@ GROUPS = {
         Flag("log_every", whole, 100, "GEM", "steps between evaluations", low=1),
         Flag("save_path", str, "results/", "GEM", "folder of the records"),
         Flag("parity", yes_no, False, "here", "yes: the reference's digits, defects included; one thread"),
+        Flag("engine", str, "auto", "here", "fast: MLPs without autograd; auto: fast where it applies",
+             choices=("auto", "fast", "autograd")),
         Flag("threads", whole, None, "here", "threads (default: OMP_NUM_THREADS, else the cores)", low=1),
     ),
     "data": (

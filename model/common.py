@@ -1,5 +1,6 @@
 """Networks and outputs, as every method uses them: the reference's names, draws and state-dict keys."""
 
+import itertools
 import math
 
 import torch
@@ -26,7 +27,7 @@ class MLP(nn.Module):
     def __init__(self, sizes: list[int]):
         super().__init__()
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
         self.net = nn.Sequential(*layers[:-1])
         self.net.apply(Xavier)

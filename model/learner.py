@@ -52,6 +52,15 @@ class Learner(nn.Module):
         self.engine.complete(state, prefix + "net.")
         return state
 
+    def load_state_dict(self, *args, **kwargs):
+        """The parameters given replace the complete ones."""
+        self.engine.fold()
+        return super().load_state_dict(*args, **kwargs)
+
+    def _apply(self, *args, **kwargs):  # .double(), .cuda(), .to()
+        self.engine.fold()
+        return super()._apply(*args, **kwargs)
+
     def checkpoint(self) -> dict:
         """The exact state, as tensors and builtins: training goes on from it byte for byte."""
         state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}

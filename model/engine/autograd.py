@@ -140,6 +140,9 @@ class AutogradEngine:
     def complete(self, state: dict, prefix: str) -> None:
         """Nothing to add to a state dict: the parameters are complete."""
 
+    def fold(self) -> None:
+        """Nothing to fold: the parameters are complete."""
+
     def checkpoint(self) -> dict:
         """Exact state beside the parameters: the rows."""
         return {"rows": None if self._stored is None else [tensor.clone() for tensor in self._stored]}

@@ -1,5 +1,7 @@
 """The engines' products and sums against plain autograd over the concatenated parameters."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,14 @@ from torch.nn import functional as F
 
 from model import common, projection
 from model.engine.autograd import AutogradEngine
+from model.engine.fast import FastEngine
 
-ENGINES = {"autograd": AutogradEngine}
+ENGINES = {
+    "autograd": AutogradEngine,
+    "fast": FastEngine,
+    "kept": partial(FastEngine, form="kept"),
+    "plain": partial(FastEngine, form="plain"),
+}
 
 
 def plain(net, outputs, x, y, tasks, weights):

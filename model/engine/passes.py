@@ -1,0 +1,166 @@
+"""One forward and backward pass over N stored and B current examples, and what a method asks of it."""
+
+import numpy as np
+import torch
+
+from model.common import FOREIGN_LOGIT
+
+_relu_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+class Pass:
+    """Buffers of a pass, made once for N and B; after ``run`` it is the gradients of that step.
+
+    Examples are rows of every matrix, the stored ones first; but logits and the deltas of the output layer are kept as
+    (C, N + B), because a softmax along short contiguous rows takes seven times as long. ``losses`` holds the loss of the
+    batch, then that of each row.
+    """
+
+    def __init__(self, engine, layers, stored, B: int):
+        self.engine, self.first, self.B = engine, layers[0], B
+        self.blocks = None if stored is None else stored.blocks
+        self.N = N = 0 if stored is None else stored.blocks.N
+        M, C, like = N + B, len(layers[-1].b), layers[0].Z
+        sizes = [len(layer.b) for layer in layers[:-1]]
+        self.Z, self.current = like[:M], like[N:M]
+        self.H = [like.new_empty(M, size) for size in sizes]
+        self.logits, self.DT = like.new_empty(C, M), like.new_empty(C, M)
+        self.D = [*(like.new_empty(M, size) for size in sizes), self.DT.t()]
+        self.probe = self.DT[0, N]
+        self.k = like.new_empty(B, N) if N else None
+        if N:
+            self.s, self.d, self.a = (like.new_empty(B, N) for _ in range(3))
+            self.per_row = self.s.view(B, self.blocks.R, self.blocks.m)
+        self.eye = torch.eye(C, dtype=like.dtype, device=like.device)
+        self.targets = like.new_empty(M, C)
+        self.current_targets, self.targets_T = self.targets[N:], self.targets.t()
+        self.weights = like.new_full((M,), 1.0 / B)
+        self.weighted = N > 0 or B > 1
+        self.foreign, self.foreign_task = None, None
+        if engine.outputs.foreign is not None:
+            self.foreign = torch.zeros(C, M, dtype=torch.bool, device=like.device)
+        if stored is not None:
+            self.load(stored)
+        # what the loops below go through, looked up once
+        self.up, self.down, self.upper = [], [], []
+        if self.H:
+            self.output = (layers[-1].b.unsqueeze(1), layers[-1].W, self.H[-1].t())
+            self.up = [(layer, self.H[i], self.H[i + 1]) for i, layer in enumerate(layers[1:-1])]
+            stack = list(zip(layers[1:], self.D[1:], self.H, self.D[:-1], strict=True))
+            self.down = [(layer, D, H, below) for layer, D, H, below in reversed(stack)]
+            self.upper = [(layer, D, H, D[:N], H[:N], D[N:], H[N:]) for layer, D, H, _ in stack]
+
+    def load(self, stored) -> None:
+        """Labels, weights and tasks of the stored examples."""
+        torch.index_select(self.eye, 0, stored.y, out=self.targets[: self.N])
+        self.weights[: self.N] = stored.weights
+        if self.foreign is not None:
+            self.foreign[:, : self.N] = self.engine.outputs.foreign[stored.tasks].t()
+
+    # ---------------------------------------------------------------- the pass
+
+    def run(self, x: torch.Tensor, y: torch.Tensor, task: int) -> "Pass":
+        """Activations and weighted deltas of all examples. Raises ``FloatingPointError`` if they are not finite."""
+        self.forward(x, task)
+        torch.softmax(self.logits, 0, out=self.DT)
+        torch.index_select(self.eye, 0, y, out=self.current_targets)
+        self.DT.sub_(self.targets_T)
+        probe = self.probe.item()
+        if probe - probe != 0:
+            raise FloatingPointError("the loss of the batch is not finite")
+        if self.weighted:
+            self.DT.mul_(self.weights)
+        self.backward()
+        return self
+
+    def forward(self, x: torch.Tensor, task: int) -> None:
+        """Activations of all examples, and masked logits."""
+        self.x = x
+        self.first.forward(x, self.current, self.k)
+        if self.H:
+            torch.clamp_min(self.Z, 0, out=self.H[0])
+            for layer, H, above in self.up:
+                layer.forward(H, above)
+                above.relu_()
+            b, W, HT = self.output
+            torch.addmm(b, W, HT, out=self.logits)
+        else:
+            self.logits.copy_(self.Z.t())
+        if self.foreign is not None:
+            if task != self.foreign_task:
+                self.foreign[:, self.N :] = self.engine.outputs.foreign[task].unsqueeze(1)
+                self.foreign_task = task
+            self.logits.masked_fill_(self.foreign, FOREIGN_LOGIT)
+
+    def backward(self) -> None:
+        """From the output layer's deltas to those of every layer below."""
+        for layer, D, H, below in self.down:
+            layer.backward(D, below)
+            _relu_backward(below, H, 0, grad_input=below)
+
+    # ---------------------------------------------------------------- what a method asks
+
+    def dots(self) -> np.ndarray:
+        """<g_0, g_r> for every row: float64 (R,)."""
+        if not self.N:
+            return np.empty(0)
+        D, N = self.D[0], self.N
+        s, d, a, one = self.s, self.d, self.a, self.first.one
+        torch.mm(D[N:], D[:N].t(), out=s)
+        s.mul_(self.k)
+        for _, _, _, D, H, Dc, Hc in self.upper:
+            torch.mm(Dc, D.t(), out=d)
+            torch.addmm(one, Hc, H.t(), out=a)
+            s.addcmul_(d, a)
+        return self.per_row.sum((0, 2), dtype=torch.float64).numpy(force=True)
+
+    def gram(self) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R)."""
+        S = self.blocks.pairs()[0].zero_() if self.blocks.R > 1 else None
+        total = self.first.gram(self.D[0][: self.N], self.first.X)
+        for layer, _, _, D, H, _, _ in self.upper:
+            total = total + layer.gram(D, H)
+        if S is None:
+            return np.array([[total]])
+        R, m = self.blocks.R, self.blocks.m
+        total = total + S.view(R, m, R, m).sum((1, 3), dtype=torch.float64)
+        return total.numpy(force=True)
+
+    def flat(self) -> torch.Tensor:
+        """g_0 as a vector (p,); the next call of the engine overwrites it."""
+        views = self.engine.gradient_views()
+        inputs = [self.x, *[H[self.N :] for H in self.H]]
+        for i, (D, A) in enumerate(zip(self.D, inputs, strict=True)):
+            D = D[self.N :]
+            torch.mm(D.t(), A, out=views[2 * i])
+            torch.sum(D, 0, out=views[2 * i + 1])
+        return self.engine.flat.grad
+
+    @property
+    def losses(self) -> list[float]:
+        """The mean loss of the batch, then the weighted loss of each row."""
+        each = -(torch.log_softmax(self.logits, 0) * self.targets_T).sum(0) * self.weights
+        rows = [] if not self.N else each[: self.N].view(self.blocks.R, -1).sum(1).tolist()
+        return [float(each[self.N :].sum()), *rows]
+
+    @property
+    def hidden(self) -> list[torch.Tensor]:
+        """The activations (B, n) of the current batch in each hidden layer."""
+        return [H[self.N :] for H in self.H]
+
+    def descend(self, lr: float, correction=None) -> None:
+        """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone). Once a step."""
+        v = None
+        if correction is not None:
+            v = float(correction.weights[0]) if self.blocks.R == 1 else torch.from_numpy(correction.weights).to(self.Z)
+        self.first.step(lr, v, self.D[0], self.N, self.x, self.k)
+        for layer, D, H, Ds, Hs, Dc, Hc in self.upper:
+            if v is None:
+                layer.descend_current(lr, Dc, Hc)
+            elif layer.by_pairs:
+                self.blocks.split(Ds).mul_(v.view(-1, 1, 1))
+                layer.descend_current(lr, D, H)
+            else:
+                layer.descend_current(lr, Dc, Hc)
+                layer.descend_rows(lr, v, Ds, Hs)
+        self.engine.stepped()
