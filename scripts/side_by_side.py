@@ -1,0 +1,109 @@
+"""The three A-GEMs of seed 004 beside its logged numbers: python scripts/side_by_side.py [PATH...]
+
+For each logged run: its numbers, and those of the newest record in PATH (results/ by default) that the same command
+made, data file aside. A record is known by what its JSON says, never by its name.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from model import UsageError, arguments, resolve  # noqa: E402
+from results import RecordError  # noqa: E402
+from results.parse import runs  # noqa: E402
+
+LOGGED = ROOT / "results" / "logged" / "seed_004.json"
+FREE = ("model", "data_file", "data_path", "save_path")  # of the logged command's flags, those that may differ
+COLUMNS = ("final", "backward", "forward")
+
+
+def same_command(logged, run):
+    """Whether ``run``, a record, has the logged run's method and, but for FREE, every argument of its command."""
+    try:
+        wanted = {name: arguments.FLAGS[name].parse(str(value)) for name, value in logged.args.items()}
+        model = resolve(wanted["model"])
+    except (UsageError, KeyError) as error:
+        raise RecordError(f"{logged.place}: not a command of this program ({error})") from None
+    ours = run.record.get("args", {})
+    return run.fact("model") == model and all(ours.get(k, wanted) == v for k, v in wanted.items() if k not in FREE)
+
+
+def newest(logged, found):
+    """The last begun of the records in ``found`` that the logged command made; None if there is none."""
+    same = [run for run in found if same_command(logged, run)]
+    return max(same, key=lambda run: run.record.get("started") or "", default=None)
+
+
+def table(pairs):
+    """One row for each (logged run, our run or None): logged and ours, number by number."""
+    rows = [["", *(f"{column} {who}" for column in COLUMNS for who in ("logged", "here")), "seconds", "MB"]]
+    for logged, ours in pairs:
+        label = logged.label.split()[0]
+        row = [f"{label} {resolve(logged.args['model'])}"]
+        for column in COLUMNS:
+            row += [logged.printed.get(column, "X"), _number(getattr(ours, column, None))]
+        record = ours.record if ours else {}
+        row += [_number(record.get("seconds", {}).get("total"), 1), _number(record.get("peak_memory_mb"), 0)]
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )
+
+
+def notes(pairs, data_file):
+    """What has to be known to read the table, a sentence a line."""
+    lines = []
+    for logged, ours in pairs:
+        name = resolve(logged.args["model"])
+        if ours is None:
+            lines.append(f"{name}: no record here of this command on {data_file}")
+            continue
+        if ours.fact("status") != "done":
+            done = f"{len(ours.grid)} of {ours.n_tasks} tasks"
+            lines.append(f"{name} {ours.fact('status')} at step {ours.record['counts']['steps']}, after {done}")
+    lines += [sentence.replace(str(ROOT) + "/", "") for logged, _ in pairs for sentence in logged.disagreements()]
+    if data_file == pairs[0][0].args["data_file"]:
+        lines.append(
+            "The same benchmark, but not the same permutations and images, which the note does not have: "
+            "one draw beside another, so equal digits are not to be expected."
+        )
+    else:
+        lines.append(f"{data_file} is another benchmark than the note's: only the order of the three can be compared.")
+    return lines
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="records, or folders of them (default results/)")
+    parser.add_argument("--data_file", help="of our runs (default: the logged command's)")
+    parser.add_argument("--since", default="", metavar="TIME", help="runs begun at this time or later, as in a record")
+    args = parser.parse_args(argv)
+    try:
+        logged = list(runs([LOGGED]))
+        data_file = args.data_file or logged[0].args["data_file"]
+        found = [
+            run
+            for run in runs(args.paths or [ROOT / "results"])
+            if run.record and run.fact("data_file") == data_file and run.record.get("started", "") >= args.since
+        ]
+        pairs = [(run, newest(run, found)) for run in logged]
+    except RecordError as mistake:
+        print(f"side_by_side.py: {mistake}", file=sys.stderr)
+        return 2
+    print(f"seed 004's command: logged (one run each) and here (one run each, {data_file})\n")
+    print(table(pairs) + "\n")
+    print("\n".join(notes(pairs, data_file)))
+    return 0
+
+
+def _number(value, digits=4):
+    return "X" if value is None else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
