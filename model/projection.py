@@ -10,7 +10,9 @@ with G the matrix of rows and gamma the margin. All that is needed of the gradie
 as it is. Everything here is float64 numpy, pure and stateless.
 """
 
+import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -37,21 +39,28 @@ def gem(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.0) -
         return None
     gram = gram()
     _require_finite(dots, gram)
-    norms = np.sqrt(np.maximum(gram.diagonal(), 0.0))
-    weights = np.zeros(len(dots))
-    (kept,) = norms.nonzero()
-    if not len(kept):
-        return Correction(weights)
-    d = norms[kept]
-    P = gram[np.ix_(kept, kept)] / d[:, None] / d
-    P = 0.5 * (P + P.T)
-    a, bound = -dots[kept] / d, margin * d
-    scale = max(np.abs(a).max(), bound.max())  # the solution is homogeneous in (a, bound): keep the solver near 1
+    d = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+    if d.all():
+        return Correction(*_solve_normalised(dots, gram, d, margin))
+    (kept,) = d.nonzero()
+    weights, solved, rescued = np.zeros(len(d)), False, False
+    if len(kept):
+        weights[kept], solved, rescued = _solve_normalised(dots[kept], gram[np.ix_(kept, kept)], d[kept], margin)
+    return Correction(weights, solved, rescued)
+
+
+def _solve_normalised(dots, gram, d, margin) -> tuple[np.ndarray, bool, bool]:
+    """v of rows with norms d > 0, whether a QP was solved for it, and whether it needed a rescue."""
+    P = gram / d[:, None]
+    P /= d
+    a, bound = dots / -d, margin * d
+    scale = max(a.max(), -a.min(), bound.max())  # v is homogeneous in (a, bound): keep the solver near 1
     if scale == 0.0:
-        return Correction(weights)
-    v, rescued = _solve(P, a / scale, bound / scale)
-    weights[kept] = v * scale / d
-    return Correction(weights, solved=True, rescued=rescued)
+        return np.zeros(len(d)), False, False
+    a /= scale
+    bound /= scale
+    v, rescued = _solve(P, a, bound)
+    return v * (scale / d), True, rescued
 
 
 def _solve(P: np.ndarray, a: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -61,14 +70,19 @@ def _solve(P: np.ndarray, a: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray,
     """
     import quadprog
 
-    identity = np.eye(len(a))
-    ridge = RIDGE
+    identity, ridge = _identity(len(a)), RIDGE
     for _ in range(8):
         try:
-            return np.maximum(quadprog.solve_qp(P + ridge * identity, a, identity, bound)[0], bound), ridge > RIDGE
+            v = quadprog.solve_qp(P + ridge * identity, a, identity, bound)[0]
+            return np.maximum(v, bound, out=v), ridge > RIDGE
         except ValueError:  # "matrix G is not positive definite", or constraints inconsistent by rounding
             ridge = 10 * max(ridge, -np.linalg.eigvalsh(P)[0])
     raise FloatingPointError(f"the quadratic program of {len(a)} rows has no solution, whatever the ridge")
+
+
+@lru_cache
+def _identity(n: int) -> np.ndarray:
+    return np.eye(n)
 
 
 def gem_reference(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.0) -> Correction | None:
@@ -103,7 +117,5 @@ def one_row(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.
 
 
 def _require_finite(dots, gram) -> None:
-    if not (np.isfinite(dots).all() and np.isfinite(gram).all()):
-        raise FloatingPointError(
-            f"inner products of the gradients are not finite (largest {np.abs(np.asarray(dots)).max()})"
-        )
+    if not math.isfinite(dots.sum() + gram.sum()):
+        raise FloatingPointError(f"inner products of the gradients are not finite: {dots}")

@@ -192,7 +192,9 @@ class FastEngine:
 
     def predict(self, x: torch.Tensor, tasks) -> torch.Tensor:
         """Logits (B, n_outputs) with the other tasks' outputs masked, from complete parameters; no state is touched."""
-        W, b = self._first_complete()
+        first, (W, b) = self._linear[0], self._first_complete()
+        if torch.is_grad_enabled() and W is not first.weight:  # gradients reach the parameters all the same
+            W, b = first.weight + (W - first.weight).detach(), first.bias + (b - first.bias).detach()
         H = F.linear(x, W, b)
         for layer in self._linear[1:]:
             H = F.linear(H.relu_(), layer.weight, layer.bias)
