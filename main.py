@@ -27,6 +27,7 @@ import torch
 
 import model as methods
 from data import DataError, files, standard
+from data.cut import cut
 from metrics import metrics
 from model import UsageError, arguments, common
 from results import RecordError, record
@@ -60,12 +61,8 @@ def load_datasets(args) -> Datasets:
     path = os.path.join(args.data_path, args.data_file)
     standard.ensure(path, args.raw_path)
     file = files.load(path)
-    n_tasks = args.n_tasks or len(file.train)
-    if n_tasks > len(file.train):
-        raise UsageError(
-            f"--n_tasks {n_tasks}: {args.data_file} has only {len(file.train)} tasks; give {len(file.train)} or fewer"
-        )
-    train, test = file.train[:n_tasks], file.test[:n_tasks]
+    train, test = cut(file.train, file.test, args.data_file, args.first_task, args.n_tasks, args.validation)
+    n_tasks = len(train)
     labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
     n_outputs = max(max(task) for task in labels) + 1
     return Datasets(train, test, train[0][1].shape[1], n_outputs, n_tasks, _outputs(labels, n_outputs, args), file.hash)
@@ -259,10 +256,10 @@ def parse(argv: list[str]):
     args.model = method
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     args.threads = 1 if args.parity else args.threads or int(os.environ.get("OMP_NUM_THREADS") or cores)
-    if args.cuda and not torch.cuda.is_available():
-        raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
     if args.parity and args.shuffle_tasks == "yes":
         raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
+    if args.parity and (args.first_task or args.validation):
+        raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
     return args, module, arguments.unused(given, method)
 
 
@@ -274,6 +271,8 @@ def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     started = datetime.datetime.now()
     args, module, unused = parse(argv)
+    if args.cuda and not torch.cuda.is_available():
+        raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
     if unused:
         print(f"note: {args.model} does not use {' '.join('--' + name for name in unused)}", file=sys.stderr)
     record.check_writable(args.save_path)
@@ -318,6 +317,8 @@ def _record(args, argv, data: Datasets, continuum: Continuum, model, life: Life,
         "protocol": {
             "data_file": args.data_file,
             "data_hash": data.hash,
+            "first_task": args.first_task,
+            "validation": args.validation,
             "samples_per_task": continuum.samples_per_task(),
             "n_epochs": args.n_epochs,
             "batch_size": args.batch_size,

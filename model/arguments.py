@@ -162,6 +162,8 @@ GROUPS = {
         Flag("data_file", str, "mnist_permutations.pt", "GEM", "the data file; a standard one that is missing is built"),
         Flag("raw_path", str, None, "here", "folder of raw files, searched first"),
         Flag("n_tasks", whole, None, "fork", "the first so many tasks (default: all in the file)", low=1),
+        Flag("first_task", whole, 0, "here", "begin with this task of the file, counted from 0", low=0),
+        Flag("validation", whole, 0, "here", "test on so many training examples a task, held out, not on test sets", low=0),
         Flag("samples_per_task", whole, -1, "GEM", "training examples per task; 0 or less: all"),
         Flag("shuffle_tasks", yes_no_word, "no", "GEM", "learn the tasks in a random order"),
     ),
