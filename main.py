@@ -1,9 +1,9 @@
-"""Train one method on a stream of tasks and print the T x T accuracy grid: the reference's `main.py`, and its successor.
+"""Train one method on a stream of tasks and print the T x T accuracy grid: the reference's `main.py`, and more.
 
     python main.py --model agem_closed --data_file digits_permutations.pt --n_memories 10
 
-Exit status: 0 done; 2 the command or its data are wrong (one sentence says what); 3 the parameters became non-finite, and
-what was measured until then is kept in a record whose status is "diverged"; 130 interrupted.
+Exit status: 0 done; 2 the command or its data are wrong (one sentence says what); 3 the parameters became non-finite,
+and what was measured until then is kept in a record whose status is "diverged"; 130 interrupted.
 """
 
 import os
@@ -37,7 +37,7 @@ CONVOLUTION_CHUNK = 500
 
 
 class Datasets(NamedTuple):
-    """Tasks as the run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``."""
+    """Tasks as a run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``."""
 
     train: list
     test: list
@@ -193,7 +193,7 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
     training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
     with _progress(len(continuum)) as progress, _threads(training_threads):
         try:
-            for i, (x, t, y) in enumerate(continuum):  # noqa: B007 - the step is reported after the loop
+            for i, (x, t, y) in enumerate(continuum):
                 if i % args.log_every == 0 or t != current:
                     evaluate()
                     if t != current:

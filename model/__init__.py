@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import keyword
 import pkgutil
+import traceback
 
 METHODS = {
     "single": "one network trained task after task by plain SGD; keeps nothing (the lower baseline)",
@@ -19,7 +20,7 @@ METHODS = {
     "agem_meanqp": "A-GEM, 1-D QP with margin on the mean of the tasks' gradients (seed 004, 3)",
     "agem_sampled": "A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
 }
-ALIASES = {"gdp": "agem_closed"}
+ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
 
 
 class UsageError(Exception):
@@ -44,7 +45,7 @@ def resolve(name: str) -> str:
 
     Raises ``UsageError`` with the nearest name where there is none such.
     """
-    if not keyword.iskeyword(name) and name.isidentifier():
+    if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_"):
         lowered = ALIASES.get(name.lower(), name.lower())
         if lowered in METHODS:
             return lowered
@@ -61,8 +62,20 @@ def resolve(name: str) -> str:
 
 
 def load(name: str):
-    """The module of the method ``name`` (as ``resolve`` returns it); ``UsageError`` if it has no ``Net``."""
-    module = importlib.import_module(f"{__name__}.{name}")
+    """The module of the method ``name`` (as ``resolve`` returns it).
+
+    ``UsageError`` if it has no ``Net``, or if a module that is not ours cannot be imported.
+    """
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except Exception as error:
+        if name in METHODS:
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise UsageError(
+            f"--model {name!r}: model/{name}.py cannot be imported "
+            f"({type(error).__name__}: {error}; {where.filename}:{where.lineno}); mend it"
+        ) from error
     if not hasattr(module, "Net"):
         raise UsageError(
             f"--model {name!r}: model/{name}.py has no class Net, so it is a helper, not a method; "

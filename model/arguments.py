@@ -91,7 +91,7 @@ class Flag:
         if self.above is not None:
             words += f" above {self.above:g}"
         elif self.low is not None and self.high is not None:
-            words += f" from {self.low:g} to {self.high:g}"
+            words += f" from {self.low:.12g} to {self.high:.12g}"
         elif self.low is not None:
             words += f", {self.low:g} or more"
         return words
@@ -184,10 +184,17 @@ def parser(**kwargs) -> Parser:
     for title, flags in GROUPS.items():
         group = result.add_argument_group(title)
         for flag in flags:
-            default = "none" if flag.default is None else {True: "yes", False: "no"}.get(flag.default, flag.default)
-            text = f"{flag.help} (default {default!s}; {flag.origin})".replace("%", "%%")
+            text = f"{flag.help} ({_default(flag)}{flag.origin})".replace("%", "%%")
             group.add_argument(f"--{flag.name}", metavar=_metavar(flag), default=None, help=text)
     return result
+
+
+def _default(flag: Flag) -> str:
+    """As one would type it; nothing for None, whose meaning the flag's own help tells."""
+    if flag.default is None:
+        return ""
+    value = ("no", "yes")[flag.default] if flag.kind is yes_no else flag.default
+    return f"default {value if value != '' else 'empty'}; "
 
 
 def _metavar(flag: Flag) -> str:
