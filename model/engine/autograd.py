@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from model.engine.blocks import activations
 from model.engine.flat import FlatParameters
 
 
@@ -91,10 +92,11 @@ class AutogradEngine:
     def clear_rows(self) -> None:
         self._stored = self._rows = None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int) -> "Gradients":
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blend=None) -> "Gradients":
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        Raises ``FloatingPointError`` if the batch's loss is not finite.
+        With ``blend`` (``blocks.Blend``) the tasks of a row count differently in each block. Raises
+        ``FloatingPointError`` if the batch's loss is not finite.
         """
         self.flat.bind()
         grad = self.flat.grad
@@ -104,16 +106,24 @@ class AutogradEngine:
                 rows = grad.new_empty(len(self._rows), len(grad))
                 with self._memory_pass():
                     for row, parts in zip(rows, self._rows, strict=True):
-                        grad.zero_()
-                        losses.append(sum(self._accumulate(*part) for part in parts))
-                        row.copy_(grad)
+                        if blend is None:
+                            grad.zero_()
+                            losses.append(sum(self._accumulate(*part) for part in parts))
+                            row.copy_(grad)
+                            continue
+                        losses.append(0.0)
+                        row.zero_()
+                        for part in parts:
+                            grad.zero_()
+                            losses[-1] += self._accumulate(*part)
+                            blend.accumulate(row, grad, part[2])
             grad.zero_()
             loss = F.cross_entropy(self.predict(x, task), y)
             loss.backward()
         loss = loss.item()
         if not loss - loss == 0:
             raise FloatingPointError(f"the loss of the batch is {loss}")
-        return Gradients(self, grad, rows, [loss, *losses])
+        return Gradients(self, grad, rows, [loss, *losses], (x, task))
 
     def _accumulate(self, x, y, task, weights) -> float:
         losses = F.cross_entropy(self.predict(x, task), y, reduction="none")
@@ -158,20 +168,30 @@ class AutogradEngine:
 class Gradients:
     """g_0 (p,) of the current batch and rows g_1..g_R (R, p); ``losses`` holds their values, the batch's first."""
 
-    def __init__(self, engine: AutogradEngine, g: torch.Tensor, rows: torch.Tensor | None, losses: list[float]):
-        self._engine, self._g, self._rows, self.losses = engine, g, rows, losses
+    def __init__(self, engine: AutogradEngine, g: torch.Tensor, rows: torch.Tensor | None, losses: list[float], batch):
+        self._engine, self._g, self._rows, self.losses, self._batch = engine, g, rows, losses, batch
         self._rows64 = None
 
-    def dots(self) -> np.ndarray:
-        """<g_0, g_r> for every row: float64 (R,). In parity they are float32 products, as the reference's."""
+    def dots(self, blocks=None) -> np.ndarray:
+        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given.
+
+        In parity they are float32 products, as the reference's.
+        """
+        if blocks is not None:
+            return blocks.row_dots(self._g, self._rows)
         if self._rows is None:
             return np.empty(0)
         if self._engine.parity:
             return torch.mm(self._g.unsqueeze(0), self._rows.t())[0].double().cpu().numpy()
         return (self._double() @ self._g.double()).cpu().numpy()
 
-    def gram(self, current: bool = False) -> np.ndarray:
-        """<g_r, g_s>: float64 (R, R), or (R + 1, R + 1) with g_0 in row 0 if ``current``."""
+    def gram(self, blocks=None, current: bool = False) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R), or (R + 1, R + 1) with g_0 in row 0 if ``current``.
+
+        Over the ``blocks`` of coordinates given it is (n_blocks, R, R).
+        """
+        if blocks is not None:
+            return blocks.row_gram(self._rows)
         rows = self._double()
         if current:
             rows = torch.cat((self._g.double().unsqueeze(0), rows))
@@ -181,10 +201,27 @@ class Gradients:
         """g_0 as a vector (p,); the next call of the engine overwrites it."""
         return self._g
 
-    def descend(self, lr: float, correction=None) -> None:
-        """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone)."""
+    @property
+    def hidden(self) -> list[torch.Tensor]:
+        """The activations (B, n) of the current batch in each hidden layer of an MLP; before the step."""
+        return activations(self._engine.net.net, self._batch[0])[0]
+
+    @property
+    def scores(self) -> torch.Tensor:
+        """The logits (B, C) of an MLP for the current batch; those of other tasks' outputs are 0."""
+        x, task = self._batch
+        foreign, logits = self._engine.outputs.foreign, activations(self._engine.net.net, x)[1]
+        return logits if foreign is None else logits.masked_fill(foreign[task], 0)
+
+    def descend(self, lr: float, correction=None, blocks=None) -> None:
+        """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone).
+
+        With ``blocks`` the weights are (n_blocks, R).
+        """
         g = self._g
-        if correction is not None:
+        if correction is not None and blocks is not None:
+            blocks.combine(g, self._rows, correction.weights)
+        elif correction is not None:
             v = torch.as_tensor(correction.weights).to(g.device)
             g.copy_(torch.addmv(g.double(), self._double().t(), v))
         self._engine.flat.theta.sub_(g, alpha=lr)

@@ -164,10 +164,11 @@ class FastEngine:
         self._settle()
         self.stored = self.layers = None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int) -> Pass:
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blend=None) -> Pass:
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        Raises ``FloatingPointError`` if the batch's loss is not finite.
+        ``blend`` (``blocks.Blend``) is for products that are asked for later; a pass does not need it. Raises
+        ``FloatingPointError`` if the batch's loss is not finite.
         """
         self._bind()
         B = len(y)

@@ -100,8 +100,10 @@ class Pass:
 
     # ---------------------------------------------------------------- what a method asks
 
-    def dots(self) -> np.ndarray:
-        """<g_0, g_r> for every row: float64 (R,)."""
+    def dots(self, blocks=None) -> np.ndarray:
+        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given."""
+        if blocks is not None:
+            return blocks.dots(self)
         if not self.N:
             return np.empty(0)
         D, N = self.D[0], self.N
@@ -114,8 +116,10 @@ class Pass:
             s.addcmul_(d, a)
         return self.per_row.sum((0, 2), dtype=torch.float64).numpy(force=True)
 
-    def gram(self) -> np.ndarray:
-        """<g_r, g_s>: float64 (R, R)."""
+    def gram(self, blocks=None) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the ``blocks`` given."""
+        if blocks is not None:
+            return blocks.gram(self)
         S = self.blocks.pairs()[0].zero_() if self.blocks.R > 1 else None
         total = self.first.gram(self.D[0][: self.N], self.first.X)
         for layer, _, _, D, H, _, _ in self.upper:
@@ -148,8 +152,20 @@ class Pass:
         """The activations (B, n) of the current batch in each hidden layer."""
         return [H[self.N :] for H in self.H]
 
-    def descend(self, lr: float, correction=None) -> None:
-        """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone). Once a step."""
+    @property
+    def scores(self) -> torch.Tensor:
+        """The logits (B, C) of the current batch; those of other tasks' outputs are 0."""
+        logits = self.logits[:, self.N :]
+        return (logits if self.foreign is None else logits.masked_fill(self.foreign[:, self.N :], 0)).t()
+
+    def descend(self, lr: float, correction=None, blocks=None) -> None:
+        """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone). Once a step.
+
+        With ``blocks`` the weights are (n_blocks, R).
+        """
+        if blocks is not None and correction is not None:
+            blocks.descend(self, lr, correction.weights)
+            return
         v = None
         if correction is not None:
             v = float(correction.weights[0]) if self.blocks.R == 1 else torch.from_numpy(correction.weights).to(self.Z)
