@@ -19,6 +19,9 @@ METHODS = {
     "agem_closed": "A-GEM, closed form on the mean of the tasks' gradients, no margin (seed 004, 2; alias gdp)",
     "agem_meanqp": "A-GEM, 1-D QP with margin on the mean of the tasks' gradients (seed 004, 3)",
     "agem_sampled": "A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
+    "ogd": "orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
+    "spg": "soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
+    "ncl": "natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
 }
 ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
 
@@ -85,7 +88,18 @@ def load(name: str):
 
 
 # Modules and packages of ours that methods call; none is a method.
-_HELPERS = {"arguments", "common", "engine", "episodic", "learner", "memory", "projection"}
+_HELPERS = {
+    "arguments",
+    "basis",
+    "common",
+    "engine",
+    "episodic",
+    "kronecker",
+    "learner",
+    "memory",
+    "precision",
+    "projection",
+}
 
 
 def _foreign(name: str) -> bool:

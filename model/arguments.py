@@ -12,6 +12,7 @@ from model import UsageError
 
 EPISODIC = ("gem", "agem", "agem_closed", "agem_meanqp", "agem_sampled")
 MARGIN = ("gem", "agem", "agem_meanqp")
+SAMPLING = ("ogd", "spg", "ncl")
 NONE = ()
 
 
@@ -119,6 +120,27 @@ GROUPS = {
              ("agem_sampled",), low=1),
         Flag("ewc_fisher", str, "batch", "here", "batch: squared batch-mean gradient, as GEM's code; empirical; sampled",
              ("ewc",), choices=("batch", "empirical", "sampled")),
+    ),
+    "orthogonal gradients, soft masks, natural gradients": (
+        Flag("task_sample", whole, 200, "here", "examples of the current task kept for its end", SAMPLING, low=0),
+        Flag("ogd_mode", str, "gtl", "paper", "stored gradients: of the mean loss, or the true, mean or all logits",
+             ("ogd",), choices=("loss_mean", "gtl", "ave", "all")),
+        Flag("ogd_per_task", whole, 200, "paper", "examples of each task whose gradients are stored", ("ogd",), low=1),
+        Flag("ogd_max_basis", whole, 2000, "here", "directions stored at most", ("ogd",), low=1),
+        Flag("spg_chi", yes_no, True, "paper", "importance for older heads too", ("spg",)),
+        Flag("ncl_data_size", whole, None, "here", "examples of a task, N; the prior is I/N (default: the run's)",
+             ("ncl",), low=1),
+        Flag("ncl_momentum", float, 0.0, "here; tachukao/ncl: 0.9", "heavy ball, cleared at a task's end", ("ncl",),
+             low=0, high=0.999),
+        Flag("ncl_lambda", float, 1.0, "paper", "weight of the prior; 1 is Bayes' rule", ("ncl",), low=0),
+        Flag("ncl_alpha", float, 1e-6, "tachukao/ncl", "damping of the precision's factors before inversion", ("ncl",),
+             low=0),
+        Flag("ncl_sum", str, "kl", "tachukao/ncl", "how sums of Kronecker products become one product", ("ncl",),
+             choices=("kl", "additive", "frobenius")),
+        Flag("ncl_fisher", str, "sample", "tachukao/ncl", "labels of the Fisher: one drawn, all weighed, the data's",
+             ("ncl",), choices=("sample", "all", "empirical")),
+        Flag("ncl_radius", float, None, "seed 000", "longest step in the norm of the precision", ("ncl",), above=0),
+        Flag("ncl_diag", yes_no, False, "here", "a diagonal precision, for any network", ("ncl",)),
     ),
     "experience replay (MER)": (
         Flag("memories", whole, 5120, "MER", "capacity of the reservoir", NONE, low=0),
@@ -233,4 +255,12 @@ def require_memories(args, method: str):
     if args.n_memories < 1:
         raise UsageError(
             f"--n_memories {args.n_memories}: {method} needs at least one memory per task; give --n_memories 10, say"
+        )
+
+
+def require_task_sample(args, method: str):
+    """``UsageError`` unless at least one example of the current task is kept for its end."""
+    if args.task_sample < 1:
+        raise UsageError(
+            f"--task_sample {args.task_sample}: {method} needs a sample of each task; give --task_sample 200, say"
         )

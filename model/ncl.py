@@ -1,0 +1,115 @@
+"""Natural Continual Learning (Kao et al. 2021, Algorithm 1).
+
+After each task its Fisher is added to Lambda, the approximate posterior precision, and mu becomes its parameters. The
+objective of task k is l_k(theta) + lambda/2 (theta - mu)' Lambda (theta - mu); a step is the steepest descent of it in
+the norm of Lambda:
+
+    theta <- theta - eta/N (Lambda^-1 grad l_k + lambda (theta - mu)),
+
+which moves at the rate eta where no past task is sensitive, and hardly at all where one is. Precisions are per example:
+the prior is Lambda_0 = I/N, mu_0 = 0, so that the first task is SGD and a pull to 0 of size eta/N.
+
+Deviations: momentum accumulates preconditioned gradients, which is the same since Lambda is constant within a task, and
+is cleared at a task's end, where the authors' code carries it over. The radius of the trust region is absorbed by the
+rate, as in both public codes; `--ncl_radius` limits the length of a step, sqrt(d' Lambda d / 2), besides. The Fisher is
+taken on a uniform sample of the task's stream.
+"""
+
+import torch
+from torch.nn import functional as F
+
+from model import UsageError, arguments
+from model.engine.fast import linear_layers
+from model.learner import Learner
+from model.memory import ReservoirMemory
+from model.precision import Diagonal, Kronecker
+
+PANEL = 64  # examples whose gradients are held at once
+
+
+class Net(Learner):
+    STATE = ("sample", "N", "mu", "momentum", "precision", "generator")
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        arguments.require_task_sample(self.args, "ncl")
+        self.layers = linear_layers(self.net)
+        if self.layers is None and not self.args.ncl_diag:
+            raise UsageError(
+                f"--model ncl: {type(self.net).__name__} has parameters outside a stack of linear layers, "
+                "for which there are no Kronecker factors; give --ncl_diag yes"
+            )
+        self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
+        self.generator = torch.Generator().manual_seed(self.args.seed)
+        # N; where nobody says, it is counted in the first task, which is then learned without the prior
+        self.N = self.args.ncl_data_size or max(self.args.samples_per_task, 0)
+        if self.N:
+            self.first_task_differs = "the prior pulls the parameters to 0 and damps the step"
+        self.mu: torch.Tensor | None = None  # the parameters at the last task's end; None: 0
+        self.momentum: torch.Tensor | None = None
+        flat, alpha = self.engine.flat, self.args.ncl_alpha
+        if self.args.ncl_diag:
+            self.precision = Diagonal(flat, alpha)
+        else:
+            self.precision = Kronecker(self.layers, flat, alpha, self.args.ncl_sum)
+        self.counts["ncl_fallbacks"] = 0
+
+    def observe(self, x, t, y):
+        if t != self.task:
+            self.finish_task()
+            self.begin(t)
+            if self.N and not self.precision.started:
+                self.precision.start(self.N)
+        self.sample.write(t, x, y)
+        g = self.engine.gradients(x, y, t)
+        if not self.N:
+            g.descend(self.lr)
+            return
+        theta = self.engine.theta
+        step = self.precision.solve(g)
+        step.add_(theta if self.mu is None else theta - self.mu, alpha=self.args.ncl_lambda)
+        if self.args.ncl_momentum:
+            if self.momentum is not None:
+                step.add_(self.momentum, alpha=self.args.ncl_momentum)
+            self.momentum = step.clone()
+        rate = self.lr / self.N
+        theta.sub_(step, alpha=rate * self.inside(rate, step))
+
+    def inside(self, rate: float, step: torch.Tensor) -> float:
+        """The factor that keeps d = rate * ``step`` in the trust region, sqrt(d' Lambda d / 2) <= radius."""
+        if self.args.ncl_radius is None:
+            return 1.0
+        length = rate * (self.precision.quadratic(step).item() / 2) ** 0.5
+        return min(1.0, self.args.ncl_radius / length) if length > 0 else 1.0
+
+    @torch.no_grad()
+    def finish_task(self):
+        """Add the Fisher of the task that ends to Lambda, set mu; does nothing if that was done before."""
+        if not len(self.sample):
+            return
+        if self.mu is None and not self.args.ncl_data_size:
+            self.N = max(1, round(self.sample.seen / self.args.n_epochs))
+            self.precision.start(self.N)
+        x, y, _ = self.sample.rows()
+        with self.engine.recording():
+            for xs, ys in zip(x.split(PANEL), y.split(PANEL), strict=True):
+                self.precision.collect(xs, self.gradients(xs, ys))
+        self.precision.grow()
+        self.counts["ncl_fallbacks"] = self.precision.fallbacks
+        self.mu, self.momentum = self.engine.theta.clone(), None
+        self.sample.clear()
+
+    def gradients(self, x, y):
+        """Per-example gradients (n, p), some times over, the sum of whose outer products is the Fisher of x times n."""
+        p = torch.softmax(self.engine.forward(x, self.task), 1)
+        C = p.shape[1]
+        if self.args.ncl_fisher == "all":  # each label, weighed by its probability
+            labels = torch.arange(C, device=x.device).unsqueeze(1).expand(C, len(x))
+            weights = p.t().sqrt().unsqueeze(2)
+        else:
+            if self.args.ncl_fisher == "sample":
+                y = torch.multinomial(p.cpu(), 1, generator=self.generator)[:, 0].to(y)
+            labels, weights = y.unsqueeze(0), p.new_ones(1, 1, 1)
+        for label, weight in zip(labels, weights, strict=True):
+            self.engine.forward(x, self.task)
+            yield self.engine.backward(weight * (p - F.one_hot(label, C)), per_sample=True)

@@ -1,0 +1,112 @@
+"""Orthogonal Gradient Descent (Farajtabar, Azizan, Mott & Li 2020, Algorithm 1).
+
+At the end of a task gradients of the network's outputs on examples of it enter an orthonormal basis V; every later
+gradient loses its component in their span, g <- g - V'(V g), so that to first order the stored outputs do not change.
+
+Modes: `gtl` stores the gradient of the ground-truth logit of each example (the paper's choice), `ave` of the mean of
+its logits, `all` of each of its logits; `loss_mean` stores one vector a task, the gradient of its mean loss: what seed
+002 does, although the paper's OGD-AVE is something else.
+
+Deviations: examples are a uniform sample of the task's stream, taken without a second pass over it; the basis is
+bounded (`--ogd_max_basis`), and when it is full nothing more is added. Where each task has outputs of its own, only
+what the tasks share is projected, as in the code of OGD+: the others' outputs have no gradient, and stay as they are.
+"""
+
+import sys
+
+import torch
+from torch.nn import functional as F
+
+from model import UsageError, arguments
+from model.basis import PANEL, Basis, available_memory
+from model.learner import Learner
+from model.memory import ReservoirMemory
+
+
+class Net(Learner):
+    STATE = ("sample", "basis")
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        arguments.require_task_sample(self.args, "ogd")
+        self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
+        sizes = self.engine.flat.sizes
+        self.shared = sum(sizes if self.outputs.foreign is None else sizes[:-2])  # the last layer's come last
+        self.basis = Basis(self.plan(n_tasks))
+        self.counts["ogd_basis"] = 0
+        self.full = False
+
+    def plan(self, n_tasks: int) -> int:
+        """The rows that the basis may come to; ``UsageError`` if memory has no room for them."""
+        args, p = self.args, self.shared
+        if args.ogd_mode != "loss_mean" and args.ogd_per_task > args.task_sample:
+            raise UsageError(
+                f"--ogd_per_task {args.ogd_per_task}: of each task only --task_sample {args.task_sample} examples are kept; "
+                f"give --task_sample {args.ogd_per_task} too"
+            )
+        each = {"loss_mean": 1, "all": args.ogd_per_task * self.outputs.count(0)}.get(args.ogd_mode, args.ogd_per_task)
+        rows = min(args.ogd_max_basis, n_tasks * each, p)
+        size, room = 4 * rows * p, available_memory(args.cuda)
+        if size > room:
+            raise UsageError(
+                f"--ogd_max_basis {args.ogd_max_basis}: {rows:,} rows of {p:,} numbers take {size / 1e9:.1f} GB, "
+                f"and {room / 1e9:.1f} GB are free; give --ogd_max_basis {room // 8 // p}, or --ogd_mode loss_mean"
+            )
+        if size > 1e8:
+            print(f"ogd: the basis may come to {rows:,} rows of {p:,} numbers, {size / 1e6:.0f} MB", file=sys.stderr)
+        return rows
+
+    def observe(self, x, t, y):
+        if t != self.task:
+            self.finish_task()
+            self.begin(t)
+        self.sample.write(t, x, y)
+        g = self.engine.gradients(x, y, t)
+        if not self.basis.k:
+            g.descend(self.lr)
+            return
+        projected = g.flat()
+        self.basis.reject_(projected[: self.shared])
+        self.engine.theta.sub_(projected, alpha=self.lr)
+
+    @torch.no_grad()
+    def finish_task(self):
+        """Store the directions of the task that ends; does nothing if that was done before."""
+        if not len(self.sample):
+            return
+        x, y, _ = self.sample.rows()
+        with self.engine.recording():
+            if self.args.ogd_mode == "loss_mean":
+                left = self.basis.add(self.engine.gradients(x, y, self.task).flat()[: self.shared].unsqueeze(0))
+            else:
+                n = self.args.ogd_per_task
+                left = sum(self.store(*panel) for panel in self.panels(x[:n], y[:n]))
+        self.counts["ogd_basis"] = self.basis.k
+        if left and not self.full:
+            self.full = True
+            print(
+                f"ogd: the basis is full with {self.basis.k:,} rows; from task {self.task} on the rest is left out",
+                file=sys.stderr,
+            )
+        self.sample.clear()
+
+    def store(self, x, dlogits) -> int:
+        """Add the gradients of <logits(x_i), dlogits_i>; returns how many there was no room for."""
+        if self.basis.k == self.basis.limit:
+            return len(x)
+        self.engine.forward(x, self.task)
+        return self.basis.add(self.engine.backward(dlogits, per_sample=True)[:, : self.shared])
+
+    def panels(self, x, y):
+        """Inputs and gradients at the logits that make up the directions of the mode, a panel at a time."""
+        C = self.outputs.n_outputs
+        own = torch.arange(C) if self.outputs.foreign is None else (~self.outputs.foreign[self.task]).nonzero()[:, 0]
+        own = own.to(y.device)
+        match self.args.ogd_mode:
+            case "gtl":
+                dlogits = F.one_hot(y, C).to(x)
+            case "ave":
+                dlogits = F.one_hot(own, C).to(x).mean(0).expand(len(y), C)
+            case "all":
+                x, dlogits = x.repeat_interleave(len(own), 0), F.one_hot(own, C).to(x).repeat(len(y), 1)
+        return zip(x.split(PANEL), dlogits.split(PANEL), strict=True)

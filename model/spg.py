@@ -1,0 +1,96 @@
+"""SPG: soft-masking of parameter-level gradient flow (Konishi et al. 2023, Algorithm 1).
+
+At the end of task t every parameter below the head gets an importance
+
+    gamma_i = max over heads s <= t of |tanh(Norm(g^s_i))|,      Norm(z) = (z - mean(z)) / std(z)  per tensor,
+
+where g^t is the gradient of the loss, and g^s of an older head s that of the sum of its logits on the data of task t
+("cross-head importance", CHI; `--spg_chi no` leaves it out). Gamma is the maximum of gamma over tasks, and a step is
+multiplied by 1 - Gamma, element by element; the head's by 1 - mean(Gamma). Nothing else of the loss changes: CHI enters
+the importance alone.
+
+Deviations: importance is taken on a uniform sample of the task's stream, not on all of it; with one shared head all
+older heads are the same one, counted once; the authors' clip of the head's gradient norm at 10,000 is left out.
+"""
+
+import torch
+from torch.nn import functional as F
+
+from model import UsageError, arguments
+from model.learner import Learner
+from model.memory import ReservoirMemory
+
+
+def importance(tensor: torch.Tensor) -> torch.Tensor:
+    """|tanh(Norm(z))| of one gradient tensor; 0 where it is constant: nothing then stands out."""
+    z = tensor.double()
+    if z.numel() < 2:
+        return torch.zeros_like(tensor)
+    std = z.std()
+    if not std > torch.finfo(tensor.dtype).eps * z.abs().max():
+        return torch.zeros_like(tensor)
+    return ((z - z.mean()) / std).tanh_().abs_().to(tensor.dtype)
+
+
+class Net(Learner):
+    STATE = ("sample", "free")
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        arguments.require_task_sample(self.args, "spg")
+        self.below = sum(self.engine.flat.sizes[:-2])  # parameters below the head, the last layer, which comes last
+        if not self.below:
+            raise UsageError(
+                "--n_layers 0: spg masks what lies below the last layer, which is nothing; give --n_layers 1"
+            )
+        self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
+        self.free: torch.Tensor | None = None  # (p,): 1 - Gamma, and for the head 1 - mean(Gamma)
+        self.counts["spg_mean_importance"] = 0.0
+
+    def observe(self, x, t, y):
+        if t != self.task:
+            self.finish_task()
+            self.begin(t)
+        self.sample.write(t, x, y)
+        g = self.engine.gradients(x, y, t)
+        if self.free is None:
+            g.descend(self.lr)
+        else:
+            self.engine.theta.addcmul_(g.flat(), self.free, value=-self.lr)
+
+    @torch.no_grad()
+    def finish_task(self):
+        """Accumulate the importance of the task that ends; does nothing if that was done before."""
+        if not len(self.sample):
+            return
+        free = 1 - self.gamma()
+        if self.free is not None:
+            torch.minimum(free, self.free, out=free)
+        share = free[: self.below].mean(dtype=torch.float64).item()
+        free[self.below :] = share
+        self.free = free
+        self.counts["spg_mean_importance"] = 1 - share
+        self.sample.clear()
+
+    def gamma(self) -> torch.Tensor:
+        """gamma (p,) of the current task on its sample, at the current parameters; 0 for the head."""
+        x, y, _ = self.sample.rows()
+        with self.engine.recording():
+            p = torch.softmax(self.engine.forward(x, self.task), 1)
+            result = self.normalised(self.engine.backward(p - F.one_hot(y, p.shape[1])))
+            for head in self.older_heads():
+                logits = self.engine.forward(x, head)
+                torch.maximum(result, self.normalised(self.engine.backward(torch.ones_like(logits))), out=result)
+        return result
+
+    def older_heads(self) -> list[int]:
+        """A task for each other head in use: every past task, or one for all if the head is shared."""
+        past = [s for s in self.seen if s != self.task] if self.args.spg_chi else []
+        return past[:1] if self.outputs.foreign is None else past
+
+    def normalised(self, gradient: torch.Tensor) -> torch.Tensor:
+        result = torch.zeros_like(gradient)
+        split = self.engine.flat.split
+        for tensor, into in zip(split(gradient)[:-2], split(result)[:-2], strict=True):
+            into.copy_(importance(tensor))
+        return result
