@@ -106,8 +106,7 @@ class Continuum:
         for task in self.order:
             examples = []
             for _ in range(args.n_epochs):
-                epoch = list(samples[task])
-                random.shuffle(epoch)
+                random.shuffle(epoch := list(samples[task]))
                 examples += epoch
             self._runs.append((task, torch.tensor(examples), batches))
             batches += -(-len(examples) // self.batch_size)
@@ -191,7 +190,12 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
         life.seconds["eval"] += time.perf_counter() - started
 
     training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
-    with _progress(len(continuum)) as progress, _threads(training_threads):
+    from tqdm import tqdm
+
+    with (
+        _threads(training_threads),
+        tqdm(total=len(continuum), desc=f"task {current}", unit="step", dynamic_ncols=True, disable=None) as bar,
+    ):
         try:
             for i, (x, t, y) in enumerate(continuum):
                 if i % args.log_every == 0 or t != current:
@@ -199,10 +203,11 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
                     if t != current:
                         finish()
                         current = t
+                        bar.set_description(f"task {t}", refresh=False)
                 if args.cuda:
                     x, y = x.cuda(), y.cuda()
                 model.observe(x, t, y)
-                progress(i, t)
+                bar.update()
             i += 1
             evaluate()
             finish()
@@ -224,29 +229,11 @@ def _threads(n: int):
         torch.set_num_threads(before)
 
 
-@contextmanager
-def _progress(n_steps: int):
-    """A function of (step, task) that moves a progress bar; on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda step, task: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=n_steps, unit="step", dynamic_ncols=True) as bar:
-
-        def move(step, task):
-            if step % 25 == 24 or step + 1 == n_steps:
-                bar.set_description(f"task {task}", refresh=False)
-                bar.update(step + 1 - bar.n)
-
-        yield move
-
-
 def parse(argv: list[str]):
     """The settled arguments, the method's module, and the flags that it does not use."""
     parser = arguments.parser(prog="main.py", description=__doc__, epilog="methods:\n" + methods.describe())
-    first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--model", default=arguments.FLAGS["model"].default)
+    first = arguments.Parser(add_help=False)
+    first.add_argument("--model", nargs="?", const="", default=arguments.FLAGS["model"].default)
     method = methods.resolve(first.parse_known_args(argv)[0].model) if not {"-h", "--help"} & set(argv) else None
     module = methods.load(method) if method else None
     if hasattr(module, "add_arguments"):
@@ -254,8 +241,9 @@ def parse(argv: list[str]):
     args = parser.parse_args(argv)
     given = arguments.settle(args)
     args.model = method
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    args.threads = 1 if args.parity else args.threads or int(os.environ.get("OMP_NUM_THREADS") or cores)
+    args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
+    if method in (arguments.FLAGS["n_memories"].methods if method else ()):
+        arguments.require_memories(args, method)
     if args.parity and args.shuffle_tasks == "yes":
         raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
     if args.parity and (args.first_task or args.validation):
@@ -275,7 +263,6 @@ def main(argv: list[str] | None = None) -> dict:
         raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
     if unused:
         print(f"note: {args.model} does not use {' '.join('--' + name for name in unused)}", file=sys.stderr)
-    record.check_writable(args.save_path)
     data = load_datasets(args)
 
     torch.manual_seed(args.seed)
@@ -289,6 +276,7 @@ def main(argv: list[str] | None = None) -> dict:
     if args.cuda:
         model.cuda()
 
+    record.check_writable(args.save_path)
     life = life_experience(model, continuum, data.test, args)
     result_t, result_a = life.complete()
     result = _record(args, argv, data, continuum, model, life, started)
@@ -354,8 +342,11 @@ def cli(argv: list[str] | None = None) -> int:
     except (UsageError, DataError, RecordError) as mistake:
         print(f"main.py: {mistake}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as missing:
+        print(f"main.py: {missing}; install what is needed: pip install -r requirements.txt", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("main.py: interrupted; nothing was written", file=sys.stderr)
+        print("main.py: interrupted; no record was written", file=sys.stderr)
         return 130
 
 

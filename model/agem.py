@@ -4,8 +4,11 @@ One reference gradient r, that of the sum of the past tasks' memory losses, and 
 which has the exact solution of `projection.one_row`. At the same margin it pushes t times as hard as `agem_meanqp`.
 """
 
+from functools import partial
+
 from model import projection
-from model.episodic import EpisodicLearner, summed
+from model.episodic import EpisodicLearner
+from model.memory import summed
 
 
 class Net(EpisodicLearner):
@@ -14,3 +17,8 @@ class Net(EpisodicLearner):
         g = self.engine.gradients(x, y, t)
         self.descend(g, projection.one_row(g.dots(), g.gram, self.margin))
         self.memory.write(t, x, y)
+
+    def forget(self, x, t, y, attack):
+        others = self.recall_others(t)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, attack.along_mean(g, others, self.outputs, partial(projection.one_row, margin=self.margin)))

@@ -6,7 +6,8 @@ no margin.
 """
 
 from model import projection
-from model.episodic import EpisodicLearner, averaged
+from model.episodic import EpisodicLearner
+from model.memory import averaged
 
 
 class Net(EpisodicLearner):
@@ -15,3 +16,8 @@ class Net(EpisodicLearner):
         g = self.engine.gradients(x, y, t)
         self.descend(g, projection.one_row(g.dots(), g.gram))
         self.memory.write(t, x, y)
+
+    def forget(self, x, t, y, attack):
+        others = self.recall_others(t)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, attack.along_mean(g, others, self.outputs, projection.one_row))

@@ -1,7 +1,10 @@
 """A-GEM with the mean of the past tasks' gradients in GEM's QP, margin included: seed 004's variant 3."""
 
+from functools import partial
+
 from model import projection
-from model.episodic import EpisodicLearner, averaged
+from model.episodic import EpisodicLearner
+from model.memory import averaged
 
 
 class Net(EpisodicLearner):
@@ -10,3 +13,8 @@ class Net(EpisodicLearner):
         g = self.engine.gradients(x, y, t)
         self.descend(g, projection.one_row(g.dots(), g.gram, self.margin))
         self.memory.write(t, x, y)
+
+    def forget(self, x, t, y, attack):
+        others = self.recall_others(t)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, attack.along_mean(g, others, self.outputs, partial(projection.one_row, margin=self.margin)))

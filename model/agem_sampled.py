@@ -3,7 +3,8 @@
 import torch
 
 from model import projection
-from model.episodic import EpisodicLearner, pooled
+from model.episodic import EpisodicLearner
+from model.memory import pooled
 
 
 class Net(EpisodicLearner):
@@ -22,6 +23,11 @@ class Net(EpisodicLearner):
         g = self.engine.gradients(x, y, t)
         self.descend(g, projection.one_row(g.dots(), g.gram))
         self.memory.write(t, x, y)
+
+    def forget(self, x, t, y, attack):
+        others = self.recall_others(t)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, attack.along_mean(g, others, self.outputs, projection.one_row))
 
     def draw(self):
         """``--agem_batch`` examples of all past tasks without replacement (all, if they are no more), and their row."""

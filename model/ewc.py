@@ -12,11 +12,12 @@ of the (empirical) Fisher.
 import torch
 
 from model import arguments
+from model.forgetting import KeptExamples
 from model.learner import Learner
 
 
 class Net(Learner):
-    STATE = ("x", "y", "a", "mean", "pull", "generator")
+    STATE = ("x", "y", "a", "mean", "pull", "generator", "terms", "kept")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
@@ -24,6 +25,8 @@ class Net(Learner):
         self.x = self.y = None  # the first n_memories examples of the current task
         self.a = self.mean = self.pull = None  # sum of the F_s, F-weighted mean of the theta*_s, 2 lr lambda a
         self.generator = torch.Generator().manual_seed(self.args.seed)
+        self.kept = KeptExamples(n_tasks, self.args)
+        self.terms = []  # (task, F, theta*) of each task, where the sums must be made anew without some of them
 
     def observe(self, x, t, y):
         if t != self.task:
@@ -34,6 +37,7 @@ class Net(Learner):
         if self.a is not None:
             self.engine.theta.lerp_(self.mean, self.pull)  # theta -= lr 2 lambda a (theta - m), without cancellation
         g.descend(self.lr)
+        self.kept.write(t, x, y)
 
     def remember(self, x, y):
         """Keep the first n_memories examples; in parity a first batch is kept whole, as the reference does."""
@@ -48,14 +52,20 @@ class Net(Learner):
         """Add the finished task's F and parameters to the sums; does nothing if that was done before."""
         if self.x is None:
             return
-        F, theta = self.fisher(), self.engine.theta
+        F, theta = self.fisher(), self.engine.theta.clone()
+        self.consolidate(F, theta)
+        if self.args.forgetting_mode:
+            self.terms.append((self.task, F, theta))
+        self.x = self.y = None
+
+    def consolidate(self, F, theta):
+        """Add one task's F (p,) and parameters (p,) to the sums."""
         if self.a is None:
-            self.a, self.mean = F, theta.clone()
+            self.a, self.mean = F, theta
         else:
             self.a = self.a + F
             self.mean = self.mean + torch.where(self.a > 0, F / self.a, 0) * (theta - self.mean)
         self.pull = 2 * self.lr * self.args.memory_strength * self.a
-        self.x = self.y = None
 
     def fisher(self):
         """F (p,) of the current task's examples at the current parameters, by ``--ewc_fisher``."""
@@ -68,3 +78,19 @@ class Net(Learner):
                 labels = torch.multinomial(p.cpu(), 1, generator=self.generator)[:, 0].to(labels)
             dlogits = p - torch.nn.functional.one_hot(labels, p.shape[1])
             return self.engine.backward(dlogits, per_sample=True).square_().mean(0)
+
+    def forget(self, x, t, y, attack):
+        if self.kept.begin(attack, self.engine):
+            self.a = self.mean = self.pull = None  # anew: subtracting in float32 would leave negative entries
+            for task, F, theta in self.terms:
+                if task not in attack.tasks:
+                    self.consolidate(F, theta)
+        g = self.engine.gradients(x, y, t)
+        ascent = self.kept.ascent(g, self.outputs)
+        if self.a is not None:
+            self.engine.theta.lerp_(self.mean, self.pull)
+        g.descend(self.lr, ascent)
+
+    def forgotten(self, attack):
+        self.terms = [term for term in self.terms if term[0] not in attack.tasks]
+        self.kept.end(attack, self.engine)

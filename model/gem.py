@@ -7,7 +7,8 @@ margin is a lower bound on the dual variables, as in the authors' code.
 from functools import partial
 
 from model import projection
-from model.episodic import EpisodicLearner, per_task
+from model.episodic import EpisodicLearner
+from model.memory import per_task
 
 
 class Net(EpisodicLearner):
@@ -20,3 +21,8 @@ class Net(EpisodicLearner):
             correction = projection.gem(g.dots(), g.gram, self.margin)
         self.descend(g, correction)
         self.memory.write(t, x, y)
+
+    def forget(self, x, t, y, attack):
+        others = self.recall_others(t)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, attack.along_rows(g, others, self.outputs, partial(projection.gem, margin=self.margin)))

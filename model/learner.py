@@ -77,13 +77,15 @@ class Learner(nn.Module):
 
 
 def _freeze(value):
+    if isinstance(value, (list, tuple)):
+        return [_freeze(item) for item in value]
     if hasattr(value, "checkpoint"):
         return value.checkpoint()
     if isinstance(value, torch.Generator):
         return value.get_state()
     if isinstance(value, torch.Tensor):
         return value.clone()
-    return value.copy() if isinstance(value, (list, dict)) else value
+    return dict(value) if isinstance(value, dict) else value
 
 
 def _thaw(current, value):

@@ -67,6 +67,14 @@ class RingMemory:
         chosen = written.to(self.x.device)
         return self.x[tasks][chosen], self.y[tasks][chosen], ids
 
+    def erase(self, tasks) -> None:
+        """Delete what is stored of ``tasks``."""
+        for task in tasks:
+            self.pointers[task] = 0
+            self.written[task] = False
+            if self.x is not None:
+                self.x[task], self.y[task] = 0, 0
+
     def checkpoint(self) -> dict:
         return {"pointers": list(self.pointers), "written": self.written.clone(), **_copy(x=self.x, y=self.y)}
 
@@ -124,3 +132,24 @@ class ReservoirMemory:
 
 def _copy(**tensors) -> dict:
     return {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
+
+
+def per_task(tasks: torch.Tensor) -> torch.Tensor:
+    """A row for each task in ``tasks`` (N,): the mean of its examples; (t, N) float64."""
+    members = (tasks.unique_consecutive().unsqueeze(1) == tasks).double()
+    return members / members.sum(1, keepdim=True)
+
+
+def summed(tasks: torch.Tensor) -> torch.Tensor:
+    """One row: the sum of the tasks' means; (1, N)."""
+    return per_task(tasks).sum(0, keepdim=True)
+
+
+def averaged(tasks: torch.Tensor) -> torch.Tensor:
+    """One row: the mean of the tasks' means; (1, N)."""
+    return per_task(tasks).mean(0, keepdim=True)
+
+
+def pooled(tasks: torch.Tensor) -> torch.Tensor:
+    """One row: the mean of all examples, whatever their task; (1, N)."""
+    return torch.full((1, len(tasks)), 1.0 / len(tasks), dtype=torch.float64)
