@@ -34,6 +34,7 @@ from results import RecordError, record
 
 EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
 CONVOLUTION_CHUNK = 500
+NUMBERS = ("final", "backward", "forward")
 
 
 class Datasets(NamedTuple):
@@ -101,8 +102,7 @@ class Continuum:
         for _, x, _ in data:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
             samples.append(torch.randperm(len(x))[:n].tolist())
-        self._runs = []  # (task, its examples in the order of learning, the number of its first batch)
-        batches = 0
+        self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
         for task in self.order:
             examples = []
             for _ in range(args.n_epochs):
@@ -189,9 +189,9 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
         life.steps.append(i)
         life.seconds["eval"] += time.perf_counter() - started
 
-    training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
-    from tqdm import tqdm
+    from tqdm import tqdm  # not needed for --help
 
+    training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
     with (
         _threads(training_threads),
         tqdm(total=len(continuum), desc=f"task {current}", unit="step", dynamic_ncols=True, disable=None) as bar,
@@ -242,7 +242,7 @@ def parse(argv: list[str]):
     given = arguments.settle(args)
     args.model = method
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
-    if method in (arguments.FLAGS["n_memories"].methods if method else ()):
+    if method in arguments.FLAGS["n_memories"].methods:
         arguments.require_memories(args, method)
     if args.parity and args.shuffle_tasks == "yes":
         raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
@@ -280,7 +280,7 @@ def main(argv: list[str] | None = None) -> dict:
     life = life_experience(model, continuum, data.test, args)
     result_t, result_a = life.complete()
     result = _record(args, argv, data, continuum, model, life, started)
-    stats = [result[key] for key in ("final", "backward", "forward")]
+    stats = [result[key] for key in NUMBERS]
     one_liner = record.one_liner(args, stats)
     name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
     base = record.write(args.save_path, name, result, result_t, result_a, model.state_dict(), one_liner)
@@ -318,9 +318,7 @@ def _record(args, argv, data: Datasets, continuum: Continuum, model, life: Life,
         },
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
-        "final": summary.pop("final"),
-        "backward": summary.pop("backward"),
-        "forward": summary.pop("forward"),
+        **{key: summary.pop(key) for key in NUMBERS},
         "metrics": summary,
         "counts": {"steps": continuum.position, **getattr(model, "counts", {})},
         "seconds": life.seconds,
@@ -339,11 +337,9 @@ def cli(argv: list[str] | None = None) -> int:
     """``main`` with exit statuses instead of exceptions and records."""
     try:
         return 3 if main(argv)["status"] == "diverged" else 0
-    except (UsageError, DataError, RecordError) as mistake:
-        print(f"main.py: {mistake}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as missing:
-        print(f"main.py: {missing}; install what is needed: pip install -r requirements.txt", file=sys.stderr)
+    except (UsageError, DataError, RecordError, ModuleNotFoundError) as mistake:
+        remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
+        print(f"main.py: {mistake}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("main.py: interrupted; no record was written", file=sys.stderr)

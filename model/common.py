@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from model import UsageError
+
 # What a logit of another task becomes: never the largest, and nothing in a softmax (the reference's value).
 FOREIGN_LOGIT = -1e11
 IMAGE_INPUTS = 3 * 32 * 32
@@ -85,6 +87,8 @@ class ResNet18(nn.Module):
 
 def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
     """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so."""
+    if args.net == "resnet18" and n_inputs != IMAGE_INPUTS:
+        raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
     if args.net == "resnet18" or (args.net == "auto" and n_inputs == IMAGE_INPUTS):
         return ResNet18(n_outputs)
     return MLP([n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs])

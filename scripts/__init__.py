@@ -1,0 +1,1 @@
+"""Programs run from the root of the repository; a package so that they can share modules."""

@@ -1,0 +1,187 @@
+"""Run many command lines of main.py, on all cores or on a cluster; the same command continues after any crash.
+
+    python scripts/sweep.py --model gem agem_closed --seed 0..4 --lr 0.01 0.03 --n_memories 10    a grid
+    python scripts/sweep.py jobs.txt --seed 0..4          each line of the file with each of the seeds; - is stdin
+    python scripts/sweep.py best results/sweep            the best setting of each method (see best --help)
+
+Every flag of main.py may have several values; 0..4 is 0 1 2 3 4. A job whose record is in the folder of --out is not
+run again. Exit status: 0 all jobs are finished (a run that diverged is); 1 some failed; 2 a mistake in the command;
+130 interrupted.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if sys.path[0] != str(ROOT):
+    sys.path[0] = str(ROOT)
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        from model import UsageError
+
+        raise UsageError(f"{message}; see sweep.py --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The sweep's own flags; all others are main.py's."""
+    p = _Parser(
+        prog="sweep.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    p.add_argument("files", nargs="*", metavar="FILE", help="command lines of main.py, one a line; - is stdin")
+    p.add_argument("--out", default="results/sweep", metavar="DIR", help="folder of the records (%(default)s)")
+    p.add_argument("--print", action="store_true", help="only list the jobs, and which are finished")
+    p.add_argument("--retries", type=int, default=1, metavar="N", help="how often a failed job is tried again (1)")
+    p.add_argument("--workers", type=int, metavar="N", help="jobs at a time (default: the cores; SLURM: 4)")
+    p.add_argument("--gpus", type=int, metavar="N", help="GPUs of this machine, one job each (default: those it has)")
+    p.add_argument(
+        "--memory_limit", metavar="SIZE", help="of one job, such as 4GB (default: this machine's by workers; no limit)"
+    )
+    p.add_argument("--scheduler", metavar="ADDRESS", help="of a running dask cluster, such as tcp://10.0.0.1:8786")
+    p.add_argument("--slurm", nargs="*", metavar="KEY=VALUE", help="SLURM jobs as workers: queue=cpu walltime=02:00:00")
+    return p
+
+
+def split(argv: list[str], own: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
+    """The words for the sweep's own parser, and those of the grid."""
+    ours, grid, target = [], [], None
+    known = set(own._option_string_actions)
+    for word in argv:
+        if word.startswith("-") and not re.fullmatch(r"-(\d.*|\.\d.*)?", word):
+            target = ours if word.partition("=")[0] in known else grid
+        (ours if target is None else target).append(word)
+    return ours, grid
+
+
+def settle(args):
+    """Check the sweep's own flags and fill in this machine's values, in place."""
+    from model import UsageError
+    from scripts.sweeping import clusters
+
+    for name, low in (("retries", 0), ("workers", 1), ("gpus", 0)):
+        value = getattr(args, name)
+        if value is not None and value < low:
+            raise UsageError(f"--{name} {value}: out of range; give {low} or more")
+    if args.scheduler and args.slurm is not None:
+        raise UsageError("--scheduler and --slurm: workers come from one of them; give one")
+    if args.slurm is not None:
+        pairs = [option.partition("=") for option in args.slurm]
+        if not all(key and equals for key, equals, _ in pairs):
+            raise UsageError(f"--slurm {' '.join(args.slurm)}: give KEY=VALUE pairs, such as queue=cpu")
+        args.slurm = {key: value for key, _, value in pairs}
+    local = not args.scheduler and args.slurm is None
+    args.workers = args.workers or (clusters.cores() if local else 4)
+    if args.memory_limit is not None:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", args.memory_limit.upper())
+        if match is None or not float(match[1]):
+            raise UsageError(f"--memory_limit {args.memory_limit}: not a size; give one such as 4GB")
+        args.memory_limit = int(float(match[1]) * UNITS[match[2]])
+    elif local:
+        args.memory_limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // args.workers
+    return args
+
+
+def read_jobs(args, grid: list[str]):
+    """The jobs of the command, and notes."""
+    from model import UsageError
+    from scripts.sweeping import jobs
+
+    texts = {}
+    for name in args.files:
+        try:
+            texts["stdin" if name == "-" else name] = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    found, notes = jobs.read(texts, jobs.grouped(grid))
+    if not found:
+        raise UsageError("no jobs: give files of command lines, or flags of main.py such as --model gem --seed 0..4")
+    return found, notes
+
+
+def gpus_for(args, jobs) -> int:
+    """How many workers of this machine get a GPU; ``UsageError`` if jobs need one and there is none."""
+    from model import UsageError
+
+    if not any(job.args["cuda"] for job in jobs):
+        return 0
+    if args.scheduler or args.slurm is not None:
+        return 1
+    import torch
+
+    n = torch.cuda.device_count() if args.gpus is None else args.gpus
+    if n < 1:
+        raise UsageError("--cuda yes: this machine has no GPU that torch sees; give --cuda no, or --scheduler ADDRESS")
+    return min(n, args.workers)
+
+
+def sweep(argv: list[str]) -> int:
+    """The command line after ``sweep.py``; the exit status."""
+    from scripts.sweeping import clusters, execute
+    from scripts.sweeping.store import Store
+
+    own = parser()
+    ours, grid = split(argv, own)
+    args = settle(own.parse_args(ours))
+    jobs, notes = read_jobs(args, grid)
+    store = Store(args.out)
+    states = {job.name: store.status(job.name) for job in jobs}
+    todo = [job for job in jobs if not states[job.name]]
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if args.print:
+        for job in jobs:
+            print(f"{job.command}  # {job.name} {states[job.name] or 'to do'}")
+        return 0
+    found = len(jobs) - len(todo)
+    began = time.monotonic()
+    store.prepare()
+    failures, counts = [], {"done": 0, "diverged": 0}
+    if todo:
+        print(f"{len(jobs)} jobs, {found} finished before; records go to {args.out}", file=sys.stderr, flush=True)
+        gpus = gpus_for(args, todo)
+        with clusters.client(args.scheduler, args.slurm, args.workers, gpus, args.memory_limit) as client:
+            counts, failures = execute.run(todo, store, client, args.retries, args.memory_limit, str(ROOT))
+    for job, result in failures:
+        print(f"\nfailed, {execute.why(result)}: {job.command}\n{execute.tail(result)}", file=sys.stderr, end="")
+        print(f"  all of its output: {store.path(job.name)}.failed", file=sys.stderr)
+    diverged = counts["diverged"] + sum(state == "diverged" for state in states.values())
+    print(
+        f"{len(jobs)} jobs: {found} finished before, {sum(counts.values())} now, {len(failures)} failed"
+        f"{f'; {diverged} diverged' if diverged else ''}; {time.monotonic() - began:.1f} s; records in {args.out}"
+    )
+    return 1 if failures else 0
+
+
+def cli(argv: list[str] | None = None) -> int:
+    """``sweep`` or ``best``, with exit statuses instead of exceptions."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv in (["-h"], ["--help"]):
+        parser().print_help()
+        return 0 if argv else 2
+    from data import DataError
+    from model import UsageError
+    from results import RecordError
+
+    try:
+        if argv[0] == "best":
+            from scripts.sweeping import selection
+
+            return selection.main(argv[1:])
+        return sweep(argv)
+    except (UsageError, DataError, RecordError) as mistake:
+        print(f"sweep.py: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sweep.py: interrupted; the same command continues", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

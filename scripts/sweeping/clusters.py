@@ -1,0 +1,92 @@
+"""Where jobs run: worker processes on this machine, a running cluster, or SLURM; a dask client in each case."""
+
+import contextlib
+import logging
+import os
+import shutil
+
+from model import UsageError
+
+NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # its web server on a free port
+DEATHS = 100  # workers that may die under a job, through no fault of its own, before dask gives it up
+
+
+@contextlib.contextmanager
+def client(scheduler=None, slurm=None, workers=None, gpus=0, memory=None):
+    """A connected ``distributed.Client`` whose workers do one job at a time.
+
+    scheduler: its address; slurm: a dict of dask-jobqueue's options (queue, walltime, account, ...), {} for none; else
+    ``workers`` processes on this machine, of which the first ``gpus`` have the resource GPU. memory: bytes a SLURM job
+    may ask for. ``UsageError`` if a library or a scheduler is missing.
+    """
+    try:
+        import dask
+        import distributed
+    except ImportError:
+        remedy = "pip install -r requirements-results.txt"
+        raise UsageError(f"the sweep needs dask.distributed, which is not installed: {remedy}") from None
+    dask.config.set({"distributed.scheduler.allowed-failures": DEATHS, "distributed.admin.log-format": "%(message)s"})
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a worker that dies is our business, said in our words
+    with contextlib.ExitStack() as stack:
+        if scheduler:
+            target = scheduler
+        elif slurm is not None:
+            target = stack.enter_context(_slurm(dict(slurm), workers, gpus, memory))
+        else:
+            target = stack.enter_context(_local(distributed, workers, gpus))
+        try:
+            connected = stack.enter_context(distributed.Client(target, timeout="15s"))
+        except (OSError, ValueError) as error:
+            if not scheduler:
+                raise
+            remedy = "start one (dask scheduler), or leave the flag out"
+            raise UsageError(f"--scheduler {scheduler}: no dask scheduler answers there ({error}); {remedy}") from None
+        yield connected
+
+
+def _local(distributed, workers, gpus):
+    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL}
+    spec = {}
+    for i in range(workers):
+        own = {**options, "host": "127.0.0.1"}
+        if i < gpus:
+            own |= {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": str(i)}}
+        spec[i] = {"cls": distributed.Nanny, "options": own}
+    scheduler = {"protocol": "tcp://", "host": "127.0.0.1", "port": 0, **NO_DASHBOARD}
+    return distributed.SpecCluster(
+        workers=spec,
+        scheduler={"cls": distributed.Scheduler, "options": scheduler},
+        silence_logs=logging.CRITICAL,
+        name="sweep",
+    )
+
+
+def _slurm(options, workers, gpus, memory):
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise UsageError("--slurm needs dask-jobqueue, which is not installed: pip install dask-jobqueue") from None
+    if shutil.which("sbatch") is None:
+        raise UsageError("--slurm: no sbatch on this machine; start the sweep where SLURM jobs are submitted")
+    extra = ["--gres=gpu:1"] if gpus else []
+    settings = {
+        "cores": 1,
+        "processes": 1,
+        "memory": f"{memory or 4 << 30}B",
+        "walltime": "04:00:00",
+        "job_extra_directives": extra,
+        "worker_extra_args": ["--resources", "GPU=1"] if gpus else [],
+        "scheduler_options": NO_DASHBOARD,
+        **options,
+    }
+    try:
+        cluster = SLURMCluster(**settings)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--slurm {' '.join(f'{k}={v}' for k, v in options.items())}: {error}") from None
+    cluster.scale(jobs=workers)
+    return cluster
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

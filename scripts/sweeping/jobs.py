@@ -1,0 +1,159 @@
+"""Command lines and grids of main.py's flags become jobs; a job's name is the hash of its settled arguments."""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import shlex
+from typing import NamedTuple
+
+import main
+from data import DataError
+from model import METHODS, UsageError
+from model.arguments import FLAGS
+
+ELSEWHERE = ("save_path", "raw_path")  # where things lie, not what is computed: no part of a job's name
+RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(\d+))?")
+
+
+class Job(NamedTuple):
+    """One run. ``name``: the method and 16 hexadecimal digits; ``argv``: what main.py gets; ``args``: all, settled."""
+
+    name: str
+    argv: tuple[str, ...]
+    args: dict
+
+    @property
+    def command(self) -> str:
+        return shlex.join(["python", "main.py", *self.argv])
+
+
+def of_line(argv: list[str], where: str = "") -> Job:
+    """The job of one command line. ``--save_path`` is left out: a sweep's records go to one folder.
+
+    ``--threads 1`` is added where no number of threads is given. ``UsageError`` begins with ``where``.
+    """
+    try:
+        args = vars(main.parse(argv)[0])
+    except (UsageError, DataError) as error:
+        raise UsageError(f"{where}{error}") from None
+    except SystemExit:  # main.py's --help
+        raise UsageError(f"{where}--help is no job; see main.py --help") from None
+    for word in argv:
+        name = word[2:].partition("=")[0]
+        if word.startswith("--") and name not in args:
+            raise UsageError(f"{where}--{name}: in a sweep flags are written in full; see main.py --help")
+    kept = _without(argv, "save_path")
+    if not any(word == "--threads" or word.startswith("--threads=") for word in kept):
+        kept, args["threads"] = [*kept, "--threads", "1"], 1
+    args["data_path"] = os.path.join(os.path.normpath(args["data_path"]), "")
+    return Job(f"{args['model']}-{_digest(args)}", tuple(kept), args)
+
+
+def _digest(args: dict) -> str:
+    """Of everything that the method uses: a flag it does not know cannot make two jobs of one."""
+    model = args["model"]
+    used = {}
+    for name, value in args.items():
+        flag = FLAGS.get(name)
+        foreign = flag is None or flag.methods is None or model not in METHODS
+        if name not in ELSEWHERE and (foreign or model in flag.methods):
+            used[name] = value
+    text = json.dumps(used, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without(argv: list[str], flag: str) -> list[str]:
+    kept, skip = [], False
+    for word in argv:
+        if not skip and not word.startswith(f"--{flag}="):
+            skip = word == f"--{flag}"
+            kept += [] if skip else [word]
+        else:
+            skip = False
+    return kept
+
+
+def grouped(words: list[str], where: str = "") -> dict[str, list[str]]:
+    """``--lr 0.1 0.3 --seed=0`` as {"--lr": ["0.1", "0.3"], "--seed": ["0"]}; a flag given again replaces the first."""
+    groups: dict[str, list[str]] = {}
+    flag = None
+    for word in words:
+        if word.startswith("--") and len(word) > 2:
+            flag, equals, value = word.partition("=")
+            groups[flag] = [value] if equals else []
+        elif flag is None:
+            raise UsageError(f"{where}{word!r}: a command line begins with a flag of main.py, such as --model gem")
+        else:
+            groups[flag].append(word)
+    return groups
+
+
+def values(flag: str, texts: list[str], where: str = "") -> list[str]:
+    """The values of one flag of a grid: ``0..4`` is 0 1 2 3 4, and ``0..20..5`` is 0 5 10 15 20."""
+    found = []
+    for text in texts:
+        match = RANGE.fullmatch(text)
+        if match is None:
+            found.append(text)
+            continue
+        first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
+        if step < 1 or last < first:
+            raise UsageError(f"{where}{flag} {text}: an empty range; give FIRST..LAST or FIRST..LAST..STEP, ascending")
+        found += map(str, range(first, last + 1, step))
+    if not found:
+        raise UsageError(f"{where}{flag}: has no value; give one or more")
+    return list(dict.fromkeys(found))
+
+
+def product(groups: dict[str, list[str]], where: str = "") -> list[list[str]]:
+    """The command lines of a grid; the last flag varies fastest."""
+    columns = [[(flag, value) for value in values(flag, texts, where)] for flag, texts in groups.items()]
+    return [[word for pair in line for word in pair] for line in itertools.product(*columns)]
+
+
+def lines(text: str, source: str):
+    """(place, words) of each command line in ``text``: what stands before main.py, comments and blank lines go."""
+    pending, began = "", 1
+    for number, line in enumerate(text.splitlines(), 1):
+        began = began if pending else number
+        pending += line
+        if pending.endswith("\\"):
+            pending = pending[:-1] + " "
+            continue
+        try:
+            words = shlex.split(pending, comments=True)
+        except ValueError as error:
+            raise UsageError(f"{source}:{began}: {error}") from None
+        pending = ""
+        program = [i for i, word in enumerate(words) if os.path.basename(word) == "main.py"]
+        words = words[program[0] + 1 :] if program else words
+        if words:
+            yield f"{source}:{began}: ", words
+
+
+def read(files: dict[str, str], grid: dict[str, list[str]]) -> tuple[list[Job], list[str]]:
+    """All jobs, each once, in order, and notes on what was left out.
+
+    ``files`` maps names to texts of command lines; each line may be a grid. ``grid`` is added to every line and wins
+    over what stands there; without files it is the only line.
+    """
+    sources = [place for name, text in files.items() for place in lines(text, name)]
+    if not files and grid:
+        sources = [("", [])]
+    jobs: dict[str, Job] = {}
+    same, saved = 0, False
+    for where, words in sources:
+        groups = {**grouped(words, where), **grid}
+        saved |= "--save_path" in groups
+        for argv in product(groups, where):
+            job = of_line(argv, where)
+            same += job.name in jobs
+            jobs.setdefault(job.name, job)
+    notes = []
+    if same:
+        notes.append(f"{same} command lines left out: they compute the same as another (flags a method does not use)")
+    if saved:
+        notes.append("--save_path left out: a sweep collects its records in the folder of --out")
+    return list(jobs.values()), notes

@@ -1,0 +1,124 @@
+"""`sweep.py best`: the best setting of each method by held-out tasks, and the command lines of the runs they are for.
+
+    python scripts/sweep.py --model gem --lr 0.01 0.03 0.1 --seed 0..2 --n_tasks 3 --validation 5000 --out results/cv ...
+    python scripts/sweep.py best results/cv > best.txt
+    python scripts/sweep.py best.txt --seed 0..4 --out results/table
+
+The rule, after A-GEM: a setting is scored by the mean final accuracy on the first tasks of the file, over seeds; the
+runs it is for begin after them (--first_task), so that no task of the table took part. With --validation in the scored
+runs not even those tasks' test sets were looked at: the score is on training examples held out. Only runs that stopped
+after a few tasks are accepted, and for each method and data file only settings with the same seeds.
+"""
+
+import argparse
+import shlex
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from model import UsageError
+from model.arguments import FLAGS
+from results import RecordError, record
+
+NOT_SETTINGS = ("seed", "save_path", "raw_path", "data_path", "threads", "model", "data_file", "log_every")
+HELD_OUT = ("n_tasks", "first_task", "validation")  # what the runs of the table do not share with the scored ones
+
+
+def records(folder: str):
+    """(path, record) of every record under ``folder``."""
+    if not Path(folder).is_dir():
+        raise UsageError(f"{folder}: no such folder; give one that a sweep has written")
+    for path in sorted(Path(folder).rglob("*.json")):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path, record.read(path)
+
+
+def groups(folder: str) -> dict:
+    """{(model, data file, data hash): {setting: {seed: record}}}; a setting is a tuple of (flag, value)."""
+    found: dict = defaultdict(lambda: defaultdict(dict))
+    for path, run in records(folder):
+        args = run["args"]
+        if args.get("first_task"):
+            raise UsageError(f"{path}: begins with task {args['first_task']}; settings are chosen on the first tasks")
+        if not args.get("n_tasks"):
+            raise UsageError(
+                f"{path}: is a run on all tasks, so that none would be left for the table; choose by runs of the first "
+                "tasks: --n_tasks 3"
+            )
+        setting = tuple((k, v) for k, v in sorted(args.items()) if k not in NOT_SETTINGS)
+        key = (run["model"], args["data_file"], run["protocol"]["data_hash"])
+        found[key][setting][args["seed"]] = run
+    if not found:
+        raise UsageError(f"{folder}: no record in it; run the sweep first")
+    return found
+
+
+def score(runs: dict) -> tuple[float, float]:
+    """Mean and standard deviation of final accuracy over seeds; a setting of which a run diverged scores nothing."""
+    finals = [run["final"] for run in runs.values()]
+    if any(run["status"] != "done" for run in runs.values()):
+        return float("-inf"), 0.0
+    return statistics.mean(finals), statistics.stdev(finals) if len(finals) > 1 else 0.0
+
+
+def ranked(settings: dict, key) -> list:
+    """[(mean, sd, setting)], best first; ``UsageError`` unless all settings have the same seeds and the same tasks."""
+    seeds = {frozenset(runs) for runs in settings.values()}
+    if len(seeds) > 1:
+        counts = sorted({len(s) for s in seeds})
+        raise UsageError(
+            f"{key[0]} on {key[1]}: settings with different seeds ({' and '.join(map(str, counts))} of them) cannot be "
+            "compared; finish the sweep"
+        )
+    for name in HELD_OUT:
+        given = {dict(setting).get(name) for setting in settings}
+        if len(given) > 1:
+            raise UsageError(f"{key[0]} on {key[1]}: runs with --{name} {' and '.join(map(str, given))} in one folder")
+    order = [(*score(runs), setting) for setting, runs in settings.items()]
+    return sorted(order, key=lambda entry: -entry[0])
+
+
+def report(key, settings: dict) -> list[str]:
+    """Comments that tell the choice and how it was made, and the command line of the runs it is for."""
+    model, data_file, _ = key
+    order = ranked(settings, key)
+    mean, _, chosen = order[0]
+    if mean == float("-inf"):
+        raise UsageError(f"{model} on {data_file}: every setting diverged; try smaller --lr")
+    varied = [name for name, value in chosen if any(dict(other)[name] != value for *_, other in order)]
+    n, first = len(next(iter(settings.values()))), dict(chosen)["n_tasks"]
+    validation = dict(chosen)["validation"]
+    where = (
+        f"{validation} training examples held out of each of tasks 0-{first - 1}: no test set was looked at"
+        if validation
+        else f"the test sets of tasks 0-{first - 1}, which --first_task {first} keeps out of the table (where tasks "
+        "show the same images in other ways, as permutations do, the table's images are among them: --validation)"
+    )
+    lines = [f"# {model} on {data_file}: final accuracy, mean of {n} seeds, on {where}"]
+    for mean, sd, setting in order:
+        shown = " ".join(f"--{name} {dict(setting)[name]}" for name in varied) or "(the only setting)"
+        value = "diverged" if mean == float("-inf") else f"{mean:.4f}, sd {sd:.4f}"
+        lines.append(f"#   {value}  {shown}{'  <- chosen' if setting is chosen else ''}")
+    words = ["--model", model, "--data_file", data_file]
+    data_path = next(iter(settings[chosen].values()))["args"]["data_path"]
+    for name, value in [("data_path", data_path), *chosen]:
+        default = FLAGS[name].default if name in FLAGS else None
+        if name not in HELD_OUT and value != default:
+            words += [f"--{name}", {True: "yes", False: "no"}.get(value, str(value)) if value is not None else ""]
+    return [*lines, shlex.join([*words, "--first_task", str(first)])]
+
+
+def main(argv: list[str]) -> int:
+    """The command line after ``best``; the exit status."""
+    p = argparse.ArgumentParser(
+        prog="sweep.py best", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("folder", metavar="DIR", help="records of runs on the first tasks only, such as --n_tasks 3")
+    args = p.parse_args(argv)
+    try:
+        text = [line for key, settings in groups(args.folder).items() for line in report(key, settings)]
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{args.folder}: holds a record without {error}") from None
+    sys.stdout.write("\n".join(text) + "\n")
+    return 0
