@@ -1,12 +1,12 @@
 """Reading any log: records, the reference's files, console logs, documents, folders of all these."""
 
-import json
 import math
 import os
 import re
 from pathlib import Path
 
 from results import RecordError, record
+from results.parse_logged import parse_logged
 from results.parse_text import parse_text
 from results.parse_torch import parse_torch
 from results.run import Run
@@ -114,7 +114,7 @@ def _file(path, strict):
 def _json(path, strict):
     content = record.read_json(path)
     if isinstance(content, dict) and "logged" in content:
-        yield from _logged(path, content)
+        yield from parse_logged(content, path)
     elif strict or (isinstance(content, dict) and "format" in content):
         yield from_record(record.checked(content, path), path)
 
@@ -148,24 +148,6 @@ def from_record(content, path):
     total = seconds.get("total") if isinstance(seconds, dict) else None
     run.seconds = total if isinstance(total, (int, float)) else None
     return run
-
-
-def _logged(path, content):
-    """Fixtures: {"logged": what, "args": {..}, "runs": [{"label", "args", "text": [a log's lines]}]}."""
-    raw = Path(path).read_text(encoding="utf-8")
-    entries, at = content.get("runs"), 0
-    for i, entry in enumerate(entries if isinstance(entries, list) else []):
-        try:
-            at = max(raw.find(json.dumps(entry["text"][0]), at + 1), at)
-            found = parse_text("\n" * raw.count("\n", 0, at) + "\n".join(entry["text"]), str(path))
-        except (TypeError, KeyError, IndexError):
-            yield _unread(path, f"{path}: run {i + 1} has no lines of text")
-            continue
-        for run in found:
-            run.label = str(entry.get("label", _stem(path)))
-            given = [args for args in (content.get("args"), entry.get("args")) if isinstance(args, dict)]
-            run.args = {key: value for args in given for key, value in args.items()}
-            yield run
 
 
 def _accuracies(row):

@@ -1,0 +1,64 @@
+"""What is compared between runs: one table of measures, with their names, digits and where a run has them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Measure(NamedTuple):
+    """label: a column's head. digits: after the point. better: +1 more, -1 less, 0 neither. value: of a Run."""
+
+    label: str
+    digits: int
+    better: int
+    value: Callable
+    help: str
+
+
+def _summary(key):
+    """A number of the grid: from the grid itself, and only where there is none as the log printed it."""
+
+    def value(run):
+        ours = run.recomputed.get(key)
+        return getattr(run, key, None) if ours is None else ours
+
+    return value
+
+
+def _record(*keys, scale=1.0):
+    def value(run):
+        found = run.record
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return scale * found if isinstance(found, (int, float)) and not isinstance(found, bool) else None
+
+    return value
+
+
+def _step_time(run):
+    seconds, steps = _record("seconds", "train")(run), _record("counts", "steps")(run)
+    return 1e6 * seconds / steps if seconds is not None and steps else None
+
+
+MEASURES = {
+    "final": Measure("ACC", 4, 1, _summary("final"), "mean accuracy on all tasks at the end"),
+    "backward": Measure("BWT", 4, 1, _summary("backward"), "backward transfer, over T as the reference prints it"),
+    "forward": Measure("FWT", 4, 1, _summary("forward"), "forward transfer, over T as the reference prints it"),
+    "backward_paper": Measure("BWT/(T-1)", 4, 1, _summary("backward_paper"), "backward transfer as in GEM's paper"),
+    "forward_paper": Measure("FWT/(T-1)", 4, 1, _summary("forward_paper"), "forward transfer as in GEM's paper"),
+    "forgetting": Measure("F", 4, -1, _summary("forgetting"), "A-GEM's forgetting"),
+    "learning_accuracy": Measure("LA", 4, 1, _summary("learning_accuracy"), "accuracy on each task just learned"),
+    "violations": Measure("violations", 0, 0, _record("counts", "violations"), "steps with a violated constraint"),
+    "qp_solves": Measure("QPs", 0, 0, _record("counts", "qp_solves"), "quadratic programs solved"),
+    "step": Measure("us/step", 0, -1, _step_time, "training time in microseconds per step"),
+    "seconds": Measure("s", 1, -1, _record("seconds", "total"), "seconds for training and evaluation"),
+    "memory_mb": Measure("MB", 0, -1, _record("peak_memory_mb"), "largest resident memory of the process"),
+}
+DEFAULT = ("final", "backward", "forward", "violations", "qp_solves", "step", "memory_mb")
+
+
+def shown(value, digits, sign=False):
+    """A number with so many digits; 'X' where there is none."""
+    if value is None:
+        return "X"
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return text.replace("-", "", 1) if float(text) == 0 and text.startswith("-") else text

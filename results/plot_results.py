@@ -1,0 +1,107 @@
+"""Draw runs: python -m results.plot_results [PATH...] [--by model,memory_strength] [--output FOLDER]
+
+bars: ACC, BWT, FWT with their spread. evolution: accuracy on the first task, and on all, over training. grids: heat maps
+side by side. memory: accuracy against stored examples. time: accuracy against training time. Each as PNG and PDF. Without
+PATH, the records that stand directly in results/. Exit status 0; 1 if a log could not be read (the rest is drawn); 2 if
+the command is wrong or matplotlib is missing.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # cd results; python plot_results.py
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from results import RecordError, cells
+
+FOLDER = Path(__file__).resolve().parent
+FIGURES = ("bars", "evolution", "grids", "memory", "time")
+ABSENT = {
+    "evolution": "no record has accuracies over training",
+    "memory": "all runs have the same memory size",
+    "time": "no record has its training time",
+}
+
+
+def labelled(gathered):
+    """label -> runs that did not diverge; RecordError if there is none."""
+    found = {cells.label(key): list(cells.done(cell).values()) for key, cell in gathered.items()}
+    found = {label: group for label, group in found.items() if group}
+    if not found:
+        raise RecordError("all runs diverged: there is nothing to draw")
+    return found
+
+
+def draw(found, by=("model",), allow=(), wanted=FIGURES):
+    """figure name -> matplotlib Figure, or None where the runs have nothing for it. found: list of Run."""
+    try:
+        from matplotlib import rc_context
+    except ImportError:
+        raise RecordError("figures need matplotlib: pip install -r requirements-results.txt") from None
+    from results import figures, figures_trade
+
+    drawn = {}
+    with rc_context(figures.STYLE):
+        plain = labelled(cells.gather(found, by, allow)) if set(wanted) - {"memory"} else {}
+        for name in wanted:
+            if name == "memory":
+                drawn[name] = figures_trade.memory(_by_memory(found, by, allow))
+            else:
+                drawn[name] = getattr(figures_trade if name == "time" else figures, name)(plain)
+    return drawn
+
+
+def _by_memory(found, by, allow):
+    """label without the memory size -> {size: runs}."""
+    rest = [name for name in by if name not in ("memory", "n_memories")]
+    nested = {}
+    for key, cell in cells.gather(found, (*rest, "memory"), allow).items():
+        nested.setdefault(cells.label(key[:-1]), {})[key[-1]] = list(cells.done(cell).values())
+    return nested
+
+
+def save(drawn, folder, forms=("png", "pdf")):
+    """Write the figures; returns the paths. RecordError if the folder cannot be written."""
+    paths = []
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn.items():
+            for form in forms if figure is not None else ():
+                paths.append(Path(folder) / f"{name}.{form}")
+                figure.savefig(paths[-1], dpi=160)
+    except OSError as e:
+        raise RecordError(f"--output {folder}: cannot be written ({e.strerror or e})") from None
+    return paths
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="results.plot_results", description=__doc__.split("\n\n")[0])
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="records, or folders of them")
+    parser.add_argument("--by", default="model", metavar="FIELD,..", help="what tells cells apart (default: model)")
+    parser.add_argument("--allow", default="", metavar="FIELD,..", help="average although this field differs")
+    parser.add_argument("--only", default=",".join(FIGURES), metavar="FIGURE,..", help=f"of {', '.join(FIGURES)}")
+    parser.add_argument("--output", default=str(FOLDER), metavar="FOLDER", help="of the figures (default: results/)")
+    args = parser.parse_args(argv)
+    by, allow, wanted = (tuple(filter(None, text.split(","))) for text in (args.by, args.allow, args.only))
+    try:
+        if set(wanted) - set(FIGURES):
+            raise RecordError(f"--only {args.only}: the figures are {', '.join(FIGURES)}")
+        paths = args.paths or sorted(map(str, FOLDER.glob("*.json")))
+        if not paths:
+            raise RecordError(f"{FOLDER}: no record in it; give the folder of the records")
+        found, unread = cells.read(paths, parser.prog)
+        drawn = draw(found, by or ("model",), allow, wanted)
+        for path in save(drawn, args.output):
+            print(path)
+    except RecordError as mistake:
+        print(f"results.plot_results: {mistake}", file=sys.stderr)
+        return 2
+    for name in (name for name, figure in drawn.items() if figure is None):
+        print(f"results.plot_results: {name}: not drawn, {ABSENT[name]}", file=sys.stderr)
+    return 1 if unread else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
