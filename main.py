@@ -15,7 +15,6 @@ import argparse
 import datetime
 import math
 import random
-import shlex
 import sys
 import time
 import uuid
@@ -28,13 +27,14 @@ import torch
 import model as methods
 from data import DataError, files, standard
 from data.cut import cut
-from metrics import metrics
+from metrics import forgetting, metrics
 from model import UsageError, arguments, common
+from model.forgetting import Attack, phase, plan
 from results import RecordError, record
+from results.life import Diverged, Life, describe
 
 EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
 CONVOLUTION_CHUNK = 500
-NUMBERS = ("final", "backward", "forward")
 
 
 class Datasets(NamedTuple):
@@ -47,14 +47,6 @@ class Datasets(NamedTuple):
     n_tasks: int
     outputs: list[list[int]] | None  # the outputs of each task; None: one shared head
     hash: str
-
-
-class Diverged(Exception):
-    """The parameters, or a loss, became non-finite."""
-
-    def __init__(self, task: int, step: int, reason: object):
-        self.task = task
-        super().__init__(f"diverged in task {task} at step {step}: {reason}")
 
 
 def load_datasets(args) -> Datasets:
@@ -119,6 +111,13 @@ class Continuum:
         """The number of examples of each task that the run will see, all epochs together, in the order of learning."""
         return [len(examples) for _, examples, _ in self._runs]
 
+    def batches(self, task: int, n: int):
+        """The first ``n`` batches (x, y) of a task once more, in the order in which they were learned."""
+        _, x, y = self.data[task]
+        examples = next(examples for t, examples, _ in self._runs if t == task)
+        for index in examples[: n * self.batch_size].split(self.batch_size) if n else ():
+            yield x[index], y[index]
+
     def __iter__(self):
         block = max(1, 1024 // self.batch_size) * self.batch_size  # gathered together: a batch is then a view
         for task, examples, first in self._runs:
@@ -151,29 +150,12 @@ def eval_tasks(model, tasks: list, args) -> list[float]:
     return result
 
 
-class Life(NamedTuple):
-    """What a run measured: the task and the accuracies of each evaluation, the steps they fell on, and the times."""
-
-    result_t: list[int]
-    result_a: list[list[float]]
-    steps: list[int]
-    seconds: dict
-    diverged: Diverged | None
-
-    def complete(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged."""
-        n = len(self.result_t)
-        if self.diverged:
-            n = next((i for i in range(1, n) if self.result_t[i] == self.diverged.task), n)
-        return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(self.result_a[:n])
-
-
 def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
     ``finish_task``, where the method has it, is called after a task's last evaluation.
     """
-    life = Life([], [], [], {"train": 0.0, "eval": 0.0}, None)
+    life = Life([], [], [], {"train": 0.0, "eval": 0.0})
     current, diverged, i = continuum.order[0], None, 0
     finish = getattr(model, "finish_task", lambda: None)
     begun = time.perf_counter()
@@ -216,6 +198,22 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
     life.seconds["total"] = time.perf_counter() - begun
     life.seconds["train"] = life.seconds["total"] - life.seconds["eval"]
     return life._replace(diverged=diverged)
+
+
+def forget(model, continuum: Continuum, data: Datasets, attack: Attack, life: Life, args) -> Life:
+    """The forgetting phase, and one more evaluation after it."""
+    begun = time.perf_counter()
+    try:
+        with _threads(1):
+            seen = phase(model, continuum, attack, args)
+    except FloatingPointError as error:
+        return life._replace(diverged=Diverged("the forgetting phase", continuum.position, error))
+    with _threads(args.threads):
+        after = eval_tasks(model, data.test, args)
+    life.seconds["forgetting"] = time.perf_counter() - begun
+    chance = [1 / len(outputs) for outputs in data.outputs or [range(data.n_outputs)] * data.n_tasks]
+    report = forgetting.report(life.result_a[-1], after, sorted(attack.tasks), attack.sign, seen, chance)
+    return life._replace(forgetting=report)
 
 
 @contextmanager
@@ -276,61 +274,26 @@ def main(argv: list[str] | None = None) -> dict:
     if args.cuda:
         model.cuda()
 
+    attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
     record.check_writable(args.save_path)
     life = life_experience(model, continuum, data.test, args)
+    if attack and not life.diverged:
+        life = forget(model, continuum, data, attack, life, args)
     result_t, result_a = life.complete()
-    result = _record(args, argv, data, continuum, model, life, started)
-    stats = [result[key] for key in NUMBERS]
+    result = describe(args, argv, data, continuum, model, life, started)
+    stats = [result[key] for key in metrics.REFERENCE_KEYS]
     one_liner = record.one_liner(args, stats)
     name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
     base = record.write(args.save_path, name, result, result_t, result_a, model.state_dict(), one_liner)
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))
+    if life.forgetting:
+        print(forgetting.text(life.forgetting))
     print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
-
-
-def _record(args, argv, data: Datasets, continuum: Continuum, model, life: Life, started) -> dict:
-    """The record of a run (docs/results.md lays it down)."""
-    baseline, grid, order = metrics.split(*life.complete(), continuum.order)
-    summary = metrics.summary(baseline, grid, order)
-    return {
-        "format": 1,
-        "status": "diverged" if life.diverged else "done",
-        "model": args.model,
-        "args": vars(args),
-        "protocol": {
-            "data_file": args.data_file,
-            "data_hash": data.hash,
-            "first_task": args.first_task,
-            "validation": args.validation,
-            "samples_per_task": continuum.samples_per_task(),
-            "n_epochs": args.n_epochs,
-            "batch_size": args.batch_size,
-            "memory": args.n_memories,
-            "head": "shared" if data.outputs is None else "split",
-            "engine": getattr(getattr(model, "engine", None), "form", "foreign"),
-            "parity": args.parity,
-            "task_order": continuum.order,
-        },
-        "grid": grid.tolist(),
-        "baseline": baseline.tolist(),
-        **{key: summary.pop(key) for key in NUMBERS},
-        "metrics": summary,
-        "counts": {"steps": continuum.position, **getattr(model, "counts", {})},
-        "seconds": life.seconds,
-        "peak_memory_mb": record.peak_memory_mb(),
-        "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},
-        "versions": record.versions(),
-        "device": torch.cuda.get_device_name() if args.cuda else "cpu",
-        "threads": args.threads,
-        "git": record.git_revision(),
-        "started": started.isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "main.py", *argv]),
-    }
 
 
 def cli(argv: list[str] | None = None) -> int:

@@ -120,10 +120,9 @@ def summary(baseline, grid, order=None):
     return {key: value if value is None or math.isfinite(value) else None for key, value in out.items()}
 
 
+REFERENCE_KEYS = ("final", "backward", "forward")  # the three numbers that the reference prints
 KEYS = (
-    "final",
-    "backward",
-    "forward",
+    *REFERENCE_KEYS,
     "backward_paper",
     "forward_paper",
     "forgetting",
@@ -140,7 +139,7 @@ def confusion_matrix(result_t, result_a, fname=None):
     """
     baseline, grid, order = split(result_t, result_a)
     numbers = summary(baseline, grid, order)
-    stats = [math.nan if numbers[key] is None else numbers[key] for key in ("final", "backward", "forward")]
+    stats = [math.nan if numbers[key] is None else numbers[key] for key in REFERENCE_KEYS]
     if fname is not None:
         with open(fname, "w", encoding="utf-8") as f:
             f.write(f"{grid_text(baseline, grid)}\n\n{stats_text(*stats)}\n")

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 from model import UsageError
 
-EPISODIC = ("gem", "agem", "agem_closed", "agem_meanqp", "agem_sampled")
-MARGIN = ("gem", "agem", "agem_meanqp")
+EPISODIC = ("gem", "agem", "agem_closed", "agem_meanqp", "agem_sampled", "gem_group", "agem_group")
+MARGIN = ("gem", "agem", "agem_meanqp", "gem_group", "agem_group")
+PENALTY = ("ewc", "ewc_group")
 SAMPLING = ("ogd", "spg", "ncl")
+FORGETTING = (*EPISODIC, *PENALTY)
+GROUPED = ("gem_group", "agem_group", "ewc_group")
 NONE = ()
 
 
@@ -31,6 +34,11 @@ def yes_no_word(text: str) -> str:
     return "yes" if yes_no(text) else "no"
 
 
+def median_or_number(text: str) -> str | float:
+    """'median', or a number."""
+    return "median" if text.lower() == "median" else float(text)
+
+
 def whole(text: str) -> int:
     """An integer; '10.0' is one too (MER declares some of its counts as floats)."""
     number = float(text)
@@ -45,6 +53,7 @@ KINDS = {
     yes_no: "yes or no",
     yes_no_word: "yes or no",
     str: "text",
+    median_or_number: "median or a number",
 }
 
 
@@ -114,12 +123,13 @@ GROUPS = {
         Flag("lr", float, 1e-3, "GEM", "learning rate of plain SGD", above=0),
     ),
     "memory": (
-        Flag("n_memories", whole, 0, "GEM", "examples stored per task", (*EPISODIC, "ewc"), low=0),
-        Flag("memory_strength", float, 0.0, "GEM", "margin of the GEM family, penalty of EWC", (*MARGIN, "ewc"), low=0),
+        Flag("n_memories", whole, 0, "GEM", "examples stored per task", (*EPISODIC, *PENALTY), low=0),
+        Flag("memory_strength", float, 0.0, "GEM", "margin of the GEM family, penalty of EWC",
+             (*MARGIN, *PENALTY), low=0),
         Flag("agem_batch", whole, 256, "here", "stored examples drawn for each step's reference gradient",
              ("agem_sampled",), low=1),
         Flag("ewc_fisher", str, "batch", "here", "batch: squared batch-mean gradient, as GEM's code; empirical; sampled",
-             ("ewc",), choices=("batch", "empirical", "sampled")),
+             PENALTY, choices=("batch", "empirical", "sampled")),
     ),
     "orthogonal gradients, soft masks, natural gradients": (
         Flag("task_sample", whole, 200, "here", "examples of the current task kept for its end", SAMPLING, low=0),
@@ -151,23 +161,36 @@ GROUPS = {
         Flag("s", float, 1.0, "MER", "multiplier of the current example", NONE, low=0),
     ),
     "groups and relatedness (fork)": (
-        Flag("num_groups", whole, 5, "fork", "groups of units in each hidden layer", NONE, low=1),
-        Flag("divergence", str, "von_Neumann", "fork", "between covariances", NONE, choices=("von_Neumann", "LogDet")),
-        Flag("if_output_cov", yes_no, True, "fork", "all outputs in the covariance, not the label as a number", NONE),
-        Flag("cov_recompute_every", whole, 20, "fork", "batches between relatedness estimates", NONE, low=1),
-        Flag("cov_first_task_buffer", whole, 200, "fork", "examples of task 0 kept until groups exist", NONE, low=1),
-        Flag("create_random_groups", yes_no, False, "fork", "random groups, not the network's communities", NONE),
-        Flag("create_group_per_unit", yes_no, False, "fork", "every unit its own group", NONE),
-        Flag("gem_reverse", yes_no, False, "here; fork: True", "protect the dissimilar tasks more", NONE),
-        Flag("gem_sub_mean", yes_no, True, "fork", "subtract the mean relatedness; clamped at 0", NONE),
-        Flag("gem_ignore_relatedness", yes_no, False, "fork", "the margin alone for every block", NONE),
-        Flag("ewc_reverse", yes_no, False, "here; fork: True", "as gem_reverse, for EWC", NONE),
+        Flag("num_groups", whole, 5, "fork", "groups of units in each hidden layer", GROUPED, low=1),
+        Flag("group_xi", median_or_number, "median", "here; fork: 0.069", "weights above it are edges of the network",
+             GROUPED, low=0),
+        Flag("create_random_groups", yes_no, False, "fork", "random groups, not the network's communities", GROUPED),
+        Flag("create_group_per_unit", yes_no, False, "fork", "every unit its own group", GROUPED),
+        Flag("divergence", str, "von_Neumann", "fork", "between covariances", GROUPED,
+             choices=("von_Neumann", "LogDet")),
+        Flag("if_output_cov", yes_no, True, "fork", "all outputs in the covariance, not the label as a number", GROUPED),
+        Flag("cov_recompute_every", whole, 20, "fork", "batches between relatedness estimates", GROUPED, low=1),
+        Flag("cov_first_task_buffer", whole, 200, "fork", "examples of task 0 kept until groups exist", GROUPED, low=1),
+        Flag("gem_variant", str, "rows", "fork", "constraints of gem_group: in every block, or on weighted sums of blocks",
+             ("gem_group",), choices=("rows", "weighted")),
+        Flag("gem_reverse", yes_no, False, "here; fork: True", "protect the dissimilar tasks more",
+             ("gem_group", "agem_group")),
+        Flag("gem_sub_mean", yes_no, True, "fork", "subtract the mean relatedness; clamped at 0", ("gem_group",)),
+        Flag("gem_ignore_relatedness", yes_no, False, "fork", "the margin alone for every block; r a plain mean",
+             ("gem_group", "agem_group")),
+        Flag("agem_group_rule", str, "closed", "here", "closed form, or the QP with margin", ("agem_group",),
+             choices=("closed", "qp")),
+        Flag("agem_group_scope", str, "block", "here", "one correction a block, or one of the whole gradient",
+             ("agem_group",), choices=("block", "global")),
+        Flag("ewc_reverse", yes_no, None, "no, here; yes, fork", "as gem_reverse, for EWC", GROUPED),
+        Flag("use_fisher", yes_no, True, "here; fork: no", "the penalty of groups is weighted by F", ("ewc_group",)),
+        Flag("fork_compat", yes_no, False, "here", "yes: the group methods as the fork's, defects included", GROUPED),
     ),
     "selective forgetting (fork)": (
-        Flag("forgetting_mode", yes_no, False, "fork", "a forgetting phase after training", NONE),
-        Flag("forgetting_task_ids", str, "", "fork", "tasks to forget, such as 0,5", NONE),
-        Flag("forgetting_resee_size", whole, 100, "fork", "batches of each kept task seen again", NONE, low=0),
-        Flag("sign_attacked", float, -1.0, "fork", "sign of the forgotten tasks' gradients", NONE, low=-1, high=1),
+        Flag("forgetting_mode", yes_no, False, "fork", "a forgetting phase after training", FORGETTING),
+        Flag("forgetting_task_ids", str, "", "fork", "tasks to forget, such as 0,5", FORGETTING),
+        Flag("forgetting_resee_size", whole, 100, "fork", "batches of each kept task seen again", FORGETTING, low=0),
+        Flag("sign_attacked", float, -1.0, "fork", "sign of the forgotten tasks' gradients", FORGETTING, low=-1, high=1),
     ),
     "experiment": (
         Flag("cuda", yes_no, False, "GEM", "train on the GPU"),
