@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import model as methods
 from data import DataError, files, standard
@@ -170,8 +171,6 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
         life.result_a.append(accuracies)
         life.steps.append(i)
         life.seconds["eval"] += time.perf_counter() - started
-
-    from tqdm import tqdm  # not needed for --help
 
     training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
     with (

@@ -1,0 +1,215 @@
+"""Bad input: one sentence with what, value and remedy; exit status 2; nothing lost, nothing left behind."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import main
+from data import sources
+from tests.conftest import stream
+
+ROOT = Path(main.__file__).parent
+
+
+def spoiled(change):
+    """The tasks of a good data file, changed in place by ``change(train, test)``."""
+    train, test = stream()
+    replaced = change(train, test)
+    return [train, test] if replaced is None else replaced
+
+
+def put(tasks, t, place, value):
+    tasks[t][place] = value
+
+
+def entry(value):
+    """Training task 1's x with ``value`` in it."""
+    return lambda train, test: train[1][1].__setitem__((3, 2), value)
+
+
+DAMAGE = {
+    "widths": (lambda a, b: put(a, 1, 1, torch.rand(40, 9)), r"training task 1: x is 9 wide, training task 0's is 12"),
+    "lengths": (lambda a, b: put(b, 2, 2, b[2][2][:-1]), r"test task 2: x has 40 examples but y has 39 labels"),
+    "nan": (entry(float("nan")), r"training task 1: x holds NaN or infinity \(first in example 3\); remove it"),
+    "infinity": (entry(float("inf")), r"training task 1: x holds NaN or infinity \(first in example 3\); remove it"),
+    "negative": (lambda a, b: put(a, 0, 2, a[0][2] - 1), r"training task 0: label -1 is negative; labels count from 0"),
+    "fractional": (
+        lambda a, b: put(a, 0, 2, a[0][2].float()),
+        r"the labels are torch.float32, not whole numbers; store",
+    ),
+    "no tasks": (lambda a, b: [[], []], r"holds no tasks"),
+    "empty task": (lambda a, b: put(b, 0, slice(1, 3), [b[0][1][:0], b[0][2][:0]]), r"test task 0: is empty"),
+    "scale": (lambda a, b: put(a, 0, 1, a[0][1] * 255), r"instead of \[0, 1\]; scale it"),
+    "not a pair": (lambda a, b: [a], r"does not hold a pair \[training tasks, test tasks\]"),
+}
+
+
+@pytest.fixture
+def refused(tmp_path, capsys, monkeypatch):
+    """Runs ``main.py`` on arguments that must be refused; returns the sentence."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv, folder=tmp_path):
+        before = contents(folder)
+        status = main.cli(list(argv))
+        out, err = capsys.readouterr()
+        assert status == 2 and out == ""
+        said = [line for line in err.splitlines() if not line.startswith("note: ") and "building it" not in line]
+        assert len(said) == 1 or "The names are:" in said[0]
+        assert said[0].startswith("main.py: ") and "Traceback" not in err
+        assert contents(folder) == before
+        return said[0].removeprefix("main.py: ")
+
+    return run
+
+
+def contents(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_data_file_that_is_wrong_inside(kind, refused, tmp_path):
+    change, sentence = DAMAGE[kind]
+    torch.save(spoiled(change), tmp_path / "bad.pt")
+    text = refused("--data_path", str(tmp_path), "--data_file", "bad.pt", "--save_path", str(tmp_path / "new"))
+    assert text.startswith(f"{tmp_path}/bad.pt: ") and re.search(sentence, text), text
+
+
+class Malicious:
+    def __reduce__(self):
+        return (Path.touch, (Path("executed"),))
+
+
+def test_a_data_file_with_pickled_code_is_not_executed(refused, tmp_path):
+    torch.save([[["a", torch.rand(3, 2), Malicious()]], []], tmp_path / "bad.pt")
+    assert "holds pickled code" in refused("--data_path", ".", "--data_file", "bad.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("keep", "sentence"),
+    [
+        (slice(None, -200), "is truncated, damaged or not written by torch.save; build or copy it again"),
+        (slice(0, 50), "is truncated, damaged or not written by torch.save; build or copy it again"),
+        (slice(0, 0), "not"),
+    ],
+)
+def test_a_truncated_data_file(keep, sentence, refused, data_file):
+    data_file.write_bytes(data_file.read_bytes()[keep])
+    text = refused("--data_path", str(data_file.parent), "--data_file", "tiny.pt")
+    assert text.startswith(str(data_file)) and sentence in text
+
+
+def test_not_a_torch_file(refused, tmp_path):
+    (tmp_path / "notes.pt").write_text("these are notes\n")
+    assert "is not a data file written by torch.save" in refused("--data_path", ".", "--data_file", "notes.pt")
+
+
+def test_a_missing_data_file_that_no_builder_knows(refused, tmp_path):
+    text = refused("--data_path", "nowhere", "--data_file", "mnist_permutation.pt", "--save_path", "new")
+    assert "nowhere/mnist_permutation.pt: does not exist" in text and "did you mean mnist_permutations.pt?" in text
+
+
+def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
+    """Which files, where they are looked for, and the data file that needs none."""
+    import pooch
+
+    def offline(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(pooch, "retrieve", offline)
+    monkeypatch.setattr(sources, "RAW", tmp_path / "their_raw")
+    monkeypatch.delenv("CL_DATA_HOME", raising=False)
+    (tmp_path / "results").mkdir()
+    text = refused("--data_path", str(tmp_path), "--raw_path", str(tmp_path / "mine"), folder=tmp_path / "results")
+    assert "train-images-idx3-ubyte" in text and "t10k-labels-idx1-ubyte" in text
+    assert f"{tmp_path}/mine" in text and f"{tmp_path}/their_raw" in text
+    assert "--data_file digits_permutations.pt, which needs none" in text
+    assert not list(tmp_path.glob("mnist_permutations*"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        ("--model agme", r"--model 'agme': no such method; did you mean 'agem'\? The names are:"),
+        ("--model", r"--model '': no such method; The names are:"),
+        ("--model model/gem.py", r"--model 'model/gem.py': a method's name, not a path; put the file into model/"),
+        ("--model projection", r"--model 'projection': model/projection.py has no class Net, so it is a helper"),
+        ("--n_tasks 4", r"--n_tasks 4: tiny.pt has only 3 tasks; give 3 or fewer"),
+        ("--model gem --n_memories 0", r"--n_memories 0: gem needs at least one memory per task; give --n_memories 10"),
+        ("--model Agem", r"--n_memories 0: agem needs at least one memory per task"),
+        ("--model ewc", r"--n_memories 0: ewc needs at least one memory per task"),
+        ("--batch_size 0", r"--batch_size 0: out of range; give a whole number, 1 or more"),
+        ("--n_epochs 0", r"--n_epochs 0: out of range; give a whole number, 1 or more"),
+        ("--n_epochs nan", r"--n_epochs nan: not a whole number; give a whole number, 1 or more"),
+        ("--lr 0", r"--lr 0: out of range; give a number above 0"),
+        ("--lr nan", r"--lr nan: out of range; give a number above 0"),
+        ("--log_every 0", r"--log_every 0: out of range; give a whole number, 1 or more"),
+        ("--log_every 1.5", r"--log_every 1.5: not a whole number; give a whole number, 1 or more"),
+        ("--net resnet18", r"--net resnet18: needs 3072 inputs, the data has 12; give --net mlp"),
+        ("--head split", r"--head split: the tasks share labels, .*; give --head shared"),
+        ("--parity yes --shuffle_tasks yes", r"--shuffle_tasks yes --parity yes: .*; give one of them"),
+        ("--engine fast --parity yes", r"--engine fast --parity yes: "),
+        ("--unheard_of 3", r"Unrecognized arguments: --unheard_of 3; see main.py --help"),
+        ("--lr", r"Argument --lr: expected one argument; see main.py --help"),
+    ],
+)
+def test_a_wrong_command(argv, sentence, refused, data_file):
+    common = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", "new"]
+    assert re.match(sentence, refused(*common, *argv.split()))
+
+
+def test_no_gpu(refused, data_file, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    text = refused("--cuda", "yes", "--data_path", str(data_file.parent), "--data_file", "tiny.pt")
+    assert text.startswith("--cuda yes: this torch sees no GPU; give --cuda no")
+
+
+def test_memory_is_missed_before_any_data_is_built(refused):
+    """mnist_permutations.pt takes minutes to build."""
+    assert refused("--model", "gem").startswith("--n_memories 0: gem needs")
+
+
+@pytest.mark.parametrize("place", ["a_file", "a_file/below", "/proc/nothing_can_be_made_here"])
+def test_a_save_path_that_cannot_be_written_is_found_out_before_training(place, refused, data_file, monkeypatch):
+    Path("a_file").write_text("kept\n")
+    monkeypatch.setattr(main, "life_experience", lambda *_: pytest.fail("training began"))
+    text = refused("--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", place)
+    assert text.startswith(f"--save_path {place}: ") and "give a folder" in text
+    assert Path("a_file").read_text() == "kept\n"
+
+
+def test_a_missing_library_is_named_with_its_remedy(data_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "quadprog", None)
+    argv = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(tmp_path / "r")]
+    assert main.cli([*argv, "--model", "gem", "--lr", "0.3", "--n_memories", "5", "--batch_size", "1"]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "quadprog" in sentence and sentence.endswith("; pip install -r requirements.txt")
+    assert list((tmp_path / "r").iterdir()) == []
+
+
+def test_interrupted(data_file, monkeypatch, capsys):
+    from model import single
+
+    def interrupt(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(single.Net, "observe", interrupt)
+    argv = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(data_file.parent / "r")]
+    assert main.cli(argv) == 130
+    assert capsys.readouterr().err == "main.py: interrupted; no record was written\n"
+    assert list((data_file.parent / "r").iterdir()) == []
+
+
+def test_as_a_program(tmp_path):
+    """What a shell sees: the status, the sentence on stderr, nothing on stdout."""
+    command = [sys.executable, str(ROOT / "main.py"), "--model", "agem_close"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("main.py: --model 'agem_close': no such method; did you mean 'agem_closed'?")
+    assert list(tmp_path.iterdir()) == []
