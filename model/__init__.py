@@ -22,6 +22,9 @@ METHODS = {
     "ogd": "orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
     "spg": "soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
     "ncl": "natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
+    "gem_group": "GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",
+    "agem_group": "A-GEM on a mean of gradients weighted by relatedness, block by block; O(p) memory",
+    "ewc_group": "EWC with tasks weighted by relatedness, block by block",
 }
 ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
 
@@ -91,14 +94,18 @@ def load(name: str):
 _HELPERS = {
     "arguments",
     "basis",
+    "blockwise",
     "common",
     "engine",
     "episodic",
+    "grouped",
+    "groups",
     "kronecker",
     "learner",
     "memory",
     "precision",
     "projection",
+    "relatedness",
 }
 
 

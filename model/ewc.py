@@ -21,7 +21,7 @@ class Net(Learner):
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        arguments.require_memories(self.args, "ewc")
+        arguments.require_memories(self.args, type(self).__module__.rpartition(".")[2])
         self.x = self.y = None  # the first n_memories examples of the current task
         self.a = self.mean = self.pull = None  # sum of the F_s, F-weighted mean of the theta*_s, 2 lr lambda a
         self.generator = torch.Generator().manual_seed(self.args.seed)

@@ -1,0 +1,65 @@
+"""A-GEM with relatedness by groups of hidden units: the modular A-GEM that seed 004 (4) was after, in O(p) memory.
+
+The reference gradient is a mean of the past tasks' that weighs them differently in each block of coordinates
+(`engine.blocks`), r|_b = sum_s rho_sb g_s|_b with the relatedness rho (1/t in block 0). Then A-GEM's closed form
+(Chaudhry et al. 2019, eq. 11) or the 1-D QP with margin replaces g in each block where <g|_b, r|_b> < 0, or with
+`--agem_group_scope global` once for the whole of r. With rho = 1/t and one scope it is `agem_closed` or `agem_meanqp`.
+
+Relatedness comes from arXiv:2011.01272, which its authors withdrew, having found that a conclusion does not follow from
+one of its theorems: a heuristic without theory. The bounds are the margin alone, for relatedness is already in r.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from model import blockwise, projection
+from model.engine.blocks import Blend
+from model.episodic import EpisodicLearner
+from model.grouped import Grouping, reverse
+from model.memory import averaged
+
+
+class Net(EpisodicLearner):
+    STATE = (*EpisodicLearner.STATE, "grouping")
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        self.grouping = Grouping(self, reverse(self.args, self.args.gem_reverse))
+        rule = blockwise.one_row if self.args.agem_group_scope == "block" else blockwise.one_row_globally
+        self.rule = partial(rule, bound=self.margin if self.args.agem_group_rule == "qp" else 0.0)
+        self._blend, self._of = None, None
+
+    def observe(self, x, t, y):
+        if t != self.task:
+            self.finish_task()
+            self.recall(t, averaged)
+            self.grouping.begin(t, [s for s in self.seen if s != t])
+        blend = self.blend()
+        g = self.engine.gradients(x, y, t, blend)
+        self.grouping.watch(g, x, y)
+        correction = None if blend is None else self.rule(g.dots(blend), partial(g.gram, blend))
+        self.count(correction)
+        g.descend(self.lr, correction, blend)
+        self.memory.write(t, x, y)
+
+    def blend(self):
+        """r's shares of the past tasks in each block, made anew after every estimate; None in the first task."""
+        grouping = self.grouping
+        if self._of is not grouping.rho:
+            rho = grouping.rho.numpy() * len(grouping.past)  # the engine's row has the factor 1/t
+            if self.args.gem_ignore_relatedness:
+                rho = np.ones_like(rho)
+            self._blend, self._of = Blend(grouping.partition, grouping.past, rho), grouping.rho
+        return self._blend if grouping.past else None
+
+    def finish_task(self):
+        """Groups are made when the first task ends."""
+        self.grouping.finish(self.engine)
+
+    def forget(self, x, t, y, attack):
+        """A step of the forgetting phase, with whole gradients as in `agem_closed` or `agem_meanqp`."""
+        others = self.recall_others(t)
+        g = self.engine.gradients(x, y, t)
+        margin = self.margin if self.args.agem_group_rule == "qp" else 0.0
+        self.descend(g, attack.along_mean(g, others, self.outputs, partial(projection.one_row, margin=margin)))
