@@ -63,7 +63,7 @@ def run(jobs: list, store, client, retries: int, memory: int | None, root: str) 
     """
     from distributed import as_completed
 
-    cloudpickle.register_pickle_by_value(process)
+    run_job = _ByValue(process.run, process)
     sweep = uuid.uuid4().hex[:8]
     finished, failures = dict.fromkeys(FINISHED.values(), 0), []
     progress = Progress(len(jobs))
@@ -74,7 +74,7 @@ def run(jobs: list, store, client, retries: int, memory: int | None, root: str) 
         resources = {"GPU": 1} if job.args["cuda"] else None
         key = f"{job.name}-{sweep}-{attempt}"
         order = -jobs.index(job)  # dask would run them in the order of their keys
-        future = client.submit(process.run, task, key=key, resources=resources, priority=order, pure=False)
+        future = client.submit(run_job, task, key=key, resources=resources, priority=order, pure=False)
         waiting[future.key] = (job, attempt)
         return future
 
@@ -102,6 +102,20 @@ def run(jobs: list, store, client, retries: int, memory: int | None, root: str) 
     finally:
         progress.close()
     return finished, failures
+
+
+class _ByValue:
+    """A function that travels as code. Dask would send the name of its module, which other hosts may not have."""
+
+    def __init__(self, function, module):
+        cloudpickle.register_pickle_by_value(module)
+        self.function, self.code = function, cloudpickle.dumps(function)
+
+    def __call__(self, *args):
+        return self.function(*args)
+
+    def __reduce__(self):
+        return cloudpickle.loads, (self.code,)
 
 
 def _result(future) -> dict:

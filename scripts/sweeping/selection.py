@@ -104,8 +104,8 @@ def report(key, settings: dict) -> list[str]:
     data_path = next(iter(settings[chosen].values()))["args"]["data_path"]
     for name, value in [("data_path", data_path), *chosen]:
         default = FLAGS[name].default if name in FLAGS else None
-        if name not in HELD_OUT and value != default:
-            words += [f"--{name}", {True: "yes", False: "no"}.get(value, str(value)) if value is not None else ""]
+        if name not in HELD_OUT and value != default:  # what is None is a default
+            words += [f"--{name}", str(value) if not isinstance(value, bool) else "yes" if value else "no"]
     return [*lines, shlex.join([*words, "--first_task", str(first)])]
 
 

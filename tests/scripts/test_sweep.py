@@ -1,0 +1,464 @@
+"""scripts/sweep.py: which jobs a command means, what is kept of them, and what survives a crash."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import main
+from model import UsageError
+from results import record
+from scripts import sweep as program
+from scripts.sweeping import jobs, process, selection
+from scripts.sweeping.store import Store
+
+ROOT = Path(__file__).parents[2]
+VOLATILE = ("seconds", "peak_memory_mb", "started", "git", "versions", "threads")
+
+distributed = pytest.importorskip("distributed")
+
+
+def sweep(*words, cwd, code=0, stdin=None, env=None):
+    """Run the command; (stdout, stderr)."""
+    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def grid(data_file, *more):
+    return ["--data_path", data_file.parent, "--data_file", data_file.name, "--n_memories", 5, *more]
+
+
+def lasting(run):
+    """What of a record is the same whenever and wherever the run is made."""
+    return {key: value for key, value in run.items() if key not in VOLATILE}
+
+
+def facts(folder):
+    """{job: what lasts of its record}; each job has exactly one."""
+    found = {}
+    for path in Path(folder).glob("[!.]*/*.json"):
+        assert path.parent.name not in found
+        found[path.parent.name] = lasting(record.read(path))
+    return found
+
+
+def plain(words, monkeypatch, folder):
+    """The same of the plain command lines, run one after the other in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    found, _ = jobs.read({}, jobs.grouped([str(word) for word in words]))
+    return {job.name: lasting(json.loads(record.to_json(main.main(list(job.argv))))) for job in found}
+
+
+def names(*words, **files):
+    return [job.name for job in jobs.read(files, jobs.grouped(list(words)))[0]]
+
+
+def commands(*words, **files):
+    return [" ".join(job.argv) for job in jobs.read(files, jobs.grouped(list(words)))[0]]
+
+
+# ---- command lines and grids
+
+
+def test_grid():
+    assert commands("--model", "single", "gem", "--seed", "0..1", "--n_memories=3") == [
+        "--model single --seed 0 --n_memories 3 --threads 1",
+        "--model single --seed 1 --n_memories 3 --threads 1",
+        "--model gem --seed 0 --n_memories 3 --threads 1",
+        "--model gem --seed 1 --n_memories 3 --threads 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, wanted", [("0..3", "0 1 2 3"), ("5..5", "5"), ("0..10..5", "0 5 10"), ("-1..1", "-1 0 1"), ("1..2.5", None)]
+)
+def test_ranges(text, wanted):
+    assert jobs.values("--seed", [text]) == (wanted.split() if wanted else [text])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["lr", "seed", "n_epochs"]), st.integers(1, 99)), max_size=4))
+def test_a_line_means_the_same_as_the_grid(pairs):
+    words = [word for name, value in pairs for word in (f"--{name}", str(value))]
+    assert names("--model", "single", *words) == names(lines="--model single " + " ".join(words))
+
+
+def test_lines_comments_programs_and_continuations():
+    text = """
+    # the reference's way
+    python main.py --model single \\
+        --seed 1   # a comment
+    CUDA_VISIBLE_DEVICES=0 python3 ../main.py --model Agem --n_memories 2
+    --model ewc --seed 0..1 --n_memories 2
+    """
+    assert commands(lines=text) == [
+        "--model single --seed 1 --threads 1",
+        "--model Agem --n_memories 2 --threads 1",
+        "--model ewc --seed 0 --n_memories 2 --threads 1",
+        "--model ewc --seed 1 --n_memories 2 --threads 1",
+    ]
+    assert len(names("--seed", "0..2", lines="--model single\n--model single --seed 7 --lr 0.1")) == 6
+
+
+def test_the_name_is_what_is_computed():
+    same = [
+        ["--model", "gdp", "--n_memories", "10", "--lr", "0.10"],
+        ["--lr", "1e-1", "--n_memories=10.0", "--model", "agem_closed", "--threads", "1"],
+        ["--model", "AGEM_CLOSED", "--n_memories", "10", "--lr", "0.1", "--save_path", "elsewhere", "--seed", "0"],
+        ["--model", "agem_closed", "--n_memories", "10", "--lr", "0.1", "--memory_strength", "10"],  # not used
+        ["--model", "agem_closed", "--n_memories", "10", "--lr", "0.1", "--data_path", "./data", "--n_epochs", "1"],
+    ]
+    assert len({name for words in same for name in names(*words)}) == 1
+    others = [["--lr", "0.2"], ["--seed", "1"], ["--data_file", "x.pt"], ["--data_path", "d"], ["--threads", "2"]]
+    base = ["--model", "single"]
+    assert len({names(*base, *words)[0] for words in [[], *others]}) == 1 + len(others)
+
+
+def test_a_foreign_method_keeps_all_flags(tmp_path, monkeypatch):
+    import model
+
+    (tmp_path / "stranger.py").write_text("class Net: pass\n")
+    monkeypatch.setattr(model, "__path__", [*model.__path__, str(tmp_path)])
+    assert len(names("--model", "stranger", "--n_memories", "1", "2", "--beta", "0.1", "0.2")) == 4
+
+
+def test_what_is_left_out_is_said():
+    found, notes = jobs.read({}, {"--model": ["single"], "--memory_strength": ["0..2"], "--save_path": ["x"]})
+    assert len(found) == 1
+    assert notes[0].startswith("2 command lines left out")
+    assert "--save_path" in notes[1]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("--model single\n--lr -1", "lines:2: --lr -1: out of range"),
+        ("--seed", "lines:1: --seed: has no value"),
+        ("--seed 3..1", "--seed 3..1: an empty range"),
+        ("gem --seed 1", "'gem': a command line begins with a flag"),
+        ("--seed 0 > log", "--seed >: not a whole number"),
+        ("--see 0", "--see: in a sweep flags are written in full"),
+        ("--nonsense 0", "--nonsense"),
+        ("--model 'gem", "lines:1: No closing quotation"),
+        ("--model nothing", "no such method"),
+        ("--help yes", "--help"),
+    ],
+)
+def test_mistakes_are_named(text, message):
+    with pytest.raises(UsageError) as error:
+        jobs.read({"lines": text}, {})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--retries", "-1"], "--retries -1: out of range"),
+        (["--workers", "0", "--seed", "1"], "--workers 0: out of range"),
+        (["--memory_limit", "much", "--seed", "1"], "--memory_limit much: not a size"),
+        (["--slurm", "queue", "--seed", "1"], "--slurm queue: give KEY=VALUE"),
+        (["--out", "x"], "no jobs"),
+        (["absent.txt"], "absent.txt: cannot be read"),
+        (["best", "absent"], "absent: no such folder"),
+        (["--seed", "1", "--out", "file"], "file: is a file"),
+        (["--slurm", "--scheduler", "tcp://h:1", "--seed", "1"], "give one"),
+    ],
+)
+def test_wrong_commands(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert program.cli(words) == 2
+    out, err = capsys.readouterr()
+    assert message in err and err.count("\n") == 1 and out == ""
+
+
+@pytest.mark.parametrize("missing, words", [("distributed", []), ("dask_jobqueue", ["--slurm"])])
+def test_a_missing_library_is_one_sentence(tmp_path, monkeypatch, capsys, missing, words):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert program.cli(["--model", "single", "--out", str(tmp_path), *words]) == 2
+    assert "not installed: pip install" in capsys.readouterr().err
+
+
+# ---- the folder of results
+
+
+def test_a_job_is_kept_once_and_complete(tmp_path):
+    store, files = Store(tmp_path / "out"), {"a.json": b'{"format": 1, "status": "done"}', "output": b"text"}
+    assert store.status("gem-1") is None
+    store.prepare()
+    store.fail("gem-1", b"first attempt")
+    assert store.add("gem-1", files) and store.status("gem-1") == "done"
+    assert not store.add("gem-1", {"b.json": files["a.json"]})
+    assert sorted(p.name for p in store.folder.rglob("*")) == ["a.json", "gem-1", "output"]
+
+
+def test_a_damaged_record_is_replaced(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / "gem-1").mkdir()
+    (tmp_path / "gem-1" / "a.json").write_text('{"format": 1, "sta')
+    assert store.status("gem-1") is None
+    assert store.add("gem-1", {"b.json": b'{"format": 1, "status": "diverged"}'})
+    assert store.status("gem-1") == "diverged"
+
+
+def test_left_overs_of_a_killed_sweep_go(tmp_path):
+    for name, age in ((".old.partial", 7200), (".new.partial", 0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    Store(tmp_path).prepare()
+    assert [p.name for p in tmp_path.iterdir()] == [".new.partial"]
+
+
+# ---- one process
+
+
+def task(argv, cwd, **more):
+    return {"argv": [str(word) for word in argv], "root": str(ROOT), "cwd": str(cwd), "memory": None, **more}
+
+
+def test_the_record_is_that_of_the_plain_command(data_file, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    data_file.rename(tmp_path / "own" / "tiny.pt")
+    argv = ["--model", "gem", "--n_memories", "5", "--data_path", "own/", "--data_file", "tiny.pt", "--threads", "1"]
+    result = process.run(task(argv, tmp_path))
+    assert result["code"] == 0 and b"Final Accuracy" in result["output"]
+    texts = [content for name, content in result["files"].items() if name.endswith(".json")]
+    assert [lasting(json.loads(text)) for text in texts] == list(plain(argv, monkeypatch, tmp_path).values())
+
+
+def test_limits_of_a_process(tmp_path, data_file, monkeypatch):
+    (tmp_path / "main.py").write_text("import time\nkept = bytearray(b'x' * 300_000_000)\ntime.sleep(60)\n")
+    monkeypatch.setattr(process, "POLL", 0.1)
+    result = process.run(task([], tmp_path, root=str(tmp_path), memory=200_000_000))
+    assert result["code"] is None and "raise --memory_limit, now 0.20 GB" in result["reason"]
+    monkeypatch.setenv("SWEEP_ROOT", "/nowhere")
+    assert "SWEEP_ROOT" in process.run(task([], tmp_path))["reason"]
+
+
+# ---- whole sweeps
+
+
+def test_continues_and_lists(data_file, tmp_path, monkeypatch, capsys):
+    words = [*grid(data_file, "--model", "single", "gem"), "--out", "out", "--workers", 2]
+    words = [str(word) for word in words]
+
+    def again(*more):
+        assert program.cli([*words, *more]) == 0
+        return capsys.readouterr().out
+
+    truth = plain(words[: words.index("--out")], monkeypatch, tmp_path)
+    capsys.readouterr()
+    assert again("--print").count(" to do\n") == 2 and not (tmp_path / "out").exists()
+    out, err = sweep(*words, cwd=tmp_path)
+    assert out.startswith("2 jobs: 0 finished before, 2 now, 0 failed;")
+    assert "[1/2] done in " in err and " left: python main.py --data_path " in err
+    assert facts(tmp_path / "out") == truth
+    assert again().startswith("2 jobs: 2 finished before, 0 now, 0 failed;")
+    printed = again("--print")
+    assert printed.count(" done\n") == 2
+    shutil.rmtree(tmp_path / "out" / next(iter(truth)))
+    assert sweep("-", "--out", "out", stdin=printed, cwd=tmp_path)[0].startswith("2 jobs: 1 finished before, 1 now")
+    assert facts(tmp_path / "out") == truth
+
+
+def test_failures_and_divergence(data_file, tmp_path):
+    (data_file.parent / "bad.pt").write_text("no data")
+    lines = "\n".join(
+        [
+            "--model single --data_file bad.pt",
+            f"--model single --data_file {data_file.name} --lr 1e30",
+            f"--model single --data_file {data_file.name}",
+        ]
+    )
+    words = ["-", "--data_path", data_file.parent, "--out", "out", "--retries", 1]
+    out, err = sweep(*words, cwd=tmp_path, stdin=lines, code=1)
+    assert out.startswith("3 jobs: 0 finished before, 2 now, 1 failed; 1 diverged;")
+    assert err.count("trying again") == 1
+    report = err[err.index("\nfailed, exit status 2: python main.py --model single --data_file bad.pt") :]
+    assert "\n    main.py: " in report and "bad.pt" in report and ".failed" in report
+    assert sorted(run["status"] for run in facts(tmp_path / "out").values()) == ["diverged", "done"]
+
+
+def descendants(pid):
+    import psutil
+
+    return psutil.Process(pid).children(recursive=True)
+
+
+def wait_for(condition, seconds=40):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def start(*words, cwd):
+    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), *map(str, words)]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def training(sweeping):
+    """The processes of a running sweep's jobs."""
+    return [p for p in descendants(sweeping.pid) if alive(p) and str(ROOT / "main.py") in words_of(p)]
+
+
+def alive(process_):
+    import psutil
+
+    try:
+        return process_.is_running() and process_.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def words_of(process_):
+    import psutil
+
+    try:
+        return process_.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_a_killed_worker_and_a_killed_sweep(data_file, tmp_path, monkeypatch):
+    words = grid(data_file, "--model", "single", "--lr", 0.1, "--seed", "0..3")
+    truth = plain(words, monkeypatch, tmp_path)
+    words += ["--workers", 2]
+
+    sweeping = start(*words, "--out", "killed", cwd=tmp_path)
+    wait_for(lambda: training(sweeping))
+    orphan = training(sweeping)[0]
+    victim = orphan.parent()
+    victim.send_signal(signal.SIGKILL)
+    wait_for(lambda: not alive(orphan))  # a job dies with its worker
+    out = sweeping.communicate(timeout=60)[0]
+    assert sweeping.returncode == 0, out
+    assert facts(tmp_path / "killed") == truth
+
+    sweeping = start(*words, "--out", "continued", cwd=tmp_path)
+    wait_for(lambda: list((tmp_path / "continued").glob("single-*/*.json")))
+    family = descendants(sweeping.pid)
+    sweeping.kill()
+    sweeping.communicate()
+    wait_for(lambda: not any(map(alive, family)))  # nothing is left behind
+    kept = len(facts(tmp_path / "continued"))
+    assert sweep(*words, "--out", "continued", cwd=tmp_path)[0].startswith(
+        f"4 jobs: {kept} finished before, {4 - kept}"
+    )
+    assert facts(tmp_path / "continued") == truth
+
+
+def test_a_running_cluster_without_common_disk(data_file, tmp_path):
+    """Scheduler and worker are processes of their own; the worker's folder and checkout are not the sweep's."""
+    there, here, checkout = tmp_path / "there", tmp_path / "here", tmp_path / "checkout"
+    for folder in (there, here, checkout):
+        folder.mkdir()
+    for entry in ("main.py", "model", "metrics", "results"):
+        (checkout / entry).symlink_to(ROOT / entry)
+    shutil.copytree(ROOT / "data", checkout / "data", ignore=shutil.ignore_patterns("*.pt", "raw", "__pycache__"))
+    shutil.copy(data_file, checkout / "data")
+    address = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": there}
+    dask = [sys.executable, "-m", "dask"]
+    common = ["--scheduler-file", str(address)]
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--dashboard-address",
+         "127.0.0.1:0", *common], **quiet,
+    )  # fmt: skip
+    worker = subprocess.Popen(
+        [*dask, "worker", *common, "--nthreads", "1", "--no-dashboard", "--local-directory", str(there)],
+        env={**os.environ, "SWEEP_ROOT": str(checkout)}, **quiet,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: address.exists() and address.read_text())
+        where = json.loads(address.read_text())["address"]
+        words = ["--model", "single", "gem", "--n_memories", 5, "--data_file", "tiny.pt"]
+        out, _ = sweep(*words, "--scheduler", where, "--out", "out", cwd=here)
+        assert out.startswith("2 jobs: 0 finished before, 2 now, 0 failed")
+        found = facts(here / "out")
+        assert sorted(run["model"] for run in found.values()) == ["gem", "single"]
+        assert {run["args"]["data_path"] for run in found.values()} == {"data/"}
+        for folder in (here / "out").iterdir():
+            assert {p.suffix for p in folder.iterdir()} == {".json", ".pt", ".txt", ""}
+        assert not list(there.rglob("*_tiny.pt_*"))
+    finally:
+        for running in (worker, scheduler):
+            running.terminate()
+            running.wait(20)
+
+
+# ---- the best setting
+
+
+def kept(folder, model="gem", lr=0.1, seed=0, final=0.5, status="done", **args):
+    content = {
+        "format": 1,
+        "status": status,
+        "model": model,
+        "args": {"model": model, "data_file": "d.pt", "data_path": "data/", "lr": lr, "seed": seed, "n_tasks": 3,
+                 "first_task": 0, "validation": 0, "threads": 1, "cuda": False, **args},
+        "protocol": {"data_hash": "h"},
+        "final": final,
+    }  # fmt: skip
+    path = folder / f"{model}-{lr}-{seed}-{args}" / "a.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+
+
+def best(folder, capsys):
+    assert selection.main([str(folder)]) == 0
+    return capsys.readouterr().out
+
+
+def test_best_is_the_mean_over_seeds(tmp_path, capsys):
+    for seed, (low, high) in enumerate([(0.5, 0.9), (0.6, 0.1)]):
+        kept(tmp_path, lr=0.1, seed=seed, final=low)
+        kept(tmp_path, lr=0.3, seed=seed, final=high)
+        kept(tmp_path, lr=3.0, seed=seed, final=0.99, status="diverged" if seed else "done")
+        kept(tmp_path, model="single", lr=0.01, seed=seed)
+    lines = best(tmp_path, capsys).splitlines()
+    assert "test sets of tasks 0-2, which --first_task 3 keeps out of the table" in lines[0]
+    assert lines[1] == "#   0.5500, sd 0.0707  --lr 0.1  <- chosen"
+    assert lines[3] == "#   diverged  --lr 3.0"
+    assert lines[4] == "--model gem --data_file d.pt --lr 0.1 --first_task 3"
+    found, _ = jobs.read({"best": "\n".join(lines)}, {"--seed": ["0..1"], "--n_memories": ["5"]})
+    assert [(job.args["model"], job.args["first_task"], job.args["n_tasks"]) for job in found] == [
+        *[("gem", 3, None)] * 2,
+        *[("single", 3, None)] * 2,
+    ]
+
+
+def test_best_says_when_no_test_set_was_looked_at(tmp_path, capsys):
+    kept(tmp_path, validation=100)
+    text = best(tmp_path, capsys)
+    assert "100 training examples held out of each of tasks 0-2: no test set was looked at" in text
+    assert "--validation" not in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"n_tasks": None, "lr": 0.2}, "none would be left for the table"),
+        ({"first_task": 3, "lr": 0.2}, "begins with task 3"),
+        ({"n_tasks": 4, "lr": 0.2}, "runs with --n_tasks"),
+        ({"seed": 1}, "settings with different seeds (1 and 2 of them)"),
+        ({"status": "diverged", "lr": 0.2, "model": "ewc"}, "every setting diverged"),
+    ],
+)
+def test_best_refuses_what_would_not_be_fair(tmp_path, more, message):
+    kept(tmp_path)
+    kept(tmp_path, lr=0.3)
+    kept(tmp_path, **more)
+    with pytest.raises(UsageError) as error:
+        selection.main([str(tmp_path)])
+    assert message in str(error.value)
