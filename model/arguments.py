@@ -8,7 +8,7 @@ import argparse
 import math
 from dataclasses import dataclass
 
-from model import UsageError
+from model import METHODS, UsageError
 
 EPISODIC = ("gem", "agem", "agem_closed", "agem_meanqp", "agem_sampled", "gem_group", "agem_group")
 MARGIN = ("gem", "agem", "agem_meanqp", "gem_group", "agem_group")
@@ -269,7 +269,9 @@ def of(args):
 
 
 def unused(given: list[str], method: str) -> list[str]:
-    """Those of the flags ``given`` that ``method`` does not use."""
+    """Those of the flags ``given`` that ``method`` does not use; of a method that is not ours nobody knows."""
+    if method not in METHODS:
+        return []
     return [name for name in given if FLAGS[name].methods is not None and method not in FLAGS[name].methods]
 
 

@@ -152,6 +152,7 @@ def parts(bench: Bench) -> dict:
         "evaluation": lambda: evaluation(bench),
         "command": lambda: command(bench),
         "paper": lambda: paper(bench),
+        "drift": lambda: drift(bench),
     }
 
 
@@ -167,7 +168,7 @@ def steps(bench: Bench) -> dict:
     """A step of each method with either engine."""
     result, rows = {}, []
     for name in bench.options.methods or methods.METHODS:
-        got = {engine: bench.paired(lambda e=engine: bench.ten_tasks(name, e)) for engine in ("fast", "autograd")}
+        got = {engine: bench.paired(lambda n=name, e=engine: bench.ten_tasks(n, e)) for engine in ("fast", "autograd")}
         result[name] = got
         rows.append([name, *got["fast"], *got["autograd"], REFERENCE.get(name, "")])
     heads = ["method", "fast: mean", "fast: task 10", "autograd: mean", "autograd: task 10", "reference: mean"]
@@ -228,7 +229,11 @@ def evaluation(bench: Bench) -> dict:
     ours, alone = (statistics.median(column) for column in zip(*both[2:], strict=True))
     ratio = statistics.median(b / a for a, b in both[2:])
     row = [f"{ours * 1e3:.0f} ms", f"{alone * 1e3:.0f} ms", f"{100 * ratio:.0f} %", bench.options.threads]
-    table("One evaluation, 10 x 10,000 images", ["evaluation", "products alone", "products / evaluation", "threads"], [row])
+    table(
+        "One evaluation, 10 x 10,000 images",
+        ["evaluation", "products alone", "products / evaluation", "threads"],
+        [row],
+    )
     return {"evaluation": ours, "products": alone, "ratio": ratio}
 
 
@@ -299,6 +304,38 @@ def paper(bench: Bench) -> dict:
     heads = [f"fast, {bench.options.threads} threads", "--parity yes, 1 thread", "ratio", "final accuracy"]
     table("GEM paper's permutations run: 20 tasks, 256 memories, batch 10; training", heads, [row])
     return {"fast": seconds[0], "parity": seconds[1], "ratio": seconds[1] / seconds[0]}
+
+
+def drift(bench: Bench) -> dict:
+    """How far the kept layer's pre-activations drift from exact ones in float32, over 100,000 steps of one task."""
+    rows, result = [], {}
+    every = fast.FOLD_EVERY
+    for fold in (every, 10**9):
+        fast.FOLD_EVERY = fold
+        model = bench.net("agem_closed", 10, "kept")
+        for t in range(9):
+            x, y = bench.tasks[t]
+            model.memory.write(t, x[:10], y[:10])
+            model.begin(t)
+        x, y = bench.tasks[9]
+        errors, worst = {}, 0.0
+        for step in range(1, 100_001):
+            i = step % 1000
+            model.observe(x[i : i + 1], 9, y[i : i + 1])
+            if step % 1000 == 999:  # just before a fold
+                first = model.engine.layers[0]
+                W, b = (part.double() for part in first.effective())
+                exact = first.X.double() @ W.t() + b
+                worst = max(worst, float((first.P - exact).norm() / exact.norm()))
+            if step in (1_000, 10_000, 100_000):
+                errors[step] = worst
+        result[fold] = errors
+        rows.append([f"every {fold:,} steps" if fold == every else "never", *(f"{e:.1e}" for e in errors.values())])
+        bench.bar.update()
+    fast.FOLD_EVERY = every
+    heads = ["folded", "1,000 steps", "10,000", "100,000"]
+    table("Kept layer in float32: largest relative error of the carried pre-activations so far", heads, rows)
+    return result
 
 
 def cli(argv=None) -> int:

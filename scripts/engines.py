@@ -42,7 +42,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     options, rest = parser.parse_known_args()
-    print("| method | fast: mean | sd | autograd: mean | sd | n | difference / standard error |\n|---|---|---|---|---|---|---|")
+    print(
+        "| method | fast: mean | sd | autograd: mean | sd | n | difference / standard error |\n|---|---|---|---|---|---|---|"
+    )
     worst = 0.0
     for method in options.methods:
         both = [[final(method, engine, s, rest) for s in range(options.seeds)] for engine in ("fast", "autograd")]
