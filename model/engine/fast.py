@@ -114,7 +114,7 @@ class FastEngine:
         if self.wanted != "auto" or self.stored.once:
             return self.wanted == "kept"
         bound = max(4 * (blocks.R + 1) * len(self.flat.theta), 4 * blocks.N * o)
-        return blocks.N**2 <= bound and KeptFirstLayer.pays(blocks, o, i)
+        return bound >= blocks.N**2 and KeptFirstLayer.pays(blocks, o, i)
 
     def _pass(self, B: int) -> Pass:
         """Buffers for batches of B examples."""

@@ -107,7 +107,7 @@ def test_without_rows_it_is_sgd(kind, problem):
 @pytest.mark.parametrize("kind", ENGINES)
 @given(problems())
 def test_any_loss_through_its_gradient_at_the_logits(kind, problem):
-    net, outputs, _, (x, y, task) = problem
+    net, outputs, _, (x, _, task) = problem
     engine = ENGINES[kind](net, outputs)
     logits = engine.forward(x, task)
     weights = torch.randn(logits.shape).double()

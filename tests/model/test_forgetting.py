@@ -102,7 +102,7 @@ def test_the_stream_of_the_phase():
     seen = phase(model, continuum, Attack(frozenset({0, 2}), -1.0), args)
     assert calls == [(1, 2)] * 5 + [(3, 2)] * 5 and seen == {1: 5, 3: 5}
     first = next(iter(continuum.batches(1, 1)))
-    again = [(x, y) for x, t, y in main.Continuum.__iter__(continuum) if t == 1][0]
+    again = next((x, y) for x, t, y in continuum if t == 1)
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     args.forgetting_resee_size = 1_000
     assert phase(model, continuum, Attack(frozenset({0}), -1.0), args) == {1: 20, 2: 20, 3: 20}
@@ -152,7 +152,9 @@ def test_ids_that_cannot_be(ids, said):
 
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if name not in FORGETFUL])
 def test_methods_that_cannot_forget_say_so(name):
-    with pytest.raises(UsageError, match=f"--forgetting_mode True: {name} cannot forget single tasks: .*; give another"):
+    with pytest.raises(
+        UsageError, match=f"--forgetting_mode True: {name} cannot forget single tasks: .*; give another"
+    ):
         plan(namespace(forgetting_task_ids="0"), 4, methods.load(name), name)
 
 
@@ -166,7 +168,9 @@ def test_the_report():
 
 
 def test_a_whole_run_records_it(data_file, capsys):
-    line = f"--model gem --data_path {data_file.parent} --data_file tiny.pt --n_memories 5 --memory_strength 0.5 --lr 0.1"
+    line = (
+        f"--model gem --data_path {data_file.parent} --data_file tiny.pt --n_memories 5 --memory_strength 0.5 --lr 0.1"
+    )
     line += f" --save_path {data_file.parent} --forgetting_mode True --forgetting_task_ids 0 --forgetting_resee_size 2"
     said = main.main(line.split())["forgetting"]
     assert said["attacked"] == [0] and said["batches"] == {"1": 2, "2": 2} and len(said["after"]) == 3

@@ -1,5 +1,6 @@
 """What every method must do, over the whole table of names; and what each promises by itself."""
 
+import argparse
 import copy
 
 import pytest
@@ -122,10 +123,9 @@ def test_no_memory_is_an_error(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_foreign_main_passes_only_the_flags_it_knows(name):
-    import argparse
-
-    known = dict(n_layers=2, n_hiddens=8, n_memories=4, memory_strength=0.5, finetune=False, lr=0.1, cuda=False,
-                 data_file="mnist_rotations.pt", n_epochs=1, batch_size=1, seed=0, samples_per_task=40)  # fmt: skip
+    known = {"n_layers": 2, "n_hiddens": 8, "n_memories": 4, "memory_strength": 0.5, "finetune": False, "lr": 0.1}
+    known |= {"cuda": False, "data_file": "mnist_rotations.pt", "n_epochs": 1, "batch_size": 1, "seed": 0}
+    known |= {"samples_per_task": 40}
     model = methods.load(name).Net(12, 4, 3, argparse.Namespace(**known))
     assert bool(parameters(learn(model, stream()[0])).isfinite().all())
 
