@@ -1,6 +1,7 @@
 """A paper's numbers beside ours: "paper / ours, mean, sd, n / difference / protocol differences", as Markdown.
 
-    python scripts/paper_table.py gem results/paper_gem
+    python scripts/paper_table.py gem results/runs/paper_gem
+    python scripts/paper_table.py gem results/runs/paper_gem --into docs/sweeps.md
 
 The paper's numbers, their source and the protocol they were made under are scripts/targets.csv. Column `tag` there: C,
 read in the authors' code or its output; T, read in a transcription of the paper's table; M, not checked against any
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if sys.path[0] != str(ROOT):
     sys.path[0] = str(ROOT)
 
-from results import RecordError, inference, record  # noqa: E402
+from results import RecordError, inference, record
 
 TARGETS = ROOT / "scripts" / "targets.csv"
 METRICS = ("final", "backward", "forward", "forgetting")
@@ -161,14 +162,30 @@ def table(paper: str, folder: str) -> str:
     return "\n".join([*text, "", machine(runs), ""])
 
 
+def put_into(path: str, paper: str, text: str):
+    """Replace what stands between a document's two marks for ``paper``; ``RecordError`` if they are not there."""
+    begin, end = f"<!-- table {paper} -->\n", f"<!-- end of table {paper} -->"
+    document = Path(path).read_text(encoding="utf-8")
+    before, found, rest = document.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise RecordError(f"{path}: has no lines {begin.strip()!r} and {end!r}")
+    Path(path).write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def main(argv: list[str] | None = None) -> int:
     """The exit status."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("paper", help="gem, agem, mer or ogd")
     p.add_argument("folder", help="its records")
+    p.add_argument("--into", metavar="FILE", help="a document with marks for the table, instead of the screen")
     args = p.parse_args(argv)
     try:
-        sys.stdout.write(table(args.paper, args.folder))
+        text = table(args.paper, args.folder)
+        if args.into:
+            put_into(args.into, args.paper, text)
+        else:
+            sys.stdout.write(text)
     except (RecordError, OSError) as error:
         print(f"paper_table.py: {error}", file=sys.stderr)
         return 2
