@@ -1,0 +1,193 @@
+"""Modules written for the reference's main program run here, and ours run under a program like the reference's."""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import main
+import model as methods
+from data import files
+from tests.conftest import stream
+
+# In the reference's style: its own optimizer, `args.cuda`, no `finish_task`, nothing of this project.
+THEIRS = """
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super(Net, self).__init__()
+        layers = [nn.Linear(n_inputs, args.n_hiddens), nn.ReLU(), nn.Linear(args.n_hiddens, n_outputs)]
+        self.net = nn.Sequential(*layers)
+        self.bce = nn.CrossEntropyLoss()
+        self.opt = torch.optim.SGD(self.parameters(), lr=args.lr)
+        self.is_cifar = args.data_file == "cifar100.pt"
+        if args.cuda or args.finetune or args.shuffle_tasks != "no":
+            raise ValueError((args.cuda, args.finetune, args.shuffle_tasks))
+        self.memory = torch.FloatTensor(n_tasks, args.n_memories, n_inputs)
+        self.strength = args.memory_strength
+
+    def forward(self, x, t):
+        return self.net(x)
+
+    def observe(self, x, t, y):
+        self.train()
+        self.zero_grad()
+        self.bce(self.forward(x, t), y).backward()
+        self.opt.step()
+"""
+WITH_ARGUMENTS = (
+    THEIRS.replace("lr=args.lr", "lr=args.lr, momentum=args.momentum")
+    + """
+
+def add_arguments(parser):
+    parser.add_argument("--momentum", type=float, default=0.5, help="of SGD")
+"""
+)
+NAME = "module_dropped_in_by_a_test"
+
+
+@pytest.fixture
+def drop(monkeypatch):
+    """Puts text into model/ as a module of NAME, for one test."""
+    path = Path(methods.__file__).parent / f"{NAME}.py"
+    assert not path.exists()
+
+    def write(text):
+        path.write_text(text)
+
+    yield write
+    path.unlink(missing_ok=True)
+    sys.modules.pop(f"model.{NAME}", None)
+    vars(methods).pop(NAME, None)
+
+
+@pytest.fixture
+def argv(data_file, tmp_path):
+    common = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(tmp_path / "r")]
+    return [*common, "--n_hiddens", "32", "--lr", "0.1", "--batch_size", "1", "--n_epochs", "5"]
+
+
+def test_a_module_of_the_references_kind_runs_unchanged(drop, argv, capsys):
+    drop(THEIRS)
+    flags = ["--finetune", "no", "--cuda", "no", "--n_memories", "3", "--memory_strength", "2"]
+    result = main.main([*argv, *flags, "--model", NAME])
+    assert result["model"] == NAME and result["status"] == "done" and result["protocol"]["engine"] == "foreign"
+    assert result["metrics"]["learning_accuracy"] > result["baseline"][0] + 0.1
+    assert capsys.readouterr().err == ""  # which flags it uses, nobody can know
+    assert NAME in methods.names() and f"  {NAME}" in methods.describe()
+
+
+def test_a_module_with_flags_of_its_own(drop, argv):
+    drop(WITH_ARGUMENTS)
+    default, other = main.main([*argv, "--model", NAME]), main.main([*argv, "--model", NAME, "--momentum", "0.9"])
+    assert default["args"]["momentum"] == 0.5 and other["args"]["momentum"] == 0.9
+    assert default["grid"] != other["grid"]
+
+
+def test_its_flags_are_unknown_to_others(drop, argv, capsys):
+    drop(WITH_ARGUMENTS)
+    assert main.cli([*argv, "--model", "single", "--momentum", "0.9"]) == 2
+    assert "Unrecognized arguments: --momentum 0.9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("class Network: pass\n", f"--model '{NAME}': model/{NAME}.py has no class Net, so it is a helper"),
+        ("def broken(:\n", f"--model '{NAME}': model/{NAME}.py cannot be imported (SyntaxError: "),
+        (
+            "import not_installed_anywhere\n",
+            f"model/{NAME}.py cannot be imported (ModuleNotFoundError: No module named",
+        ),
+        ("1 / 0\nclass Net: pass\n", f"{NAME}.py:1); mend it"),
+    ],
+)
+def test_a_module_that_is_no_method(text, sentence, drop, argv, capsys):
+    drop(text)
+    assert main.cli([*argv, "--model", NAME]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert sentence in said
+    assert (NAME in methods.names()) == ("class Net:" in text)  # by its text: the list of names imports nothing
+    assert f"model.{NAME}" not in sys.modules or "class Network" in text
+
+
+def test_help_with_a_broken_module_in_the_folder(drop, capsys):
+    drop("1 / 0\n")
+    with pytest.raises(SystemExit):
+        main.cli(["--help"])
+    assert "agem_closed" in capsys.readouterr().out
+
+
+def life_like_the_references(net, tasks, test, order, args):
+    """Its main loop: evaluate every ``log_every`` batches and where the task changes; rows where it changed, and last."""
+    rows, current = [], None
+
+    def score():
+        net.eval()
+        scores = []
+        for t, (_, x, y) in enumerate(test):
+            _, predicted = torch.max(net(x, t).data.cpu(), 1, keepdim=False)
+            scores.append(float((predicted == y).float().mean()))
+        net.train()
+        return scores
+
+    for t, index in order:
+        _, x, y = tasks[t]
+        for i in range(0, len(index), args.batch_size):
+            if t != current:
+                rows.append(score())
+                current = t
+            net.observe(x[index[i : i + args.batch_size]], t, y[index[i : i + args.batch_size]])
+    return torch.tensor([*rows, score()])
+
+
+@pytest.mark.parametrize("name", ["single", "ewc", "gem", "agem", "agem_closed", "agem_meanqp", "agem_sampled"])
+def test_our_methods_under_a_program_like_the_references(name, data_file, argv):
+    """The same draws, an ``args`` of only the reference's flags, no ``finish_task``: the same grid, bit for bit."""
+    ours = main.main([*argv, "--model", name, "--n_memories", "5", "--memory_strength", "0.5", "--seed", "4"])
+    args = argparse.Namespace(
+        **{"model": name, "n_layers": 2, "n_hiddens": 32, "n_memories": 5, "memory_strength": 0.5, "finetune": False},
+        **{"n_epochs": 5, "batch_size": 1, "lr": 0.1, "cuda": False, "seed": 4, "log_every": 100, "save_path": "r/"},
+        **{"data_path": "data/", "data_file": "tiny.pt", "samples_per_task": -1, "shuffle_tasks": "no"},
+    )
+    train, test = stream()
+    torch.manual_seed(args.seed)
+    np.random.seed(args.seed)
+    random.seed(args.seed)
+    chosen = [torch.randperm(len(x)).tolist() for _, x, _ in train]
+    order = [(t, []) for t in range(len(train))]
+    for t, index in order:
+        for _ in range(args.n_epochs):
+            epoch = list(chosen[t])
+            random.shuffle(epoch)
+            index += epoch
+    given = dict(vars(args))
+    net = methods.load(name).Net(12, 4, 3, args)
+    rows = life_like_the_references(net, train, test, order, args)
+    assert torch.equal(rows, torch.tensor([ours["baseline"], *ours["grid"]]))
+    assert vars(args) == given
+
+
+def test_the_references_rule_for_heads_where_its_program_says_nothing(tmp_path):
+    """A program that hands on no ``task_outputs``: slices for cifar100.pt, one head for every other name."""
+    known = {"n_layers": 1, "n_hiddens": 8, "lr": 0.1, "cuda": False}
+    x = stream(n_outputs=6, split=True)[0][1][1]
+    for name, owned in (("cifar100.pt", {2, 3}), ("anything.pt", {0, 1, 2, 3, 4, 5})):
+        net = methods.load("single").Net(12, 6, 3, argparse.Namespace(**known, data_file=name))
+        logits = net(x, 1)
+        assert {i for i in range(6) if bool((logits[:, i] > -1e10).all())} == owned
+
+
+def test_a_data_file_of_the_reference(tmp_path, argv):
+    """Labels (N, 1) of another integral dtype, tuples, text as description."""
+    train, test = ([("text", x, y.to(torch.uint8).unsqueeze(1)) for _, x, y in tasks] for tasks in stream())
+    torch.save([train, test], tmp_path / "theirs.pt")
+    ours, theirs = main.main(argv), main.main([*argv, "--data_file", "theirs.pt"])
+    assert ours["grid"] == theirs["grid"] and files.load(tmp_path / "theirs.pt").hash == ours["protocol"]["data_hash"]

@@ -1,0 +1,274 @@
+"""Whole runs: what changes the grid and what must not, the record, divergence, split heads, dtypes."""
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+
+import main
+from data import files
+from metrics import metrics
+from results import record
+from tests.conftest import stream
+
+
+class Runs:
+    """Calls ``main.main`` on a small data file with small defaults, each time with a new folder for the record."""
+
+    def __init__(self, folder, data_file):
+        self.folder, self.n = folder, 0
+        self.common = {
+            **{"data_path": data_file.parent, "data_file": data_file.name, "n_hiddens": 8, "n_memories": 5},
+            **{"memory_strength": 0.5, "lr": 0.1, "batch_size": 1, "log_every": 10},
+        }
+
+    def __call__(self, **flags):
+        self.n += 1
+        flags = {**self.common, "save_path": self.latest, **flags}
+        return main.main([word for name, value in flags.items() for word in (f"--{name}", str(value))])
+
+    @property
+    def latest(self):
+        """The folder of the latest run's record."""
+        return self.folder / f"results{self.n}"
+
+    def file(self, suffix):
+        (path,) = self.latest.glob(f"*{suffix}")
+        return path
+
+    def state(self):
+        """The latest run's parameters, from its record."""
+        return torch.load(self.file(".pt"), weights_only=True)[2]
+
+    def bits(self, **flags):
+        """All that a run measured, its trained parameters included: equal bit for bit, or not."""
+        result = self(**flags)
+        return result["baseline"], result["grid"], {key: value.tolist() for key, value in self.state().items()}
+
+
+@pytest.fixture
+def run(tmp_path, data_file):
+    return Runs(tmp_path, data_file)
+
+
+@pytest.mark.parametrize("model", ["single", "gem", "agem_sampled", "ewc"])
+def test_the_grid_does_not_depend_on_log_every(run, model):
+    bits = [run.bits(model=model, log_every=n) for n in (1, 7, 100_000)]
+    assert bits[0] == bits[1] == bits[2]
+    assert run.bits(model=model, seed=1)[1] != bits[0][1]
+
+
+def test_the_grid_does_not_depend_on_who_built_the_data_file(run, tmp_path):
+    """Nor on the state that the building left the generators in."""
+    digits = {
+        "data_path": tmp_path / "new",
+        "data_file": "digits_permutations.pt",
+        "n_tasks": 3,
+        "samples_per_task": 30,
+    }
+    assert run.bits(model="gem", **digits) == run.bits(model="gem", **digits)
+    assert (tmp_path / "new" / "digits_permutations.pt").exists()
+
+
+def test_the_grid_does_not_depend_on_threads(run, tmp_path):
+    digits = {"data_path": tmp_path, "data_file": "digits_permutations.pt", "n_tasks": 3, "samples_per_task": 100}
+    one, two = (run.bits(model="agem", n_hiddens=100, threads=n, **digits) for n in (1, 2))
+    assert one == two
+    assert json.loads(run.file(".json").read_text())["threads"] == 2
+
+
+def test_the_grid_does_not_depend_on_the_state_of_the_process(run):
+    before = run.bits(model="agem_closed")
+    torch.rand(3), np.random.rand(3), random.random()
+    assert run.bits(model="agem_closed") == before
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 40, 1_000])
+def test_batches_are_the_references(batch_size):
+    """Each epoch of a task is shuffled by itself; batches go over the boundary between epochs, not between tasks."""
+    train, _ = stream()
+    args, _, _ = main.parse(["--batch_size", str(batch_size), "--n_epochs", "2", "--samples_per_task", "30"])
+    torch.manual_seed(3)
+    random.seed(3)
+    seen = list(main.Continuum(train, args))
+    torch.manual_seed(3)
+    random.seed(3)
+    chosen = [torch.randperm(40)[:30].tolist() for _ in range(3)]
+    expected = []
+    for t in range(3):
+        examples = []
+        for _ in range(2):
+            epoch = list(chosen[t])
+            random.shuffle(epoch)
+            examples += epoch
+        expected += [(t, examples[i : i + batch_size]) for i in range(0, 60, batch_size)]
+    assert len(seen) == len(expected)
+    for (x, t, y), (task, index) in zip(seen, expected, strict=True):
+        assert t == task and torch.equal(x, train[task][1][index]) and torch.equal(y, train[task][2][index])
+
+
+def test_a_stream_can_be_set_to_a_place():
+    args, _, _ = main.parse(["--batch_size", "7"])
+    whole = main.Continuum(stream()[0], args)
+    batches = list(whole)
+    assert len(batches) == len(whole) == whole.position == 18
+    for place in (0, 5, 6, 11, 17, 18):
+        whole.position = place
+        rest = list(whole)
+        assert len(rest) == 18 - place
+        assert all(torch.equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(rest, batches[place:], strict=True))
+
+
+def test_the_three_files_of_a_record_agree(run):
+    result = run(model="gem")
+    assert len({path.stem for path in run.latest.iterdir()}) == 1 and len(list(run.latest.iterdir())) == 3
+    assert record.read(run.file(".txt")) == json.loads(run.file(".json").read_text()) == result
+    result_t, result_a, state, stats, one_liner, args = torch.load(run.file(".pt"), weights_only=True)
+    baseline, grid, _ = metrics.split(result_t, result_a)
+    assert torch.equal(grid, torch.tensor(result["grid"])) and torch.equal(baseline, torch.tensor(result["baseline"]))
+    assert stats == [result["final"], result["backward"], result["forward"]] and args == result["args"]
+    assert one_liner.startswith("{'model': 'gem'") and one_liner.endswith(
+        f"# {stats[0]:.3f} {stats[1]:.3f} {stats[2]:.3f}"
+    )
+    assert {key: tuple(value.shape) for key, value in state.items()} == {
+        **{"net.net.0.weight": (8, 12), "net.net.0.bias": (8,), "net.net.2.weight": (8, 8), "net.net.2.bias": (8,)},
+        **{"net.net.4.weight": (4, 8), "net.net.4.bias": (4,)},
+    }
+    lines = run.file(".txt").read_text().splitlines()
+    assert lines[0] == " ".join(f"{value:.4f}" for value in result["baseline"]) and lines[1] == "|"
+    assert lines[2:5] == [" ".join(f"{value:.4f}" for value in row) for row in result["grid"]]
+    assert f"Final Accuracy: {result['final']:.4f}" in lines
+    assert result["status"] == "done" and result["counts"]["steps"] == 120
+    assert result["evolution"]["step"] == [*range(0, 120, 10), 120]
+    assert result["protocol"]["task_order"] == [0, 1, 2] and result["protocol"]["samples_per_task"] == [40, 40, 40]
+
+
+def test_the_state_in_a_record_scores_the_last_row(run, data_file):
+    result = run(model="agem")
+    net = main.common.MLP([12, 8, 8, 4])
+    net.load_state_dict({key.removeprefix("net."): value for key, value in run.state().items()})
+    last = [float((net(x).argmax(1) == y).float().mean()) for _, x, y in files.load(data_file).test]
+    assert last == pytest.approx(result["grid"][-1])
+
+
+@pytest.mark.parametrize("model", ["single", "gem", "agem_closed", "agem_meanqp", "ewc"])
+def test_a_run_that_diverges_stops_and_keeps_what_was_measured(run, capsys, model, monkeypatch):
+    """The network is poisoned at the third step of task 1."""
+    method = main.methods.load(model)
+    learn, steps = method.Net.observe, []
+
+    def observe(self, x, t, y):
+        steps.append(t)
+        if steps.count(1) == 3:
+            with torch.no_grad():
+                next(self.parameters()).fill_(float("nan"))
+        learn(self, x, t, y)
+
+    monkeypatch.setattr(method.Net, "observe", observe)
+    healthy = run(model=model, n_tasks=1)
+    steps.clear()
+    result = run(model=model, log_every=10)
+    assert result["status"] == "diverged" and 43 <= len(steps) <= 50
+    assert result["grid"] == [[*result["grid"][0]]] and result["grid"][0][:1] == healthy["grid"][0]
+    assert (result["final"], result["backward"], result["forward"]) == (None, None, None)
+    err = capsys.readouterr().err
+    assert f"{model} diverged in task 1 at step " in err and "keeps what was measured" in err
+    assert json.loads(run.file(".json").read_text()) == result
+
+
+def test_divergence_by_itself_is_exit_status_3(data_file, tmp_path, capsys):
+    argv = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(tmp_path / "r")]
+    assert main.cli([*argv, "--model", "gem", "--lr", "1e20", "--n_memories", "5"]) == 3
+    (result,) = (json.loads(path.read_text()) for path in (tmp_path / "r").glob("*.json"))
+    assert result["status"] == "diverged" and result["grid"] == [] and len(result["baseline"]) == 3
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("main.py: gem diverged in task 0 at step ")
+
+
+def test_shuffled_tasks_are_recorded_and_scored_in_their_order(run):
+    results = [run(model="single", shuffle_tasks="yes", seed=seed) for seed in range(4)]
+    orders = [result["protocol"]["task_order"] for result in results]
+    assert all(sorted(order) == [0, 1, 2] for order in orders) and len({*map(tuple, orders)}) > 1
+    for result, order in zip(results, orders, strict=True):
+        grid = torch.tensor(result["grid"])
+        assert list(dict.fromkeys(result["evolution"]["task"])) == order
+        gains = [float(grid[-1, t] - grid[i, t]) for i, t in enumerate(order)]
+        assert result["backward"] == pytest.approx(sum(gains) / 3, abs=1e-6)
+        ahead = [float(grid[i - 1, t]) - result["baseline"][t] for i, t in enumerate(order) if i]
+        assert result["forward"] == pytest.approx(sum(ahead) / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("model", ["single", "gem", "agem", "agem_sampled", "ewc"])
+def test_classes_split_over_tasks(run, data_file, model):
+    files.save(data_file, *stream(n_outputs=6, split=True))
+    result = run(model=model)
+    assert result["protocol"]["head"] == "split"
+    # Two outputs a task: chance is a half, and an untrained network cannot name a class of another task.
+    assert min(result["baseline"]) > 0.2 and result["metrics"]["learning_accuracy"] > 0.6
+    assert run(model=model, head="shared")["protocol"]["head"] == "shared"
+
+
+def test_labels_split_unevenly(run, data_file):
+    """Task 0 has the classes 0 to 2, task 1 the classes 7 and 3: the outputs follow the labels, not equal slices."""
+    train, test = stream(n_tasks=2)
+    for tasks in (train, test):
+        tasks[0][2] = tasks[0][2].clamp(max=2)
+        tasks[1][2] = torch.where(tasks[1][2] < 2, 7, 3)
+    files.save(data_file, train, test)
+    result = run(model="gem")
+    assert result["protocol"]["head"] == "split" and min(result["grid"][-1]) > 0.4
+
+
+@pytest.mark.parametrize("model", ["gem", "agem_closed", "ewc"])
+def test_images_are_learned_by_a_resnet(run, data_file, model):
+    files.save(data_file, *stream(n_tasks=2, n=4, n_inputs=3072, n_outputs=4, split=True))
+    result = run(model=model, batch_size=2, n_memories=2, lr=0.01, log_every=100)
+    assert result["status"] == "done" and result["protocol"]["head"] == "split"
+    state = run.state()
+    assert "net.layer4.1.bn2.running_var" in state and state["net.linear.weight"].shape == (4, 160)
+
+
+def test_a_float64_data_file(run, data_file):
+    files.save(data_file, *stream(dtype=torch.float64))
+    assert run(model="gem")["status"] == "done"
+    assert {value.dtype for value in run.state().values()} == {torch.float64}
+
+
+def test_rescued_quadratic_programs_are_counted(run, monkeypatch):
+    import quadprog
+
+    solve, calls = quadprog.solve_qp, []
+
+    def fails_first(P, *rest):
+        calls.append(P)
+        if len(calls) % 2:
+            raise ValueError("matrix G is not positive definite")
+        return solve(P, *rest)
+
+    monkeypatch.setattr(quadprog, "solve_qp", fails_first)
+    counts = run(model="gem")["counts"]
+    assert counts["qp_rescues"] == counts["qp_solves"] == len(calls) // 2 > 0
+    assert counts["violations"] == counts["qp_solves"] and counts["steps"] == 120
+
+
+def test_violations_are_counted(run):
+    counts = {model: run(model=model)["counts"] for model in ("single", "agem", "gem")}
+    assert counts["single"]["violations"] == 0 < counts["agem"]["violations"]
+    assert counts["agem"]["qp_solves"] == 0 < counts["gem"]["qp_solves"] and counts["gem"]["qp_rescues"] == 0
+
+
+def test_what_is_printed(run, capsys):
+    result = run(model="agem_meanqp")
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("data: tiny.pt, 3 tasks, 12 inputs, sha256 ")
+    assert out[1:6] == [metrics.grid_text(result["baseline"], result["grid"]).splitlines()[i] for i in range(5)]
+    path, one_liner = out[-1].split(": ", 1)
+    settings, stats, seconds = one_liner.split(" # ")
+    assert run.latest.samefile(path.rsplit("/", 1)[0]) and settings.startswith("{'model': 'agem_meanqp'")
+    assert [float(s) for s in stats.split()] == pytest.approx(
+        [result[k] for k in ("final", "backward", "forward")], abs=6e-4
+    )
+    assert math.isclose(float(seconds), result["seconds"]["total"], abs_tol=1e-3)
