@@ -58,14 +58,14 @@ class Net(Learner):
         if t != self.task:
             self.finish_task()
             self.begin(t)
-            if self.N and not self.precision.started:
-                self.precision.start(self.N)
         self.sample.write(t, x, y)
         g = self.engine.gradients(x, y, t)
         if not self.N:
             g.descend(self.lr)
             return
         theta = self.engine.theta
+        if not self.precision.started:
+            self.precision.start(self.N)
         step = self.precision.solve(g)
         step.add_(theta if self.mu is None else theta - self.mu, alpha=self.args.ncl_lambda)
         if self.args.ncl_momentum:

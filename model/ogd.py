@@ -45,7 +45,7 @@ class Net(Learner):
                 f"give --task_sample {args.ogd_per_task} too"
             )
         each = {"loss_mean": 1, "all": args.ogd_per_task * self.outputs.count(0)}.get(args.ogd_mode, args.ogd_per_task)
-        rows = min(args.ogd_max_basis, n_tasks * each, p)
+        rows = min(args.ogd_max_basis, n_tasks * each, p + 1)  # p would be complete, not full
         size, room = 4 * rows * p, available_memory(args.cuda)
         if size > room:
             raise UsageError(

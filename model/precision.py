@@ -9,14 +9,15 @@ import torch
 from torch.nn import functional as F
 
 from model import kronecker
+from model.engine.passes import Pass
 
 
 def factors(g) -> list | None:
     """Deltas (B, o) and inputs (B, i) of each layer, whose products D'A and sums D'1 are the gradients of the batch.
 
-    None where the engine does not keep them.
+    None of an engine that does not keep them.
     """
-    if not hasattr(g, "hidden"):
+    if not isinstance(g, Pass):
         return None
     return [(D[g.N :], A) for D, A in zip(g.D, [g.x, *g.hidden], strict=True)]
 
@@ -128,7 +129,7 @@ class Diagonal:
 
     def start(self, N: int) -> None:
         """Lambda = I / N."""
-        self._set(torch.full_like(self.flat.theta, 1 / N))
+        self._set(self.flat.theta.new_full((sum(self.flat.sizes),), 1 / N))
 
     def _set(self, f: torch.Tensor) -> None:
         self.f, self.inverse = f, 1 / (f + self.alpha**2)
