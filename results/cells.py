@@ -100,7 +100,8 @@ def gather(found, by=("model",), allow=()):
     """
     cells = {}
     for run in found:
-        cells.setdefault(tuple(field(run, name) for name in by), []).append(run)
+        key = tuple(tuple(v) if isinstance(v := field(run, name), list) else v for name in by)
+        cells.setdefault(key, []).append(run)
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
         wrong = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in (*by, *allow)])
@@ -125,7 +126,7 @@ def label(key):
 
 def short(value):
     """A field's value as text: hashes cut, equal numbers of all tasks once, 'unknown' for None."""
-    if isinstance(value, list) and value and value.count(value[0]) == len(value):
+    if isinstance(value, (list, tuple)) and value and value.count(value[0]) == len(value):
         return f"{len(value)} x {value[0]}"
     if isinstance(value, float):
         return f"{value:g}"

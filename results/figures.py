@@ -8,8 +8,9 @@ import math
 from itertools import cycle, islice
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from results import inference
+from results.curves import centred, curve, mean_grid
 from results.measures import MEASURES
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#F0E442")
@@ -25,13 +26,8 @@ def looks(labels):
     return dict(zip(labels, islice(styles, len(labels)), strict=True))
 
 
-def _values(cell, key):
+def measured(cell, key):
     return [v for run in cell if (v := MEASURES[key].value(run)) is not None]
-
-
-def _spread(values):
-    """(mean, standard deviation or 0 for a single value)."""
-    return inference.mean(values), inference.deviation(values) or 0.0
 
 
 def bars(cells):
@@ -41,11 +37,11 @@ def bars(cells):
     style = looks(cells)
     for axes, key in zip(panels, ("final", "backward", "forward"), strict=True):
         for place, (label, cell) in enumerate(cells.items()):
-            values = _values(cell, key)
+            values = measured(cell, key)
             if not values:
                 axes.text(0, place, " X", va="center")
                 continue
-            centre, spread = _spread(values)
+            centre, spread = centred(values)
             colour, hatch, *_ = style[label]
             axes.barh(place, centre, 0.72, color=colour, hatch=hatch, edgecolor="black", linewidth=0.6)
             if spread:
@@ -53,7 +49,8 @@ def bars(cells):
             offsets = [place + 0.24 * (i / max(len(values) - 1, 1) - 0.5) for i in range(len(values))]
             axes.plot(values, offsets, "o", color="white", markeredgecolor="black", markersize=3, markeredgewidth=0.6)
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_xlabel(f"{MEASURES[key].label}: {MEASURES[key].help.split(',')[0]}")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(MEASURES[key].label)
     panels[0].set_yticks(range(len(cells)), list(cells))
     panels[0].invert_yaxis()
     return figure
@@ -61,23 +58,25 @@ def bars(cells):
 
 def evolution(cells):
     """Accuracy on the first task learned, and mean accuracy on all tasks, over training; None if nobody recorded it."""
-    curves = {label: found for label, cell in cells.items() if (found := _curves(cell))}
+    curves = {label: found for label, cell in cells.items() if (found := curve(cell))}
     if not curves:
         return None
     figure = Figure(figsize=(9, 3.6 + 0.2 * math.ceil(len(curves) / 4)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     style = looks(cells)
-    for label, (steps, changes, series) in curves.items():
+    for label, found in curves.items():
         colour, _, marker, dashes = style[label]
+        steps = found["step"]
         every = max(1, len(steps) // 8)
         start = list(style).index(label) % every
-        for axes, (centre, spread) in zip(panels, series, strict=True):
+        for axes, key in zip(panels, ("first", "mean"), strict=True):
+            centre, spread = zip(*found[key], strict=True)
             axes.plot(steps, centre, linestyle=dashes, color=colour, marker=marker, markevery=(start, every),
                       markersize=4, linewidth=1.4, markeredgecolor="black", markeredgewidth=0.4, label=label)  # fmt: skip
             low, high = ([c + sign * s for c, s in zip(centre, spread, strict=True)] for sign in (-1, 1))
             axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
     for axes, title in zip(panels, ("the first task learned", "all tasks, mean"), strict=True):
-        for change in changes:
+        for change in next(iter(curves.values()))["changes"]:
             axes.axvline(change, color="0.85", linewidth=0.7, zorder=0)
         axes.set(title=title, xlabel="steps", ylim=(0, 1))
     panels[0].set_ylabel("accuracy")
@@ -85,36 +84,19 @@ def evolution(cells):
     return figure
 
 
-def _curves(cell):
-    """(steps, steps where the task changes, [(means, deviations) of the first task, of all]); runs with other
-    evaluation steps than the first run's are left out."""
-    found = [e for run in cell if (e := (run.record or {}).get("evolution")) and e.get("step")]
-    found = [e for e in found if e["step"] == found[0]["step"]]
-    if not found:
-        return None
-    tasks = found[0]["task"]
-    first = [[row[e["task"][0]] for row in e["accuracy"]] for e in found]
-    every = [[inference.mean(row) for row in e["accuracy"]] for e in found]
-    changes = [found[0]["step"][i - 1] for i in range(1, len(tasks)) if tasks[i] != tasks[i - 1]]
-    series = [list(zip(*(_spread(values) for values in zip(*of, strict=True)), strict=True)) for of in (first, every)]
-    return found[0]["step"], changes, series
-
-
 def grids(cells):
     """The accuracy grids side by side, means over runs, on one scale."""
-    shown = {label: [run.grid for run in cell if run.grid] for label, cell in cells.items()}
-    shown = {label: [g for g in found if len(g) == len(found[0])] for label, found in shown.items() if found}
+    shown = {label: grid for label, cell in cells.items() if (grid := mean_grid(cell))}
     across = min(4, len(shown))
     down = math.ceil(len(shown) / across)
     figure = Figure(figsize=(2.6 * across + 0.9, 2.75 * down + 0.2), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
-    for axes, (label, found) in zip(panels.flat, shown.items(), strict=False):
-        mean = [[inference.mean(v) for v in zip(*rows, strict=True)] for rows in zip(*found, strict=True)]
+    for axes, (label, mean) in zip(panels.flat, shown.items(), strict=False):
         image = axes.imshow(mean, vmin=0, vmax=1, cmap="cividis")
         axes.axis("on")
-        axes.set_title(f"{label} (n {len(found)})", fontsize=9)
+        axes.set_title(f"{label} (n {len(cells[label])})", fontsize=9)
         step = 1 if len(mean[0]) <= 10 else 5
         axes.set_xticks(range(0, len(mean[0]), step), range(1, len(mean[0]) + 1, step), fontsize=7)
         axes.set_yticks(range(0, len(mean), step), range(1, len(mean) + 1, step), fontsize=7)
@@ -122,8 +104,8 @@ def grids(cells):
         if len(mean[0]) <= 10:
             for i, row in enumerate(mean):
                 for j, v in enumerate(row):
-                    axes.text(j, i, f"{100 * v:.0f}", ha="center", va="center", fontsize=6,
-                              color="white" if v < 0.55 else "black")  # fmt: skip
+                    axes.text(j, i, f"{100 * v:.0f}", ha="center", va="center", fontsize=6 if len(mean[0]) > 6 else 8,
+                              color="white" if v < 0.58 else "black")  # fmt: skip
     figure.supxlabel("accuracy (%) on task", fontsize=9)
     figure.supylabel("after learning task", fontsize=9)
     figure.colorbar(image, ax=panels, shrink=0.8, pad=0.01, label="accuracy")

@@ -86,7 +86,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     by, allow, wanted = (tuple(filter(None, text.split(","))) for text in (args.by, args.allow, args.only))
     try:
-        if set(wanted) - set(FIGURES):
+        if not wanted or set(wanted) - set(FIGURES):
             raise RecordError(f"--only {args.only}: the figures are {', '.join(FIGURES)}")
         paths = args.paths or sorted(map(str, FOLDER.glob("*.json")))
         if not paths:

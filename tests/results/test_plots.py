@@ -1,0 +1,104 @@
+"""python -m results.plot_results: every figure is drawn from records, and what cannot be drawn is said."""
+
+import builtins
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from results import curves, plot_results
+from tests.results.records import make, write
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    several = [make(m, s, 0.7 + s / 50) for m in ("single", "gem", "agem_closed") for s in range(3)]
+    return write(tmp_path / "records", *several)
+
+
+def test_figures(folder, tmp_path, capsys):
+    assert plot_results.main([folder, "--output", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    names = sorted(Path(line).name for line in out.splitlines())
+    assert names == sorted(
+        f"{name}.{form}" for name in ("bars", "evolution", "grids", "time") for form in ("pdf", "png")
+    )
+    assert err == "results.plot_results: memory: not drawn, all runs have the same memory size\n"
+    assert (tmp_path / "out" / "bars.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "out" / "bars.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_what_the_figures_show(folder):
+    from results.cells import read
+
+    found, _ = read([folder], "x")
+    drawn = plot_results.draw(found, wanted=("bars", "evolution", "grids"))
+    bars = drawn["bars"].axes[0]
+    assert [t.get_text() for t in bars.get_yticklabels()] == ["agem_closed", "gem", "single"]
+    assert [round(p.get_width(), 6) for p in bars.patches] == [0.72] * 3
+    assert len({p.get_hatch() for p in bars.patches}) == 3
+    lines = [line for line in drawn["evolution"].axes[0].lines if len(line.get_xdata()) == 3]
+    assert list(lines[0].get_ydata()) == pytest.approx([0.1, 0.9, 0.72])
+    assert len({(line.get_marker(), line.get_linestyle()) for line in lines}) == 3
+    assert drawn["grids"].axes[0].images[0].get_array()[1][0] == pytest.approx(0.72)
+
+
+def test_memory_sizes(tmp_path):
+    records = [make(seed=s, memory=m, n_memories=m) for s in range(2) for m in (5, 50)]
+    folder = write(tmp_path, *records, make("single"))
+    assert plot_results.main([folder, "--only", "memory", "--output", str(tmp_path / "out")]) == 0
+    assert plot_results.main([folder, "--output", str(tmp_path / "out")]) == 2  # bars would average 5 and 50 memories
+
+
+def test_curves_and_colours():
+    from results.run import Run
+
+    runs = [Run("x", record=make(final=v)) for v in (0.6, 0.8)]
+    found = curves.curve(runs)
+    assert found["step"] == [0, 7, 14] and found["changes"] == [7]
+    assert found["first"][2] == (pytest.approx(0.7), pytest.approx(0.1414, abs=1e-4))
+    assert curves.curve([Run("x")]) is None and curves.mean_grid([]) is None
+    assert (curves.colour(0), curves.colour(1), curves.colour(2)) == ("#00224e", "#fee838", "#fee838")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "pie"], "--only pie: the figures are bars, evolution"),
+        (["--output", "/dev/null/x"], "--output /dev/null/x: cannot be written"),
+        (["--by", "lr,batch_size", "--allow", "x", "--only", ""], "--only : the figures are bars"),
+    ],
+)
+def test_wrong_commands(folder, capsys, arguments, said):
+    assert plot_results.main([folder, *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_matplotlib(folder, capsys, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest, **more):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert plot_results.main([folder]) == 2
+    assert capsys.readouterr().err == (
+        "results.plot_results: figures need matplotlib: pip install -r requirements-results.txt\n"
+    )
+
+
+def test_all_diverged(tmp_path, capsys):
+    folder = write(tmp_path, make(status="diverged", grid=[]))
+    assert plot_results.main([folder, "--output", str(tmp_path)]) == 2
+    assert "all runs diverged" in capsys.readouterr().err
+
+
+def test_from_its_own_folder(folder, tmp_path):
+    command = [sys.executable, "plot_results.py", folder, "--only", "time", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT / "results", capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and (tmp_path / "out" / "time.png").exists()

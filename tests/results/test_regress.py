@@ -1,0 +1,151 @@
+"""python -m results.regress: digits that must agree, values that must lie in the prediction interval, and causes."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from results import inference, regress
+from results.parse import parse
+from tests.results.records import make, write
+
+LOGGED = Path(__file__).parents[2] / "results" / "logged"
+FINALS = [0.74, 0.75, 0.76, 0.77, 0.73]
+
+
+def seeds(folder, **changes):
+    return write(folder, *(make(seed=s, final=v, shift=(v - 0.75) / 100, **changes) for s, v in enumerate(FINALS)))
+
+
+def run(capsys, logged, ours, *more):
+    status = regress.main(["--against", str(logged), str(ours), *more])
+    return status, *capsys.readouterr()
+
+
+def test_prediction_interval():
+    low, high = inference.prediction(FINALS)
+    half = stats.t.ppf(0.975, 4) * np.std(FINALS, ddof=1) * math.sqrt(1 + 1 / 5)
+    assert (low, high) == pytest.approx((0.75 - half, 0.75 + half))
+    assert inference.surprise(high, FINALS) == pytest.approx(0.05)
+    assert inference.surprise(high + 0.001, FINALS, rounding=0.001) == pytest.approx(0.05)
+    assert inference.surprise(0.75, [0.75, 0.75]) == 1 and inference.surprise(0.76, [0.75, 0.75]) == 0
+    with pytest.raises(ValueError, match="1 value"):
+        inference.prediction([0.5])
+
+
+def test_holm():
+    assert inference.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert inference.holm([0.9, 0.8]) == [1.0, 1.0] and inference.holm([]) == []
+
+
+def test_prediction_interval_holds_what_it_says():
+    """A further value of the same normal distribution lies inside 95 % of the time."""
+    draw = np.random.default_rng(0).normal(size=(2000, 6))
+    inside = [low <= row[5] <= high for row in draw for low, high in [inference.prediction(list(row[:5]))]]
+    assert 0.935 < np.mean(inside) < 0.965
+
+
+def test_exact_agreement(tmp_path, capsys):
+    logged, ours = write(tmp_path / "logged", make()), write(tmp_path / "ours", make())
+    status, out, err = run(capsys, logged, ours)
+    assert (status, err) == (0, "")
+    assert "exact: 9 of 9 numbers agree to all digits" in out
+    assert "1 of 1 logged runs checked, 1 of them digit by digit; none deviates" in out
+
+
+def test_exact_deviation(tmp_path, capsys):
+    logged = write(tmp_path / "logged", make())
+    ours = write(tmp_path / "ours", make(grid=[[0.9, 0.2], [0.75, 0.7501]], violations=4, git="def"))
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 1
+    assert "row 2, task 2    0.75  0.7501  +0.0001" in out and "violations       3       4       +1" in out
+    assert "the code has changed (git abc logged, def here)" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cpu_capability": "AVX2"}, "cpu_capability AVX512 logged, AVX2 here"),
+        ({"torch": "3.0"}, "torch 2.13.0+cpu logged, 3.0 here"),
+        ({"engine": "autograd"}, "engine fast logged, autograd here"),
+        ({"data_hash": "b" * 64}, "data_hash aaaaaaaaaaaa logged, bbbbbbbbbbbb here"),
+        ({"lr": 0.03}, "lr 0.1 logged, 0.03 here"),
+    ],
+)
+def test_other_circumstances_are_said_and_are_no_deviation(tmp_path, capsys, changes, said):
+    logged = write(tmp_path / "logged", make(final=0.76))
+    status, out, _ = run(capsys, logged, seeds(tmp_path / "ours", **changes))
+    assert status == 0
+    assert f"they need not: {said}" in out
+    assert (
+        "final     logged 0.7600, ours 0.7500 ± 0.0158 (n 5): inside the 95% prediction interval [0.7019, 0.7981]"
+        in out
+    )
+
+
+def test_statistical_deviation_and_its_cause(tmp_path, capsys):
+    logged = write(tmp_path / "logged", make(seed=9, final=0.99))
+    status, out, _ = run(capsys, logged, seeds(tmp_path / "ours", lr=0.03))
+    assert status == 1
+    assert "exact: no run with seed 9" in out
+    assert "final     logged 0.9900" in out and "OUTSIDE" in out
+    assert "cells: 2 of 4 deviate" in out
+    assert "+0.2400 from the mean" in out and "+0.2400, adjusted p 0.0" in out
+    assert "gem seed 9 000: lr 0.1 logged, 0.03 here" in out
+    assert run(capsys, logged, seeds(tmp_path / "ours"), "--mode", "exact")[0] == 2
+
+
+def test_the_runs_that_come_nearest_are_taken(tmp_path, capsys):
+    logged = write(tmp_path / "logged", make(seed=9, final=0.75))
+    ours = seeds(tmp_path / "ours", lr=0.03)
+    write(tmp_path / "ours", *(make(seed=s, final=v) for s, v in [(10, 0.74), (11, 0.76)]))
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 0 and "against seeds 10 11" in out
+
+
+def test_a_printed_log(tmp_path, capsys):
+    """Rounding of a log's digits is allowed for; what it does not say is said."""
+    text = ["0.9000 0.2000", "0.7500 0.7500", "Final Accuracy: 0.7500 Backward: -0.0750 Forward: 0.0500"]
+    content = {"logged": "x", "args": {"model": "gem", "seed": 0, "lr": 0.1}, "runs": [{"label": "a", "text": text}]}
+    (tmp_path / "log.json").write_text(json.dumps(content))
+    ours = write(tmp_path / "ours", *(make(seed=s, final=0.75004) for s in range(3)))
+    status, out, _ = run(capsys, tmp_path / "log.json", ours)
+    assert status == 0
+    assert "exact: 4 of 4 numbers agree; they need not: data_hash not logged; torch not logged; cpu_cap" in out
+    content |= {"protocol": {"data_hash": "a" * 64}, "versions": {"torch": "2.13.0+cpu", "cpu_capability": "AVX512"}}
+    (tmp_path / "log.json").write_text(json.dumps(content))
+    assert "exact: 4 of 4 numbers agree to all digits" in run(capsys, tmp_path / "log.json", ours)[1]
+
+
+def test_nothing_to_check(tmp_path, capsys):
+    logged, ours = write(tmp_path / "logged", make()), write(tmp_path / "ours", make("ewc"))
+    status, out, err = run(capsys, logged, ours)
+    assert status == 2 and "no run of gem to check it against" in out and "nothing could be checked" in err
+    assert run(capsys, tmp_path / "nothing", ours)[0] == 2
+    status, _, err = run(capsys, logged, logged, "--confidence", "95")
+    assert status == 2 and "--confidence 95" in err
+
+
+def test_malformed_and_diverged(tmp_path, capsys):
+    logged = write(tmp_path / "logged", make(seed=9))
+    ours = write(tmp_path / "ours", make(), make(seed=1, status="diverged", grid=[]))
+    (tmp_path / "ours" / "x.json").write_text('{"format": 1,')
+    status, out, err = run(capsys, logged, ours)
+    assert status == 2 and "x.json:1: is not JSON" in err
+    assert "1 of our 2 runs diverged" in out and "1 run of ours; two or more are needed" in out
+
+
+def test_logged_fixtures():
+    """The parity cases know their arguments; a missing file is a problem of its run only."""
+    runs = parse(LOGGED / "parity.json")
+    assert [r.fact("model") for r in runs] == ["single", "ewc", "gem"]
+    assert runs[2].fact("memory_strength") == 0.5 and runs[2].printed["final"] == "0.7640" and not runs[2].problems
+
+
+def test_a_fixture_whose_file_is_missing(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps({"logged": "x", "runs": [{"file": "y.txt"}, {"text": "0"}, {}]}))
+    problems = [p for r in parse(tmp_path / "x.json") for p in r.problems]
+    assert any("y.txt cannot be read" in p for p in problems) and any("run 3 has no lines" in p for p in problems)

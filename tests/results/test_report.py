@@ -1,0 +1,167 @@
+"""python -m results.report, in a real headless Chromium where one is installed."""
+
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from results import report
+from tests.results.records import make, write
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync""".split()
+FINALS = {"gem": 0.75, "single": 0.5, "agem_closed": 0.61}
+
+
+def records():
+    found = [make(m, s, v + s / 100) for m, v in FINALS.items() for s in range(3)]
+    return [*found, make("ewc", 0, command='python main.py --model ewc --data_file "</script><b>.pt"', counts={})]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    assert report.main([write(folder / "r", *records()), "-o", str(folder / "r.html"), "--title", "A <b> & c"]) == 0
+    return folder / "r.html"
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_one_file_that_needs_no_network(page):
+    text = page.read_text()
+    parser = Links()
+    parser.feed(text)
+    assert parser.found == ["data:,"] and parser.open == []
+    assert "@import" not in text and "url(" not in text and "fetch(" not in text
+    assert "<title>A &lt;b&gt; &amp; c</title>" in text
+    assert "&lt;/script&gt;&lt;b&gt;.pt" in text and text.count("<script") == 2
+
+
+def test_wrong_commands(tmp_path, capsys):
+    folder = write(tmp_path / "r", make(), make(seed=1, batch_size=10))
+    assert report.main([folder, "-o", str(tmp_path / "x.html")]) == 2
+    assert "differ in batch_size: 1, 10" in capsys.readouterr().err
+    assert report.main([folder, "--allow", "batch_size", "-o", str(tmp_path / "no" / "x.html")]) == 2
+    assert "x.html: cannot be written" in capsys.readouterr().err
+    assert report.main([str(tmp_path / "none")]) == 2
+
+
+def test_diverged_and_without_curves(tmp_path):
+    folder = write(tmp_path / "r", make(evolution=None), make("ewc", status="diverged", grid=[]))
+    assert report.main([folder, "-o", str(tmp_path / "x.html")]) == 0
+    text = (tmp_path / "x.html").read_text()
+    assert "2 runs, 2 in comparison, 1 diverged" in text and "no complete grid" in text
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no Chromium: install it (Debian: apt-get install chromium chromium-driver) to test the page")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install -r requirements-dev.txt")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(params=[390, 1280], ids=["phone", "desktop"])
+def opened(browser, page, request):
+    size = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": request.param < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def column(browser, i=0):
+    return browser.execute_script(f"return [...document.querySelectorAll('.comparison tbody tr')].map("
+                                  f"r => r.cells[{i}].textContent)")  # fmt: skip
+
+
+def test_fits_the_window(opened):
+    widths = "return [document.documentElement.scrollWidth, innerWidth]"
+    content, window = opened.execute_script(widths)
+    assert content <= window
+    small = "return [...document.querySelectorAll('#legend button')].filter(b => b.offsetHeight < 36).length"
+    assert opened.execute_script(small) == 0
+
+
+def test_sorting_by_keyboard(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    assert column(opened) == ["agem_closed", "ewc", "gem", "single"]
+    heads = opened.find_elements("css selector", ".comparison thead th")
+    button = heads[2].find_element("tag name", "button")
+    assert button.text.strip().startswith("ACC")
+    button.send_keys(Keys.ENTER)
+    assert heads[2].get_attribute("aria-sort") == "descending"  # more is better: the best first
+    assert column(opened)[-2:] == ["agem_closed", "single"] and set(column(opened)[:2]) == {"gem", "ewc"}
+    button.send_keys(Keys.SPACE)
+    assert heads[2].get_attribute("aria-sort") == "ascending" and column(opened)[:2] == ["single", "agem_closed"]
+    violations = heads[5].find_element("tag name", "button")
+    for _ in range(2):  # a missing number stays last in both directions
+        violations.send_keys(Keys.ENTER)
+        assert column(opened)[-1] == "ewc" and column(opened, 5)[-1] == "X"
+    assert heads[2].get_attribute("aria-sort") is None
+    heads[0].find_element("tag name", "button").send_keys(Keys.ENTER)
+    assert column(opened) == ["agem_closed", "ewc", "gem", "single"]
+
+
+def test_legend(opened):
+    buttons = opened.find_elements("css selector", "#legend button")
+    assert [b.text for b in buttons] == ["agem_closed", "ewc", "gem", "single"]
+    lines = opened.find_elements("css selector", "[data-curve='2']")
+    assert len(lines) == 2 and all(line.is_displayed() for line in lines)
+    buttons[2].click()
+    assert buttons[2].get_attribute("aria-pressed") == "false" and not any(line.is_displayed() for line in lines)
+    assert opened.find_element("css selector", "[data-curve='1']").is_displayed()
+    buttons[2].click()
+    assert buttons[2].get_attribute("aria-pressed") == "true" and all(line.is_displayed() for line in lines)
+
+
+def test_grid_cells_by_keyboard_and_pointer(opened):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    cell = opened.find_element("css selector", ".grid td")
+    cell.send_keys(Keys.ARROW_DOWN)
+    status = opened.find_element("id", "cell")
+    assert status.text == "agem_closed: after task 2, on task 1: 0.6200"
+    opened.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert status.text == "agem_closed: after task 2, on task 2: 0.6200"
+    ActionChains(opened).move_to_element(cell).perform()
+    assert status.text == "agem_closed: after task 1, on task 1: 0.9000"
+
+
+def test_names_for_screen_readers(opened):
+    unnamed = """return [...document.querySelectorAll('button, [role=region], [role=group], [role=img], table.grid')]
+        .filter(e => !(e.textContent.trim() || e.getAttribute('aria-label'))).length"""
+    assert opened.execute_script(unnamed) == 0
+    assert opened.execute_script("return document.documentElement.lang") == "en"
+    assert opened.execute_script("return [...document.querySelectorAll('h1,h2,h3')].map(h => h.tagName[1]).join('')"
+                                 ).startswith("12222333")  # fmt: skip
+
+
+def test_copying(opened):
+    button = opened.find_element("css selector", ".command button")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+    opened.execute_async_script("setTimeout(arguments[0], 100)")
+    assert opened.find_element("id", "copied").get_attribute("textContent").startswith("Command ")
