@@ -11,9 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from model import UsageError, arguments, resolve  # noqa: E402
-from results import RecordError  # noqa: E402
-from results.parse import runs  # noqa: E402
+from model import UsageError, arguments, resolve
+from results import RecordError
+from results.parse import runs
 
 LOGGED = ROOT / "results" / "logged" / "seed_004.json"
 FREE = ("model", "data_file", "data_path", "save_path")  # of the logged command's flags, those that may differ
