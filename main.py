@@ -32,6 +32,7 @@ from metrics import forgetting, metrics
 from model import UsageError, arguments, common
 from model.forgetting import Attack, phase, plan
 from results import RecordError, record
+from results.board import Board
 from results.life import Diverged, Life, describe
 
 EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
@@ -151,10 +152,11 @@ def eval_tasks(model, tasks: list, args) -> list[float]:
     return result
 
 
-def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
+def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=None) -> Life:
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
-    ``finish_task``, where the method has it, is called after a task's last evaluation.
+    ``finish_task``, where the method has it, is called after a task's last evaluation; ``watch(step, task, accuracies,
+    model)``, if given, after each.
     """
     life = Life([], [], [], {"train": 0.0, "eval": 0.0})
     current, diverged, i = continuum.order[0], None, 0
@@ -170,6 +172,8 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args) -> Life:
         life.result_t.append(current)
         life.result_a.append(accuracies)
         life.steps.append(i)
+        if watch:
+            watch(i, current, accuracies, model)
         life.seconds["eval"] += time.perf_counter() - started
 
     training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
@@ -275,14 +279,15 @@ def main(argv: list[str] | None = None) -> dict:
 
     attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
     record.check_writable(args.save_path)
-    life = life_experience(model, continuum, data.test, args)
+    name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
+    watch = Board(args.tensorboard, name) if args.tensorboard else None
+    life = life_experience(model, continuum, data.test, args, watch)
     if attack and not life.diverged:
         life = forget(model, continuum, data, attack, life, args)
     result_t, result_a = life.complete()
     result = describe(args, argv, data, continuum, model, life, started)
     stats = [result[key] for key in metrics.REFERENCE_KEYS]
     one_liner = record.one_liner(args, stats)
-    name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
     base = record.write(args.save_path, name, result, result_t, result_a, model.state_dict(), one_liner)
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))

@@ -201,6 +201,7 @@ GROUPS = {
         Flag("engine", str, "auto", "here", "fast: MLPs without autograd; auto: fast where it applies",
              choices=("auto", "fast", "autograd")),
         Flag("threads", whole, None, "here", "threads (default: OMP_NUM_THREADS, else the cores)", low=1),
+        Flag("tensorboard", str, None, "here", "folder of TensorBoard's scalars, written while training"),
     ),
     "data": (
         Flag("data_path", str, "data/", "GEM", "folder of the data file"),

@@ -1,0 +1,34 @@
+"""Scalars for TensorBoard while a run goes on; the library is imported only if --tensorboard asks for it."""
+
+import os
+
+from results import RecordError
+
+
+class Board:
+    """Writes one run's scalars into a folder of its own below `folder`; RecordError if it cannot.
+
+    Called with (step, task that is being learned, accuracy on each task, model) after every evaluation.
+    """
+
+    def __init__(self, folder, name):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise RecordError(
+                f"--tensorboard {folder}: needs the package tensorboard; pip install -r requirements-results.txt"
+            ) from None
+        try:
+            self.writer = SummaryWriter(os.path.join(folder, name))
+        except OSError as e:
+            raise RecordError(f"--tensorboard {folder}: cannot be written ({e.strerror or e})") from None
+
+    def __call__(self, step, task, accuracies, model):
+        scalars = {f"accuracy/task {t + 1}": accuracy for t, accuracy in enumerate(accuracies)}
+        scalars["accuracy/mean"] = sum(accuracies) / len(accuracies)
+        scalars["stream/task"] = task + 1
+        for name, count in getattr(model, "counts", {}).items():
+            scalars[f"counts/{name}"] = count
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
