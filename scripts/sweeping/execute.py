@@ -68,13 +68,13 @@ def run(jobs: list, store, client, retries: int, memory: int | None, root: str) 
     finished, failures = dict.fromkeys(FINISHED.values(), 0), []
     progress = Progress(len(jobs))
     waiting = {}
+    order = {job.name: -i for i, job in enumerate(jobs)}  # dask would run them in the order of their keys
 
     def submit(job, attempt):
         task = {"argv": job.argv, "root": root, "cwd": os.getcwd(), "memory": memory}
         resources = {"GPU": 1} if job.args["cuda"] else None
         key = f"{job.name}-{sweep}-{attempt}"
-        order = -jobs.index(job)  # dask would run them in the order of their keys
-        future = client.submit(run_job, task, key=key, resources=resources, priority=order, pure=False)
+        future = client.submit(run_job, task, key=key, resources=resources, priority=order[job.name], pure=False)
         waiting[future.key] = (job, attempt)
         return future
 

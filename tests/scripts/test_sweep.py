@@ -29,7 +29,7 @@ distributed = pytest.importorskip("distributed")
 def sweep(*words, cwd, code=0, stdin=None, env=None):
     """Run the command; (stdout, stderr)."""
     command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), *map(str, words)]
-    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=120, env=env)
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout, done.stderr
 
@@ -295,7 +295,7 @@ def descendants(pid):
     return psutil.Process(pid).children(recursive=True)
 
 
-def wait_for(condition, seconds=40):
+def wait_for(condition, seconds=100):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -304,7 +304,13 @@ def wait_for(condition, seconds=40):
 
 def start(*words, cwd):
     command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), *map(str, words)]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=cwd, preexec_fn=_interruptible, **pipes)
+
+
+def _interruptible():
+    """A shell's background jobs ignore SIGINT, and so do their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def training(sweeping):

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -64,16 +65,27 @@ def second_namespace():
         run("netns", "del", name)
 
 
+def _answers(address):
+    try:
+        socket.create_connection((address, 8786), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
 def test_a_second_network_namespace(data_file, tmp_path, monkeypatch, second_namespace):
     address, within = second_namespace
     words = grid(data_file, "--model", "single", "gem", "--lr", 0.1, "--seed", "0..1")
     truth = plain(words, monkeypatch, tmp_path)
     dask = [*within, sys.executable, "-m", "dask"]
+    web = ["--dashboard-address", f"{address}:0"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    scheduler = subprocess.Popen([*dask, "scheduler", "--host", address, "--port", "8786", "--no-dashboard"], **quiet)
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--host", address, "--port", "8786", "--no-dashboard", *web], **quiet
+    )
     worker = subprocess.Popen([*dask, "worker", f"tcp://{address}:8786", "--nthreads", "1", "--no-dashboard"], **quiet)
     try:
-        time.sleep(10)
+        wait_for(lambda: _answers(address))
         out, _ = sweep(*words, "--scheduler", f"tcp://{address}:8786", "--out", "out", cwd=tmp_path)
         assert out.startswith("4 jobs: 0 finished before, 4 now, 0 failed")
         assert facts(tmp_path / "out") == truth
