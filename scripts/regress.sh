@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# To be run before a release, and after every change of a method or an engine: do the digits still agree? Runs the parity
+# cases and the golden runs (under 5 minutes) and checks them against results/logged/; with --full, the three A-GEMs of
+# seed 004 too, after scripts/compare_agem.sh has made its runs. Exit status 1, and a table, if something deviates.
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt
+
+"$python" scripts/golden.py
+echo
+against=(--against results/logged/parity.json)
+for golden in results/logged/golden_*.json; do
+    against+=(--against "$golden")
+done
+status=0
+"$python" -m results.regress "${against[@]}" results/runs/regress || status=$?
+if [[ ${1:-} == --full ]]; then
+    bash scripts/compare_agem.sh
+    "$python" -m results.regress --against results/logged/seed_004.json results/runs/which_agem || status=$?
+fi
+exit "$status"
