@@ -34,7 +34,7 @@ class Net(EpisodicLearner):
         if t != self.task:
             self.finish_task()
             self.recall(t, averaged)
-            self.grouping.begin(t, [s for s in self.seen if s != t])
+            self.grouping.begin(t, self.others(t))
         blend = self.blend()
         g = self.engine.gradients(x, y, t, blend)
         self.grouping.watch(g, x, y)

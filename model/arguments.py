@@ -14,7 +14,7 @@ EPISODIC = ("gem", "agem", "agem_closed", "agem_meanqp", "agem_sampled", "gem_gr
 MARGIN = ("gem", "agem", "agem_meanqp", "gem_group", "agem_group")
 PENALTY = ("ewc", "ewc_group")
 SAMPLING = ("ogd", "spg", "ncl")
-FORGETTING = (*EPISODIC, *PENALTY)
+FORGETTING = (*EPISODIC, *PENALTY, "ogd", "spg")
 GROUPED = ("gem_group", "agem_group", "ewc_group")
 NONE = ()
 
@@ -132,7 +132,7 @@ GROUPS = {
              PENALTY, choices=("batch", "empirical", "sampled")),
     ),
     "orthogonal gradients, soft masks, natural gradients": (
-        Flag("task_sample", whole, 200, "here", "examples of the current task kept for its end", SAMPLING, low=0),
+        Flag("task_sample", whole, 200, "here", "examples kept for a task's end, and to forget it", (*SAMPLING, *PENALTY), low=0),
         Flag("ogd_mode", str, "gtl", "paper", "stored gradients: of the mean loss, or the true, mean or all logits",
              ("ogd",), choices=("loss_mean", "gtl", "ave", "all")),
         Flag("ogd_per_task", whole, 200, "paper", "examples of each task whose gradients are stored", ("ogd",), low=1),

@@ -21,15 +21,20 @@ class EpisodicLearner(Learner):
         """Where task t begins, give the engine the past tasks' memory, with rows as ``weighting(task ids)`` says."""
         if t == self.task:
             return
-        stored = self.memory.rows(self.begin(t))
+        self.begin(t)
+        stored = self.memory.rows(self.others(t))
         if stored is None:
             self.engine.clear_rows()
         else:
             self.engine.set_rows(*stored, weighting(stored[2]))
 
+    def others(self, t: int) -> list[int]:
+        """The tasks seen, t aside, of which something is stored."""
+        return [s for s in self.seen if s != t and bool(self.memory.written[s].any())]
+
     def recall_others(self, t: int) -> list[int]:
         """In the forgetting phase: a row for each other task that is stored; returns the rows' tasks."""
-        others = [s for s in self.seen if s != t and bool(self.memory.written[s].any())]
+        others = self.others(t)
         if t != self.phase:
             self.phase = t
             stored = self.memory.rows(others)

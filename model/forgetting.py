@@ -125,7 +125,7 @@ def plan(args, n_tasks: int, module, method: str) -> Attack:
     """What the flags ask for, checked before any training. ``UsageError`` names the flag, the value and the remedy."""
     text = args.forgetting_task_ids
     if not hasattr(module.Net, "forget"):
-        reason = getattr(module.Net, "cannot_forget", "it keeps nothing from which a task could be told from the others")
+        reason = getattr(module.Net, "cannot_forget", "it has no step for that")
         raise UsageError(f"--forgetting_mode True: {method} cannot forget single tasks: {reason}; give another --model")
     try:
         tasks = [int(part) for part in text.split(",") if part.strip()]

@@ -34,7 +34,7 @@ class Net(EpisodicLearner):
         if t != self.task:
             self.finish_task()
             self.recall(t, per_task)
-            self.grouping.begin(t, [s for s in self.seen if s != t])
+            self.grouping.begin(t, self.others(t))
         g = self.engine.gradients(x, y, t)
         self.grouping.watch(g, x, y)
         correction = self.correction(g) if self.grouping.past else None

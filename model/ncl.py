@@ -28,6 +28,7 @@ PANEL = 64  # examples whose gradients are held at once
 
 
 class Net(Learner):
+    cannot_forget = "its precision is one sum over all tasks"
     STATE = ("sample", "N", "mu", "momentum", "precision", "generator")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):

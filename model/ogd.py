@@ -19,12 +19,13 @@ from torch.nn import functional as F
 
 from model import UsageError, arguments
 from model.basis import PANEL, Basis, available_memory
+from model.forgetting import KeptExamples
 from model.learner import Learner
 from model.memory import ReservoirMemory
 
 
 class Net(Learner):
-    STATE = ("sample", "basis")
+    STATE = ("sample", "basis", "kept", "raw")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
@@ -33,6 +34,8 @@ class Net(Learner):
         sizes = self.engine.flat.sizes
         self.shared = sum(sizes if self.outputs.foreign is None else sizes[:-2])  # the last layer's come last
         self.basis = Basis(self.plan(n_tasks))
+        self.kept = KeptExamples(n_tasks, self.args)
+        self.raw = []  # (task, vectors), where a basis must be made anew without some tasks': its rows mix them
         self.counts["ogd_basis"] = 0
         self.full = False
 
@@ -46,7 +49,7 @@ class Net(Learner):
             )
         each = {"loss_mean": 1, "all": args.ogd_per_task * self.outputs.count(0)}.get(args.ogd_mode, args.ogd_per_task)
         rows = min(args.ogd_max_basis, n_tasks * each, p + 1)  # p would be complete, not full
-        size, room = 4 * rows * p, available_memory(args.cuda)
+        size, room = 4 * rows * p * (2 if args.forgetting_mode else 1), available_memory(args.cuda)
         if size > room:
             raise UsageError(
                 f"--ogd_max_basis {args.ogd_max_basis}: {rows:,} rows of {p:,} numbers take {size / 1e9:.1f} GB, "
@@ -61,11 +64,16 @@ class Net(Learner):
             self.finish_task()
             self.begin(t)
         self.sample.write(t, x, y)
+        self.kept.write(t, x, y)
         g = self.engine.gradients(x, y, t)
+        self.descend(g)
+
+    def descend(self, g, correction=None):
+        """The step along what of the gradient (and its correction) is orthogonal to the basis."""
         if not self.basis.k:
-            g.descend(self.lr)
+            g.descend(self.lr, correction)
             return
-        projected = g.flat()
+        projected = g.flat(correction)
         self.basis.reject_(projected[: self.shared])
         self.engine.theta.sub_(projected, alpha=self.lr)
 
@@ -77,7 +85,7 @@ class Net(Learner):
         x, y, _ = self.sample.rows()
         with self.engine.recording():
             if self.args.ogd_mode == "loss_mean":
-                left = self.basis.add(self.engine.gradients(x, y, self.task).flat()[: self.shared].unsqueeze(0))
+                left = self.add(self.engine.gradients(x, y, self.task).flat()[: self.shared].unsqueeze(0))
             else:
                 n = self.args.ogd_per_task
                 left = sum(self.store(*panel) for panel in self.panels(x[:n], y[:n]))
@@ -95,7 +103,27 @@ class Net(Learner):
         if self.basis.k == self.basis.limit:
             return len(x)
         self.engine.forward(x, self.task)
-        return self.basis.add(self.engine.backward(dlogits, per_sample=True)[:, : self.shared])
+        return self.add(self.engine.backward(dlogits, per_sample=True)[:, : self.shared])
+
+    def add(self, vectors) -> int:
+        """Take in vectors (n, p) of the present task; returns how many there was no room for."""
+        if self.args.forgetting_mode:
+            self.raw.append((self.task, vectors.clone()))
+        return self.basis.add(vectors)
+
+    def forget(self, x, t, y, attack):
+        """A step of the forgetting phase: the basis is that of the kept tasks; the whole gradient is projected."""
+        if self.kept.begin(attack, self.engine):
+            self.raw = [(task, vectors) for task, vectors in self.raw if task not in attack.tasks]
+            self.basis.k = 0
+            for _, vectors in self.raw:
+                self.basis.add(vectors)
+            self.counts["ogd_basis"] = self.basis.k
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, self.kept.ascent(g, self.outputs))
+
+    def forgotten(self, attack):
+        self.kept.end(attack, self.engine)
 
     def panels(self, x, y):
         """Inputs and gradients at the logits that make up the directions of the mode, a panel at a time."""

@@ -4,6 +4,8 @@ from model.learner import Learner
 
 
 class Net(Learner):
+    cannot_forget = "it keeps nothing of any task"
+
     def observe(self, x, t, y):
         self.task = t
         self.engine.gradients(x, y, t).descend(self.lr)

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from model import UsageError, arguments
+from model.forgetting import KeptExamples
 from model.learner import Learner
 from model.memory import ReservoirMemory
 
@@ -33,7 +34,7 @@ def importance(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Net(Learner):
-    STATE = ("sample", "free")
+    STATE = ("sample", "free", "kept", "gammas")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
@@ -46,31 +47,44 @@ class Net(Learner):
         self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
         self.free: torch.Tensor | None = None  # (p,): 1 - Gamma, and for the head 1 - mean(Gamma)
         self.counts["spg_mean_importance"] = 0.0
+        self.kept = KeptExamples(n_tasks, self.args)
+        self.gammas = []  # (task, gamma), where Gamma must be made anew without some tasks': a maximum cannot be undone
 
     def observe(self, x, t, y):
         if t != self.task:
             self.finish_task()
             self.begin(t)
         self.sample.write(t, x, y)
-        g = self.engine.gradients(x, y, t)
+        self.kept.write(t, x, y)
+        self.descend(self.engine.gradients(x, y, t))
+
+    def descend(self, g, correction=None):
+        """The masked step."""
         if self.free is None:
-            g.descend(self.lr)
+            g.descend(self.lr, correction)
         else:
-            self.engine.theta.addcmul_(g.flat(), self.free, value=-self.lr)
+            self.engine.theta.addcmul_(g.flat(correction), self.free, value=-self.lr)
 
     @torch.no_grad()
     def finish_task(self):
         """Accumulate the importance of the task that ends; does nothing if that was done before."""
         if not len(self.sample):
             return
-        free = 1 - self.gamma()
+        gamma = self.gamma()
+        if self.args.forgetting_mode:
+            self.gammas.append((self.task, gamma))
+        self.accumulate(gamma)
+        self.sample.clear()
+
+    def accumulate(self, gamma: torch.Tensor) -> None:
+        """Gamma <- max(Gamma, gamma), and what it leaves free."""
+        free = 1 - gamma
         if self.free is not None:
             torch.minimum(free, self.free, out=free)
         share = free[: self.below].mean(dtype=torch.float64).item()
         free[self.below :] = share
         self.free = free
         self.counts["spg_mean_importance"] = 1 - share
-        self.sample.clear()
 
     def gamma(self) -> torch.Tensor:
         """gamma (p,) of the current task on its sample, at the current parameters; 0 for the head."""
@@ -94,3 +108,16 @@ class Net(Learner):
         for tensor, into in zip(split(gradient)[:-2], split(result)[:-2], strict=True):
             into.copy_(importance(tensor))
         return result
+
+    def forget(self, x, t, y, attack):
+        """A step of the forgetting phase: the mask is that of the kept tasks."""
+        if self.kept.begin(attack, self.engine):
+            self.gammas = [(task, gamma) for task, gamma in self.gammas if task not in attack.tasks]
+            self.free = None
+            for _, gamma in self.gammas:
+                self.accumulate(gamma)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, self.kept.ascent(g, self.outputs))
+
+    def forgotten(self, attack):
+        self.kept.end(attack, self.engine)

@@ -9,7 +9,9 @@ def make(net, outputs, args):
     """The engine that ``--engine`` asks for; ``auto`` is the fast one where the network and ``--parity`` allow it."""
     fits = linear_layers(net) is not None
     if args.engine == "fast" and args.parity:
-        raise UsageError("--engine fast --parity yes: the reference's digits need --engine autograd; give one of the two")
+        raise UsageError(
+            "--engine fast --parity yes: the reference's digits need --engine autograd; give one of the two"
+        )
     if args.engine == "fast" and not fits:
         raise UsageError(
             f"--engine fast: {type(net).__name__} is not a stack of linear layers with ReLU; give --engine auto"

@@ -197,8 +197,14 @@ class Gradients:
             rows = torch.cat((self._g.double().unsqueeze(0), rows))
         return (rows @ rows.t()).cpu().numpy()
 
-    def flat(self) -> torch.Tensor:
-        """g_0 as a vector (p,); the next call of the engine overwrites it."""
+    def flat(self, correction=None) -> torch.Tensor:
+        """g_0 + sum_r v_r g_r as a vector (p,), v the weights of ``correction`` (None: g_0 alone).
+
+        The next call of the engine overwrites it.
+        """
+        if correction is not None:
+            v = torch.as_tensor(correction.weights).to(self._g.device)
+            self._g.copy_(torch.addmv(self._g.double(), self._double().t(), v))
         return self._g
 
     @property
@@ -218,12 +224,9 @@ class Gradients:
 
         With ``blocks`` the weights are (n_blocks, R).
         """
-        g = self._g
+        g = self.flat(None if blocks is not None else correction)
         if correction is not None and blocks is not None:
             blocks.combine(g, self._rows, correction.weights)
-        elif correction is not None:
-            v = torch.as_tensor(correction.weights).to(g.device)
-            g.copy_(torch.addmv(g.double(), self._double().t(), v))
         self._engine.flat.theta.sub_(g, alpha=lr)
 
     def _double(self) -> torch.Tensor:

@@ -130,14 +130,22 @@ class Pass:
         total = total + S.view(R, m, R, m).sum((1, 3), dtype=torch.float64)
         return total.numpy(force=True)
 
-    def flat(self) -> torch.Tensor:
-        """g_0 as a vector (p,); the next call of the engine overwrites it."""
-        views = self.engine.gradient_views()
-        inputs = [self.x, *[H[self.N :] for H in self.H]]
+    def flat(self, correction=None) -> torch.Tensor:
+        """g_0 + sum_r v_r g_r as a vector (p,), v the weights of ``correction`` (None: g_0 alone).
+
+        The next call of the engine overwrites it.
+        """
+        N, views = self.N, self.engine.gradient_views()
+        inputs = [self.x, *[H[N:] for H in self.H]]
         for i, (D, A) in enumerate(zip(self.D, inputs, strict=True)):
-            D = D[self.N :]
-            torch.mm(D.t(), A, out=views[2 * i])
-            torch.sum(D, 0, out=views[2 * i + 1])
+            torch.mm(D[N:].t(), A, out=views[2 * i])
+            torch.sum(D[N:], 0, out=views[2 * i + 1])
+        if correction is not None:
+            v = torch.from_numpy(correction.weights).to(self.Z).repeat_interleave(self.blocks.m).unsqueeze(1)
+            for i, (D, A) in enumerate(zip(self.D, [self.first.X, *[H[:N] for H in self.H]], strict=True)):
+                D = D[:N] * v
+                views[2 * i].addmm_(D.t(), A)
+                views[2 * i + 1].add_(D.sum(0))
         return self.engine.flat.grad
 
     @property

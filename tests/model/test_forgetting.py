@@ -21,7 +21,7 @@ ROWS = [name for name in FORGETFUL if hasattr(methods.load(name).Net, "recall_ot
 
 def trained(name, **given):
     train, _ = stream(n_tasks=4, n_outputs=4, dtype=torch.float64)
-    model = net(name, n_tasks=4, forgetting_mode=True, task_sample=12, lr=0.02, **given).double()
+    model = net(name, n_tasks=4, forgetting_mode=True, task_sample=12, ogd_per_task=6, lr=0.02, **given).double()
     learn(model, train)
     getattr(model, "finish_task", lambda: None)()
     args = argparse.Namespace(batch_size=2, samples_per_task=-1, n_epochs=1, shuffle_tasks="no", cuda=False)
@@ -132,7 +132,7 @@ def test_afterwards_the_memory_of_the_attacked_tasks_is_gone(name):
 @pytest.mark.parametrize("name", [name for name in FORGETFUL if name not in ROWS])
 def test_examples_of_old_tasks_are_kept_only_where_forgetting_is_asked_for(name):
     assert net(name).kept.memory is None
-    assert net(name, forgetting_mode=True).kept.memory is not None
+    assert net(name, forgetting_mode=True).kept.memory.capacity == 200
 
 
 @pytest.mark.parametrize(
