@@ -39,7 +39,8 @@ def newest(logged, found):
 
 def table(pairs):
     """One row for each (logged run, our run or None): logged and ours, number by number."""
-    rows = [["", *(f"{column} {who}" for column in COLUMNS for who in ("logged", "here")), "seconds", "MB"]]
+    rows = [["", *(text for column in COLUMNS for text in (column, "")), "", ""]]
+    rows.append(["", *["logged", "here"] * len(COLUMNS), "seconds", "MB"])
     for logged, ours in pairs:
         label = logged.label.split()[0]
         row = [f"{label} {resolve(logged.args['model'])}"]
@@ -50,7 +51,7 @@ def table(pairs):
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
         for row in rows
     )
 
