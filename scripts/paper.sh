@@ -24,7 +24,7 @@ paper() {
         esac
     done
     grep -e "$only" | "$python" scripts/sweep.py - --out "$folder" "${more[@]}" || status=$?
-    if ((status < 2)); then # 1: some jobs failed; the table shows what there is
+    if [[ " ${more[*]} " != *" --print "* ]] && ((status < 2)); then # 1: some jobs failed; the table shows the others
         echo
         "$python" scripts/paper_table.py "$name" "$folder"
     fi

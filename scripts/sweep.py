@@ -131,7 +131,7 @@ def sweep(argv: list[str]) -> int:
     args = settle(own.parse_args(ours))
     jobs, notes = read_jobs(args, grid)
     store = Store(args.out)
-    states = {job.name: store.status(job.name) for job in jobs}
+    states = {job.name: store.status(job) for job in jobs}
     todo = [job for job in jobs if not states[job.name]]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

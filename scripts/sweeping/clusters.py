@@ -8,7 +8,7 @@ import shutil
 from model import UsageError
 
 NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # its web server on a free port
-# What dask measures of itself, many times a second, takes 4 % of a core from each worker's job.
+# What dask measures of itself, many times a second, takes 2.5 % of a core from the sweep and from each worker.
 QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "10s",

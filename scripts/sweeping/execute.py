@@ -88,11 +88,11 @@ def run(jobs: list, store, client, retries: int, memory: int | None, root: str) 
             if status and not any(name.endswith(".json") for name in result["files"]):
                 status, result["reason"] = None, "main.py ended well but wrote no record"
             if status:
-                store.add(job.name, {**result["files"], "output": result["output"]})
+                store.add(job, {**result["files"], "output": result["output"]})
                 finished[status] += 1
                 progress.ended(status, job, result)
                 continue
-            store.fail(job.name, result["output"])
+            store.fail(job, result["output"])
             if attempt < retries:
                 progress.say(f"failed ({why(result)}), trying again: {job.command}")
                 queue.add(submit(job, attempt + 1))

@@ -13,7 +13,7 @@ from data import DataError
 from model import METHODS, UsageError
 from model.arguments import FLAGS
 
-ELSEWHERE = ("save_path", "raw_path")  # where things lie, not what is computed: no part of a job's name
+ELSEWHERE = ("save_path", "raw_path", "tensorboard")  # where things lie, not what is computed: no part of a job's name
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(\d+))?")
 
 
@@ -27,6 +27,11 @@ class Job(NamedTuple):
     @property
     def command(self) -> str:
         return shlex.join(["python", "main.py", *self.argv])
+
+    def made(self, run: dict) -> bool:
+        """Whether a record is of this job: no default of a flag has changed since, say."""
+        recorded = used(run["args"])
+        return all(recorded[name] == value for name, value in used(self.args).items() if name in recorded)
 
 
 def of_line(argv: list[str], where: str = "") -> Job:
@@ -47,20 +52,24 @@ def of_line(argv: list[str], where: str = "") -> Job:
     kept = _without(argv, "save_path")
     if not any(word == "--threads" or word.startswith("--threads=") for word in kept):
         kept, args["threads"] = [*kept, "--threads", "1"], 1
-    args["data_path"] = os.path.join(os.path.normpath(args["data_path"]), "")
     return Job(f"{args['model']}-{_digest(args)}", tuple(kept), args)
 
 
-def _digest(args: dict) -> str:
-    """Of everything that the method uses: a flag it does not know cannot make two jobs of one."""
-    model = args["model"]
-    used = {}
+def used(args: dict) -> dict:
+    """Those of a run's arguments that decide what it computes: of our methods', the flags that they use."""
+    model, found = args["model"], {}
     for name, value in args.items():
         flag = FLAGS.get(name)
         foreign = flag is None or flag.methods is None or model not in METHODS
         if name not in ELSEWHERE and (foreign or model in flag.methods):
-            used[name] = value
-    text = json.dumps(used, sort_keys=True, default=str)
+            found[name] = os.path.normpath(value) if name == "data_path" else value
+    return found
+
+
+def _digest(args: dict) -> str:
+    """Of the values that are not defaults: a flag added to main.py later leaves the names of older jobs as they are."""
+    given = {k: v for k, v in used(args).items() if k not in FLAGS or v != FLAGS[k].default or k == "model"}
+    text = json.dumps(given, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

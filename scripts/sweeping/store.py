@@ -31,17 +31,19 @@ class Store:
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def status(self, name: str) -> str | None:
+    def status(self, job) -> str | None:
         """'done' or 'diverged' if the job's record is there and can be read, else None."""
-        for path in self.path(name).glob("*.json"):
+        for path in self.path(job.name).glob("*.json"):
             try:
-                return record.read(path)["status"]
+                run = record.read(path)
+                return run["status"] if job.made(run) else None
             except (RecordError, KeyError):
                 return None
         return None
 
-    def add(self, name: str, files: dict[str, bytes]) -> bool:
+    def add(self, job, files: dict[str, bytes]) -> bool:
         """Keep a finished job's files; False if they were there already, which then stay as they are."""
+        name = job.name
         partial = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.partial"
         try:
             partial.mkdir(parents=True)
@@ -50,14 +52,14 @@ class Store:
                     f.write(content)
                     f.flush()
                     os.fsync(f.fileno())
-            if self.status(name):
+            if self.status(job):
                 return False
-            if self.path(name).exists():  # no readable record in it
+            if self.path(name).exists():  # no readable record of this job in it
                 shutil.rmtree(self.path(name))
             try:
                 partial.rename(self.path(name))
             except OSError:
-                if self.status(name):  # another sweep came first
+                if self.status(job):  # another sweep came first
                     return False
                 raise
         except OSError as error:
@@ -67,9 +69,9 @@ class Store:
         self._failure(name).unlink(missing_ok=True)
         return True
 
-    def fail(self, name: str, output: bytes):
+    def fail(self, job, output: bytes):
         """Keep the output of the last attempt."""
-        self._failure(name).write_bytes(output)
+        self._failure(job.name).write_bytes(output)
 
     def _failure(self, name: str) -> Path:
         return self.folder / f"{name}.failed"

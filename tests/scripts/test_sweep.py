@@ -192,23 +192,44 @@ def test_a_missing_library_is_one_sentence(tmp_path, monkeypatch, capsys, missin
 # ---- the folder of results
 
 
+def a_job(*words):
+    return jobs.of_line(["--model", "single", *words])
+
+
+def content(job, status="done", **changed):
+    return json.dumps({"format": 1, "status": status, "args": {**job.args, **changed}}).encode()
+
+
 def test_a_job_is_kept_once_and_complete(tmp_path):
-    store, files = Store(tmp_path / "out"), {"a.json": b'{"format": 1, "status": "done"}', "output": b"text"}
-    assert store.status("gem-1") is None
+    store, job = Store(tmp_path / "out"), a_job("--lr", "0.1")
+    assert store.status(job) is None
     store.prepare()
-    store.fail("gem-1", b"first attempt")
-    assert store.add("gem-1", files) and store.status("gem-1") == "done"
-    assert not store.add("gem-1", {"b.json": files["a.json"]})
-    assert sorted(p.name for p in store.folder.rglob("*")) == ["a.json", "gem-1", "output"]
+    store.fail(job, b"first attempt")
+    assert store.add(job, {"a.json": content(job), "output": b"text"}) and store.status(job) == "done"
+    assert not store.add(job, {"b.json": content(job)})
+    assert sorted(p.name for p in store.folder.rglob("*")) == ["a.json", "output", job.name]
 
 
-def test_a_damaged_record_is_replaced(tmp_path):
-    store = Store(tmp_path)
-    (tmp_path / "gem-1").mkdir()
-    (tmp_path / "gem-1" / "a.json").write_text('{"format": 1, "sta')
-    assert store.status("gem-1") is None
-    assert store.add("gem-1", {"b.json": b'{"format": 1, "status": "diverged"}'})
-    assert store.status("gem-1") == "diverged"
+def test_a_damaged_record_is_replaced_and_so_is_one_made_with_other_defaults(tmp_path):
+    store, job = Store(tmp_path), a_job()
+    for old in (b'{"format": 1, "sta', content(job, lr=0.25)):
+        shutil.rmtree(store.path(job.name), ignore_errors=True)
+        store.path(job.name).mkdir()
+        (store.path(job.name) / "a.json").write_bytes(old)
+        assert store.status(job) is None
+        assert store.add(job, {"b.json": content(job, "diverged")})
+        assert store.status(job) == "diverged"
+
+
+def test_a_flag_added_later_changes_no_name(tmp_path, monkeypatch):
+    import dataclasses
+
+    before = a_job("--lr", "0.1")
+    monkeypatch.setitem(jobs.FLAGS, "later", dataclasses.replace(jobs.FLAGS["n_hiddens"], name="later", default=3))
+    after = jobs.Job("", (), {**before.args, "later": 3})
+    assert f"single-{jobs._digest(after.args)}" == before.name
+    assert f"single-{jobs._digest({**after.args, 'later': 4})}" != before.name
+    assert after.made({"args": before.args})
 
 
 def test_left_overs_of_a_killed_sweep_go(tmp_path):
