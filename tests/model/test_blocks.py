@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import common, projection
@@ -63,6 +63,7 @@ def restricted(vector, partition):
 
 
 @pytest.mark.parametrize("kind", ENGINES)
+@settings(max_examples=12)
 @given(problems())
 def test_by_blocks_equals_the_explicit_rows(kind, problem):
     """Property 3: slices against an explicit pp whose rows are zero outside their block."""
@@ -85,6 +86,7 @@ def test_by_blocks_equals_the_explicit_rows(kind, problem):
 
 
 @pytest.mark.parametrize("kind", ENGINES)
+@settings(max_examples=12)
 @given(problems())
 def test_blends_equal_the_explicit_weighted_sum(kind, problem):
     net, partition, stored, batch = problem
@@ -128,6 +130,7 @@ def net_now(net, engine):
     return twin
 
 
+@settings(max_examples=12)
 @given(problems())
 def test_the_blocks_are_a_partition(problem):
     """Property 2: every coordinate once; the blocks' parts of a vector add up to it."""

@@ -1,0 +1,335 @@
+"""Group GEM, A-GEM with relatedness and relatedness EWC: what each promises, and the rule of blocks behind them."""
+
+import warnings
+
+import numpy as np
+import pytest
+import quadprog
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import UsageError, blockwise, groups, projection
+from model import grouped as grouped_module
+from tests.conftest import learn, net, parameters, stream
+
+NAMES = ["gem_group", "agem_group", "ewc_group"]
+SMALL = {"num_groups": 3, "cov_recompute_every": 4, "cov_first_task_buffer": 20}
+
+
+# ---------------------------------------------------------------- the rule
+
+
+@st.composite
+def block_problems(draw):
+    """Gradients and rows of a random size, cut into blocks of coordinates."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    t, n_blocks = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    width = draw(st.integers(t, 6))
+    labels = np.repeat(np.arange(n_blocks), width)
+    G, g = rng.normal(size=(t, len(labels))), rng.normal(size=len(labels))
+    pp = np.stack([np.where(labels == b, G, 0.0) for b in range(n_blocks)])  # (n_blocks, t, p)
+    bound = rng.random((n_blocks, t)) * draw(st.sampled_from([0.0, 0.3, 3.0]))
+    return pp, g, bound
+
+
+@settings(max_examples=12)
+@given(block_problems())
+def test_blocks_solve_the_joint_program(problem):
+    """Property 3: one QP over all rows (s, b) of an explicit pp, normalised and ridged alike, has the same solution."""
+    pp, g, bound = problem
+    _, t, p = pp.shape
+    correction = blockwise.gem(pp @ g, lambda: pp @ pp.swapaxes(1, 2), bound)
+    rows, h = pp.reshape(-1, p), bound.ravel()
+    if correction is None:
+        assert (rows @ g >= 0).all()
+        return
+    triggered = np.repeat((pp @ g < 0).any(1), t)
+    rows, h = rows[triggered], h[triggered]
+    d = np.linalg.norm(rows, axis=1)
+    unit = rows / d[:, None]
+    ridge, identity = projection.RIDGE * np.eye(len(d)), np.eye(len(d))
+    v = quadprog.solve_qp(unit @ unit.T + ridge, -(unit @ g), identity, h * d)[0] / d
+    x = g + v @ rows
+    ours = g + np.einsum("bs,bsp->p", correction.weights, pp)
+    assert ours == pytest.approx(x, abs=1e-10 * (1 + np.abs(x).max()) * 10)
+    products = (pp @ ours) + projection.RIDGE * (np.linalg.norm(pp, axis=2) ** 2) * np.abs(correction.weights)
+    assert (products[(pp @ g < 0).any(1)] >= -1e-8).all()
+    assert (correction.weights[(pp @ g >= 0).all(1)] == 0).all()
+
+
+@settings(max_examples=12)
+@given(block_problems())
+def test_one_block_is_gem(problem):
+    """Property 4, first half."""
+    pp, g, bound = problem
+    G, margin = pp.sum(0), float(bound[0, 0])
+    ours = blockwise.gem((G @ g)[None], lambda: (G @ G.T)[None], np.full((1, len(G)), margin))
+    gem = projection.gem(G @ g, lambda: G @ G.T, margin)
+    assert (ours is None) == (gem is None)
+    if gem is not None:
+        assert ours.weights[0] == pytest.approx(gem.weights, rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=12)
+@given(block_problems())
+def test_every_block_is_a_gem_of_its_own(problem):
+    """Property 4, second half; and group GEM moves the gradient at least as far as GEM."""
+    pp, g, _ = problem
+    ours = blockwise.gem(pp @ g, lambda: pp @ pp.swapaxes(1, 2), np.zeros(pp.shape[:2]))
+    for b, rows in enumerate(pp):
+        alone = projection.gem(rows @ g, lambda rows=rows: rows @ rows.T)
+        mine = 0 if ours is None else ours.weights[b]
+        assert mine == pytest.approx(0 if alone is None else alone.weights, rel=1e-9, abs=1e-12)
+    G = pp.sum(0)
+    gem = projection.gem(G @ g, lambda: G @ G.T)
+    if gem is not None:
+        moved = np.linalg.norm(np.einsum("bs,bsp->p", ours.weights, pp))
+        assert moved >= np.linalg.norm(gem.weights @ G) * (1 - 1e-5)
+
+
+def test_a_block_that_vanishes_gets_no_weight():
+    dots, gram = np.array([[-1.0, 0.0], [1.0, 2.0]]), np.zeros((2, 2, 2))
+    gram[0] = [[2.0, 0.0], [0.0, 0.0]]
+    weights = blockwise.gem(dots, lambda: gram, np.full((2, 2), 0.1)).weights
+    assert weights[0] == pytest.approx([0.5, 0.0], rel=1e-5) and (weights[1] == 0).all()
+    assert (blockwise.one_row(np.array([[-1.0]]), lambda: np.zeros((1, 1, 1)), 2.0).weights == 0).all()
+
+
+@settings(max_examples=12)
+@given(block_problems())
+def test_one_row_a_block(problem):
+    pp, g, _ = problem
+    rows = pp.mean(1)
+    for bound in (0.0, 0.7):
+        ours = blockwise.one_row((rows @ g)[:, None], lambda: (rows**2).sum(1)[:, None, None], bound)
+        for b, r in enumerate(rows):
+            alone = projection.one_row(np.array([r @ g]), lambda r=r: np.array([[r @ r]]), bound)
+            assert (0 if ours is None else ours.weights[b, 0]) == pytest.approx(
+                0 if alone is None else alone.weights[0]
+            )
+
+
+def test_the_forks_joint_program():
+    """Groups of a layer share its bias: the explicit rows have it in every group."""
+    rng = np.random.default_rng(0)
+    t, K = 3, 2
+    first, columns, bias = rng.normal(size=(t, 4)), rng.normal(size=(K, t, 5)), rng.normal(size=(t, 2))
+    g_first, g_columns, g_bias = rng.normal(size=4), rng.normal(size=(K, 5)), rng.normal(size=2)
+    parts = [(first, g_first), *zip(columns, g_columns, strict=True), (bias, g_bias)]
+    dots, gram = np.stack([G @ g for G, g in parts]), np.stack([G @ G.T for G, _ in parts])
+    dots -= 5  # certainly violated; the linear term below follows
+    bound = rng.normal(size=dots.shape)
+    ours = blockwise.gem_fork(dots, lambda: gram, bound, [slice(1, 3)])
+    rows = np.zeros((K * t, 12))
+    for k in range(K):
+        rows[k * t : (k + 1) * t, k * 5 : k * 5 + 5] = columns[k]
+        rows[k * t : (k + 1) * t, 10:] = bias
+    c = (dots[1:3] + dots[3]).ravel()
+    eye = np.eye(K * t)
+    v = quadprog.solve_qp(rows @ rows.T + 1e-3 * eye, -c, eye * (1 + 1e-5), bound[1:3].ravel())[0]
+    assert ours.weights[1:3].ravel() == pytest.approx(v, abs=1e-9)
+    assert ours.weights[3] == pytest.approx(v.reshape(K, t).sum(0), abs=1e-9)
+    assert blockwise.gem_fork(np.abs(dots), lambda: gram, bound, [slice(1, 3)]) is None
+
+
+# ---------------------------------------------------------------- the methods
+
+
+def double(name, **given):
+    return net(name, **{**SMALL, **given}).double()
+
+
+def test_without_hidden_layers_group_gem_is_gem():
+    train, _ = stream(dtype=torch.float64)
+    given = {"n_layers": 0, "lr": 0.3, "memory_strength": 0.5}
+    ours, gem = (learn(double(name, **given), train) for name in ("gem_group", "gem"))
+    assert torch.allclose(parameters(ours), parameters(gem), rtol=1e-9, atol=1e-12)
+    assert ours.counts["violations"] == gem.counts["violations"] > 0
+
+
+@pytest.mark.parametrize("scope", ["global", "block"])
+@pytest.mark.parametrize("rule, twin", [("closed", "agem_closed"), ("qp", "agem_meanqp")])
+def test_a_plain_mean_in_one_scope_is_agem(scope, rule, twin):
+    train, _ = stream(dtype=torch.float64)
+    given = {"agem_group_scope": scope, "agem_group_rule": rule, "gem_ignore_relatedness": True, "lr": 0.3}
+    if scope == "block":
+        given["n_layers"] = 0  # one block
+    ours = parameters(learn(double("agem_group", **given), train))
+    other = parameters(learn(double(twin, **given), train))
+    assert torch.allclose(ours, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_engines_agree(name):
+    train, _ = stream(dtype=torch.float64)
+    more = {"gem_variant": "weighted", "if_output_cov": False}, {"fork_compat": True, "ewc_reverse": False}
+    for options in ({}, *more):
+        one, two = (learn(double(name, engine=kind, **options), train, 2, steps=9) for kind in ("fast", "autograd"))
+        assert torch.allclose(parameters(one), parameters(two), rtol=1e-7, atol=1e-9), options
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"create_random_groups": True},
+        {"create_group_per_unit": True, "num_groups": 500},
+        {"divergence": "LogDet"},
+        {"gem_reverse": True, "ewc_reverse": True},
+        {"gem_variant": "weighted"},
+        {"agem_group_rule": "qp", "agem_group_scope": "global", "use_fisher": False},
+        {"fork_compat": True},
+        {"fork_compat": True, "gem_sub_mean": False, "divergence": "LogDet", "ewc_reverse": False},
+        {"num_groups": 1},
+        {"group_xi": 0.3},
+        {"n_layers": 1},
+        {"n_layers": 0},
+        {"cov_recompute_every": 1, "cov_first_task_buffer": 1},
+    ],
+)
+def test_every_option_learns(name, given):
+    train, _ = stream()
+    model = learn(net(name, **{**SMALL, "lr": 0.05, **given}), train, 3)
+    model.finish_task()
+    assert bool(parameters(model).isfinite().all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_relatedness_is_estimated_and_used(name):
+    train, _ = stream()
+    model = net(name, **{**SMALL, "memory_strength": 1.0})
+    learn(model, train[:1])
+    assert model.grouping.rho is None and model.grouping.partition is None
+    for i in range(3):
+        model.observe(train[1][1][i : i + 1], 1, train[1][2][i : i + 1])
+    assert len(model.grouping.first) == 0 and torch.equal(model.grouping.rho, torch.ones_like(model.grouping.rho))
+    learn(model, [*train[:1], train[1]])
+    x, y = train[2][1:]
+    for i in range(3):
+        model.observe(x[i : i + 1], 2, y[i : i + 1])
+    assert bool((model.grouping.rho == 0.5).all())
+    model.observe(x[3:4], 2, y[3:4])
+    rho = model.grouping.rho
+    assert torch.allclose(rho.sum(1), torch.ones(len(rho)).double()) and bool((rho[0] == 0.5).all())
+    assert bool((rho[1:] != 0.5).any())
+    other = learn(net(name, **{**SMALL, "memory_strength": 1.0, "gem_reverse": True, "ewc_reverse": True}), train)
+    assert not torch.equal(parameters(learn(net(name, **{**SMALL, "memory_strength": 1.0}), train)), parameters(other))
+
+
+def test_covariances_are_of_the_right_samples():
+    """The first task's from its buffer at the weights of its end; others' from their activations as they came."""
+    train, _ = stream(dtype=torch.float64)
+    model = double("gem_group", if_output_cov=False, n_layers=1, cov_first_task_buffer=100, engine="autograd")
+    learn(model, train[:1], 3)
+    first = model.net.net[:2](train[0][1]).detach()
+    seen = []
+    for i in range(0, 12, 3):
+        x, y = train[1][1][i : i + 3], train[1][2][i : i + 3]
+        if i == 0:
+            model.finish_task()
+        seen.append(torch.cat((model.net.net[:2](x).detach(), y.unsqueeze(1).double()), 1))
+        model.observe(x, 1, y)
+    samples = {0: torch.cat((first, train[0][2].unsqueeze(1).double()), 1), 1: torch.cat(seen)}
+    grouping = model.grouping
+    for task, Z in samples.items():
+        for covariance, (numbers, units) in zip(grouping.covariances[task], grouping._sizes, strict=True):
+            for i in range(len(numbers)):
+                expected = np.cov(Z[:, [*units[i].tolist(), 8]].numpy(), rowvar=False, bias=True)
+                assert covariance.matrix()[i].numpy() == pytest.approx(expected, abs=1e-10)
+                assert bool((grouping.partition.groups[0][units[i]] == numbers[i]).all())
+
+
+def test_ewc_penalty_equals_the_sum_over_tasks():
+    train, _ = stream(dtype=torch.float64)
+    model = learn(double("ewc_group", memory_strength=2.0, lr=0.05), train)
+    model.fold()
+    grouping, theta = model.grouping, model.engine.theta.clone().requires_grad_()
+    labels = grouping.partition.labels()
+    penalty = 0.0
+    for s, (task, F, old) in enumerate(model.terms):
+        assert task == grouping.past[s]
+        penalty = penalty + 2.0 * (grouping.rho[:, s][labels] * F * (theta - old).square()).sum()
+    slope = torch.autograd.grad(penalty, theta)[0]
+    ours = model.pull * (model.engine.theta - model.mean) / model.lr
+    assert len(model.terms) == 2 and bool((grouping.rho[1:] != 0.5).any())
+    assert torch.allclose(ours, slope, rtol=1e-9, atol=1e-12)
+
+
+def test_ewc_with_one_past_task_is_ewc():
+    """rho = 1 then, whatever the divergence."""
+    train, _ = stream(n_tasks=2)
+    ours, plain = (learn(net(name, **SMALL, memory_strength=2.0, lr=0.05), train) for name in ("ewc_group", "ewc"))
+    assert torch.allclose(parameters(ours), parameters(plain), rtol=1e-5, atol=1e-6)
+
+
+def test_margins_before_and_after_an_estimate():
+    train, _ = stream()
+    model = learn(net("gem_group", **{**SMALL, "memory_strength": 2.0}), train[:2])
+    x, y = train[2][1:]
+    model.observe(x[:1], 2, y[:1])
+    assert (model.bound() == 2.0).all()
+    for i in range(1, 4):
+        model.observe(x[i : i + 1], 2, y[i : i + 1])
+    h = model.bound()
+    assert (h[0] == 2.0).all() and (h[1:] != 2.0).any() and (h >= 0).all()
+    assert h[model.grouping.partition.slices[0]].mean(0) == pytest.approx([2.0, 2.0])
+
+
+def test_no_communities_gives_random_groups_and_says_so_once(monkeypatch):
+    monkeypatch.setattr(groups, "_climb", lambda q, *_: (q, False))
+    train, _ = stream()
+    model = learn(net("gem_group", **SMALL, n_layers=1), train[:1])
+    with pytest.warns(UserWarning, match="hidden layer 1: no communities found in 50 attempts; its groups are random"):
+        model.finish_task()
+    assert model.grouping.partition.groups[0].bincount().tolist() == [3, 3, 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.finish_task()
+        learn(model, train)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_input(name):
+    with pytest.raises(UsageError, match="--num_groups 9: a hidden layer has only 8 units; give 8 or fewer"):
+        net(name, num_groups=9)
+    with pytest.raises(UsageError, match=f"--model {name}: its groups are of an MLP's .* ResNet18; give --net mlp"):
+        net(name, n_inputs=3072)
+    with pytest.raises(UsageError, match=f"--n_memories 0: {name} needs"):
+        net(name, n_memories=0)
+
+
+def test_reverse():
+    from tests.conftest import namespace
+
+    assert not grouped_module.reverse(namespace(), False) and grouped_module.reverse(namespace(), True)
+    assert grouped_module.reverse(namespace(fork_compat=True), False)
+    assert not grouped_module.reverse(namespace(fork_compat=True, ewc_reverse=False), True)
+
+
+@pytest.mark.parametrize("name, rows", [("gem_group", 19), ("agem_group", 1)])
+def test_memory_of_a_step(name, rows):
+    """Property 7: what a step allocates at once, at p = 89,610 and t = 19, by torch's profiler."""
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.manual_seed(0)
+    model = net(name, n_inputs=784, n_outputs=10, n_tasks=20, n_hiddens=100, n_memories=10, lr=0.01, num_groups=20,
+                create_random_groups=True)  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(21, 784, generator=generator), torch.randint(0, 10, (21,), generator=generator)
+    for t in range(20):
+        for i in range(21 if t == 19 else 10):
+            model.observe(x[i : i + 1], t, y[i : i + 1])
+    p = parameters(model).numel()
+    assert p == 89_610 and model.grouping.divergences is not None
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        before = model.counts["violations"]
+        for i in range(20):
+            model.observe(x[i : i + 1], 19, y[i : i + 1])
+    assert model.counts["violations"] > before
+    held, peak = 0, 0
+    for event in trace.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    assert 0 < peak < 4 * (rows + 1) * p * 4
