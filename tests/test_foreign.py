@@ -3,7 +3,6 @@
 import argparse
 import random
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,16 +53,12 @@ NAME = "module_dropped_in_by_a_test"
 
 
 @pytest.fixture
-def drop(monkeypatch):
-    """Puts text into model/ as a module of NAME, for one test."""
-    path = Path(methods.__file__).parent / f"{NAME}.py"
-    assert not path.exists()
-
-    def write(text):
-        path.write_text(text)
-
-    yield write
-    path.unlink(missing_ok=True)
+def drop(monkeypatch, tmp_path):
+    """Makes text the module NAME of model/ for one test; the file itself lies in a second folder of that package."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
+    yield (folder / f"{NAME}.py").write_text
     sys.modules.pop(f"model.{NAME}", None)
     vars(methods).pop(NAME, None)
 

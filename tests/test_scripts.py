@@ -135,7 +135,7 @@ def test_every_script_is_valid_and_stops_at_the_first_failure(script):
     path = ROOT / "scripts" / script
     subprocess.run(["bash", "-n", str(path)], check=True)
     text = path.read_text()
-    assert "set -euo pipefail" in text or text.count("source \"$(dirname") == 1
+    assert "set -euo pipefail" in text or text.count('source "$(dirname') == 1
 
 
 # -- side by side ----------------------------------------------------------------------------------------

@@ -1,0 +1,179 @@
+"""docs/which_agem.md from the records of scripts/compare_agem.sh: python scripts/which_agem.py PATH... --output FILE"""
+
+import argparse
+import os
+import platform
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from results import RecordError, cells, inference
+from results.compare import compare
+from results.compare_table import tables
+from results.deviations import METRICS
+from results.matching import counterparts
+from results.measures import MEASURES, shown
+from results.table import render
+
+LOGGED = ROOT / "results" / "logged" / "seed_004.json"
+BY = ("model", "memory_strength", "agem_batch")
+SHOWN = (*METRICS, "violations", "qp_solves")
+
+TEXT = """# Which way of A-GEM is correct?
+
+*Made by `scripts/compare_agem.sh` from its records; not to be edited by hand.*
+
+## The answer
+
+- **`agem_sampled` is A-GEM as published** (Chaudhry et al. 2019): a fresh random batch of all past memories, closed form,
+  no margin. Report this one as "A-GEM".
+- **`agem_closed`, the note's way (2), is the same rule without the sampling noise**: the whole memory, every task weighing
+  the same. With memories as small as here (`--n_memories 10`, so at most 90 examples, and `--agem_batch 256`) the two
+  use the same examples. It has no margin to tune. Use it where the whole memory is affordable.
+- `agem_meanqp`, way (3), is way (2) plus a replay term of weight `--memory_strength`. Correct as such, but then it is
+  replay and should be called so; with margin 0 it *is* way (2).
+- `agem`, way (1), **is not comparable between streams of different length**: its margin acts t times as strongly at task
+  t + 1. {verdict}
+
+## The algebra, in ten lines
+
+1. g is the gradient of the current batch, g_1 .. g_t those of the past tasks' memories; r is one reference gradient.
+2. With one row, GEM's QP is: minimise v^2 <r,r> / 2 + v <g,r> subject to v >= margin; then x = g + v r.
+3. It is a parabola, so v = max(margin, -<g,r> / <r,r>), and it is used only if <g,r> < 0. No solver is needed.
+4. With margin 0: x = g - (<g,r> / <r,r>) r. That is A-GEM's closed form, way (2).
+5. It does not change if r is multiplied by a number. So with margin 0 the sum (1) and the mean (2), (3) coincide.
+6. The margin is replay: a bound v >= margin is the same as first replacing g by g + margin * r, then projecting with 0.
+7. Way (1) has r = sum of g_s, so it replays margin * sum of g_s; way (3) has r = mean of g_s: margin * sum of g_s / t.
+8. So (1) is t times as strong as (3): the same at the second task, where the logged rows agree to all digits.
+9. At margin 10 and t = 9 past tasks, (1) adds 90 mean memory gradients to a step, at learning rate 0.01 a step of 0.9.
+10. A single row protects the mean, not each task: only `gem` has one constraint a task, and pays for it with the QP.
+
+Runs with margin 0 that coincide in algebra differ in rounding, and a step's rounding decides violations later on: they agree
+in distribution, not digit by digit.
+
+## Measured
+
+{protocol}
+
+{table}
+
+`-`: the method does not use the flag. Violations are steps with <g,r> < 0, QPs those handed to a solver.
+
+## The logged runs beside ours
+
+One run each was logged; ours are n seeds of the same command. *Inside*: the logged number lies in the 95 % prediction
+interval of one more run of ours. Numbers of the logged grids; where the note's own printed numbers differ from its grids,
+`results/logged/README.md` says so.
+
+{logged}
+
+{caution}
+"""
+
+
+def document(found):
+    """The text of the document from a list of Run; RecordError if they cannot be averaged."""
+    rows = compare(found, BY, SHOWN, baseline="agem_closed")
+    return TEXT.format(
+        verdict=_verdict(rows),
+        protocol=_protocol(found),
+        table=tables(rows, SHOWN, "agem_closed", "markdown", inference.CONFIDENCE),
+        logged=_logged(found),
+        caution=_caution(found),
+    )
+
+
+def _row(rows, model, margin):
+    return next((r for r in rows if r["by"]["model"] == model and r["by"]["memory_strength"] == margin), None)
+
+
+def _verdict(rows):
+    """What the numbers say on way (1) with the logged margin; nothing if its runs are missing."""
+    row = _row(rows, "agem", 10)
+    pair = row and row["paired"]["final"]
+    if not pair or pair["low"] is None:
+        return ""
+    finals = row["measures"]["final"]
+    sign = "below" if pair["high"] < 0 else "above" if pair["low"] > 0 else "not distinguishable from"
+    return (
+        f"With the logged margin of 10 its final accuracy is {shown(finals['mean'], 3)} ± {shown(finals['sd'], 3)} "
+        f"(n {finals['n']}), in the mean over seeds {sign} way (2): {shown(pair['mean'], 3, True)} "
+        f"[{shown(pair['low'], 3, True)}, {shown(pair['high'], 3, True)}]. Do not use it."
+    )
+
+
+def _protocol(found):
+    run = found[0]
+    versions = run.record["versions"]
+    seeds = sorted({run.fact("seed") for run in found})
+    samples = {cells.short(run.fact("samples_per_task")) for run in found}
+    return (
+        f"{run.fact('data_file')} (sha256 {run.fact('data_hash')[:12]}), {run.n_tasks} tasks, samples {', '.join(samples)}, "
+        f"batch {run.fact('batch_size')}, lr {run.fact('lr')}, {run.fact('n_memories')} memories a task; seeds "
+        f"{', '.join(map(str, seeds))}; mean ± standard deviation over n seeds. {machine()}, torch {versions['torch']}, "
+        f"{versions['cpu_capability']} kernels; code {str(run.fact('git'))[:12]}. BWT and FWT are divided by T, as the "
+        "reference prints them."
+    )
+
+
+def machine():
+    """'2-core AMD EPYC' or the like: cores, and the processor's name as far as the system tells it."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = names[0] if names else name
+    return f"{os.cpu_count()}-core {name}"
+
+
+def _logged(found):
+    logged, _ = cells.read([str(LOGGED)], "which_agem")
+    body = []
+    for run in logged:
+        ours = [other for other in counterparts(run, found) if other.fact("status") != "diverged"]
+        for key in METRICS:
+            value, values = MEASURES[key].value(run), [MEASURES[key].value(other) for other in ours]
+            line = [f"{run.label.split()[0]} `{cells.method(run)}`", MEASURES[key].label, shown(value, 4)]
+            if len(values) < 2:
+                body.append([*line, "X", "X", "X"])
+                continue
+            low, high = inference.prediction(values)
+            spread = f"{shown(inference.mean(values), 4)} ± {shown(inference.deviation(values), 4)} (n {len(values)})"
+            inside = "inside" if low <= value <= high else "**outside**"
+            body.append([*line, spread, f"[{shown(low, 4)}, {shown(high, 4)}]", inside])
+    return render(["way", "number", "logged", "ours", "95 % prediction interval", "logged is"], body, "markdown")
+
+
+def _caution(found):
+    finals = {run.fact("seed"): MEASURES["final"].value(run) for run in found
+              if cells.method(run) == "agem" and run.fact("memory_strength") == 10}  # fmt: skip
+    each = ", ".join(f"{shown(value, 3)} (seed {seed})" for seed, value in sorted(finals.items()))
+    return (
+        f"Way (1) with margin 10 gave final accuracies of {each}: a single run of it says little, and an interval this wide "
+        "holds nearly anything. The permutations behind the logged runs are not known, so the digits cannot be compared."
+    )
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="which_agem", description=__doc__)
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.add_argument("--output", required=True, metavar="FILE")
+    args = parser.parse_args(argv)
+    try:
+        found, unread = cells.read(args.paths, parser.prog)
+        text = document(found)
+    except RecordError as mistake:
+        print(f"which_agem: {mistake}", file=sys.stderr)
+        return 2
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+    Path(args.output).write_text(text, encoding="utf-8")
+    print(args.output)
+    return 1 if unread else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
