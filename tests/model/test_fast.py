@@ -130,8 +130,7 @@ CHANGES = {
         {k.removeprefix("net."): v for k, v in other.state_dict().items()}
     ),
     "in place": lambda model, other: [
-        p.detach().copy_(v)
-        for (_, p), v in zip(model.net.named_parameters(), other.state_dict().values(), strict=True)
+        p.detach().copy_(v) for (_, p), v in zip(model.net.named_parameters(), other.state_dict().values(), strict=True)
     ],
 }
 
