@@ -15,9 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import main  # noqa: E402
-from model import METHODS  # noqa: E402
-from results import record  # noqa: E402
+import main
+from model import METHODS
+from results import record
 
 LOGGED = ROOT / "results" / "logged"
 FOLDER = "results/runs/regress/"
@@ -53,7 +53,9 @@ def every(make):
     for name in METHODS:
         results = [run(["--model", name, *GOLDEN, "--seed", str(seed)]) for seed in SEEDS]
         seconds = sum(result["seconds"]["total"] for result in results)
-        print(f"{name}: final {results[0]['final']:.4f} with seed 0, {seconds:.1f} s for {len(SEEDS)} seeds", flush=True)
+        print(
+            f"{name}: final {results[0]['final']:.4f} with seed 0, {seconds:.1f} s for {len(SEEDS)} seeds", flush=True
+        )
         if make:
             (LOGGED / f"golden_{name}.json").write_text(record.to_json(results[0]), encoding="utf-8")
 

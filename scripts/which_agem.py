@@ -50,8 +50,8 @@ TEXT = """# Which way of A-GEM is correct?
 9. At margin 10 and t = 9 past tasks, (1) adds 90 mean memory gradients to a step, at learning rate 0.01 a step of 0.9.
 10. A single row protects the mean, not each task: only `gem` has one constraint a task, and pays for it with the QP.
 
-Runs with margin 0 that coincide in algebra differ in rounding, and a step's rounding decides violations later on: they agree
-in distribution, not digit by digit.
+With margin 0, (3) does the same arithmetic as (2). In (1) r is t times as long and rounds differently, which in time decides
+whether a step is a violation: its runs agree with the others' in distribution, not digit by digit.
 
 ## Measured
 
@@ -96,10 +96,9 @@ def _verdict(rows):
     if not pair or pair["low"] is None:
         return ""
     finals = row["measures"]["final"]
-    sign = "below" if pair["high"] < 0 else "above" if pair["low"] > 0 else "not distinguishable from"
     return (
         f"With the logged margin of 10 its final accuracy is {shown(finals['mean'], 3)} ± {shown(finals['sd'], 3)} "
-        f"(n {finals['n']}), in the mean over seeds {sign} way (2): {shown(pair['mean'], 3, True)} "
+        f"(n {finals['n']}), a mean difference to way (2) of {shown(pair['mean'], 3, True)} "
         f"[{shown(pair['low'], 3, True)}, {shown(pair['high'], 3, True)}]. Do not use it."
     )
 
