@@ -13,10 +13,12 @@ Deviations: importance is taken on a uniform sample of the task's stream, not on
 older heads are the same one, counted once; the authors' clip of the head's gradient norm at 10,000 is left out.
 """
 
+import sys
+
 import torch
 from torch.nn import functional as F
 
-from model import UsageError, arguments
+from model import arguments
 from model.forgetting import KeptExamples
 from model.learner import Learner
 from model.memory import ReservoirMemory
@@ -41,9 +43,7 @@ class Net(Learner):
         arguments.require_task_sample(self.args, "spg")
         self.below = sum(self.engine.flat.sizes[:-2])  # parameters below the head, the last layer, which comes last
         if not self.below:
-            raise UsageError(
-                "--n_layers 0: spg masks what lies below the last layer, which is nothing; give --n_layers 1"
-            )
+            print("spg: --n_layers 0 leaves nothing below the head to mask, so this is single", file=sys.stderr)
         self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
         self.free: torch.Tensor | None = None  # (p,): 1 - Gamma, and for the head 1 - mean(Gamma)
         self.counts["spg_mean_importance"] = 0.0
@@ -81,7 +81,7 @@ class Net(Learner):
         free = 1 - gamma
         if self.free is not None:
             torch.minimum(free, self.free, out=free)
-        share = free[: self.below].mean(dtype=torch.float64).item()
+        share = free[: self.below].mean(dtype=torch.float64).item() if self.below else 1.0
         free[self.below :] = share
         self.free = free
         self.counts["spg_mean_importance"] = 1 - share

@@ -2,7 +2,8 @@
 
     python scripts/other_methods.py [--out results/runs/other_methods.jsonl] [--data_path data/] [--only ogd,spg]
 
-Permuted Fashion-MNIST, 10 tasks, 1,000 examples each, batch 10, one epoch, 784-100-100-10, three seeds, one thread. The
+Permuted Fashion-MNIST, 10 tasks, 1,000 examples each, one epoch, 784-100-100-10, three seeds, one thread; batch 10 and
+the rates below, unless --batch_size and --rates (0.001,0.003, say) tell otherwise, with an --out of their own. The
 stream, the networks and the accuracies are those of main.py, evaluated once, at the end. A line of JSON is written for
 each run, and what stands there already is not run again. The table goes to standard output.
 """
@@ -29,7 +30,7 @@ RATES = ("0.01", "0.03", "0.1", "0.2", "0.3")
 SEEDS = ("0", "1", "2")
 COMMON = (
     "--data_file fashion_mnist_permutations_reduced.pt --n_tasks 10 --samples_per_task 1000 --n_epochs 1 "
-    "--batch_size 10 --n_layers 2 --n_hiddens 100 --threads 1"
+    "--n_layers 2 --n_hiddens 100 --threads 1"
 )
 METHODS = {
     "single": "--model single",
@@ -75,10 +76,11 @@ def table(runs: list[dict]) -> str:
         cells.setdefault(run["method"], {}).setdefault(run["lr"], []).append(run["final"])
     means = {m: {lr: statistics.fmean(v) for lr, v in c.items() if None not in v} for m, c in cells.items()}
     best = {m: cells[m][max(by_rate, key=by_rate.get)] for m, by_rate in means.items() if by_rate}
-    lines = [f"| method | {' | '.join('lr ' + r for r in RATES)} | best (sd), n | above single, in standard errors |"]
-    lines.append("|---" * (len(RATES) + 3) + "|")
+    rates = sorted({run["lr"] for run in runs}, key=float)
+    lines = [f"| method | {' | '.join('lr ' + r for r in rates)} | best (sd), n | above single, in standard errors |"]
+    lines.append("|---" * (len(rates) + 3) + "|")
     for method in [m for m in METHODS if m in best]:
-        row = [f"{means[method][lr]:.3f}" if lr in means[method] else "X" for lr in RATES]
+        row = [f"{means[method][lr]:.3f}" if lr in means[method] else "X" for lr in rates]
         top, base = best[method], best.get("single", [])
         lead = "-"
         if method != "single" and len(top) > 1 and len(base) > 1:
@@ -97,6 +99,7 @@ def sweep() -> None:
     parser.add_argument("--data_path", default="data/")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(METHODS))
     parser.add_argument("--rates", type=lambda text: text.split(","), default=list(RATES))
+    parser.add_argument("--batch_size", default="10")
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     lines = given.out.read_text().splitlines() if given.out.exists() else []
@@ -109,7 +112,7 @@ def sweep() -> None:
             for method in given.only:
                 if (method, lr, seed) in done:
                     continue
-                flags = f"{METHODS[method]} {COMMON} --lr {lr} --seed {seed}"
+                flags = f"{METHODS[method]} {COMMON} --batch_size {given.batch_size} --lr {lr} --seed {seed}"
                 argv = [*flags.split(), "--data_path", given.data_path]
                 data = data or main.load_datasets(main.parse(argv)[0])
                 run = {"method": method, "lr": lr, "seed": seed, **life(argv, data), "flags": flags}

@@ -150,11 +150,19 @@ def test_training_never_sees_chi():
     assert not torch.equal(*map(parameters, models))
 
 
-@pytest.mark.parametrize("given, match", [({"task_sample": 0}, "--task_sample 0: spg needs"),
-                                          ({"n_layers": 0}, "--n_layers 0: spg masks")])  # fmt: skip
-def test_bad_input(given, match):
-    with pytest.raises(UsageError, match=match):
-        net("spg", **given)
+def test_no_sample_is_an_error():
+    with pytest.raises(UsageError, match="--task_sample 0: spg needs"):
+        net("spg", task_sample=0)
+
+
+def test_without_hidden_layers_it_is_single_and_says_so(capsys):
+    train, _ = cases(False)
+    models = [net(name, n_layers=0).double() for name in ("spg", "single")]
+    assert "spg: --n_layers 0 leaves nothing" in capsys.readouterr().err
+    for model in models:
+        for t in range(3):
+            learn_one(model, train, t)
+    assert torch.allclose(*map(parameters, models), rtol=1e-12, atol=1e-14)
 
 
 def test_a_convolutional_network():
