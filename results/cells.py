@@ -96,8 +96,13 @@ def gather(found, by=("model",), allow=()):
     """dict key -> {seed: Run}: one cell for each combination of the fields `by`, one run a seed, diverged ones too.
 
     Of several runs with the same seed the last begun counts. RecordError names the field and its values if a cell
-    would average runs whose protocol or settings differ, unless the field is in `allow`.
+    would average runs whose protocol or settings differ, unless the field is in `allow`; or if no run has a field of `by`.
     """
+    for name in by:
+        if all(field(run, name) is None for run in found):
+            raise RecordError(
+                f"--by {name}: no run has this field; give model, seed, a flag or one of {', '.join(PROTOCOL)}"
+            )
     cells = {}
     for run in found:
         key = tuple(tuple(v) if isinstance(v := field(run, name), list) else v for name in by)

@@ -78,7 +78,7 @@ def document(found):
     rows = compare(found, BY, SHOWN, baseline="agem_closed")
     return TEXT.format(
         verdict=_verdict(rows),
-        protocol=_protocol(found),
+        protocol=_protocol(found) + _incomplete(rows),
         table=tables(rows, SHOWN, "agem_closed", "markdown", inference.CONFIDENCE),
         logged=_logged(found),
         caution=_caution(found),
@@ -115,6 +115,12 @@ def _protocol(found):
         f"{versions['cpu_capability']} kernels; code {str(run.fact('git'))[:12]}. BWT and FWT are divided by T, as the "
         "reference prints them."
     )
+
+
+def _incomplete(rows):
+    """A sentence if not all rows have as many seeds."""
+    counts = {row["n"] + row["diverged"] for row in rows}
+    return "" if len(counts) == 1 else " **Not all runs have been made yet: n differs from row to row.**"
 
 
 def machine():

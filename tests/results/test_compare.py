@@ -133,6 +133,7 @@ def test_identity_diverged_repeated_and_missing(tmp_path, capsys):
         (["--metric", "accuracy"], "--metric accuracy: the metrics are final, backward"),
         (["--baseline", "ewc"], "--baseline ewc: no run of it; the methods are gem"),
         (["--baseline", "gem", "--by", "seed"], "--by must name model"),
+        (["--by", "model,colour"], "--by colour: no run has this field; give model, seed, a flag or one of data_hash"),
         (["--confidence", "95"], "--confidence 95: give a number between 0 and 1"),
     ],
 )

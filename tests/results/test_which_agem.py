@@ -1,0 +1,30 @@
+"""scripts/which_agem.py: the document is made from records, and says what they say."""
+
+from scripts import which_agem
+from tests.results.records import make, write
+
+GRID = [[0.5] * 10] * 10
+
+
+def several(model, margin, final, seeds=range(3), **more):
+    grids = {s: [*GRID[:9], [final + s / 100] * 10] for s in seeds}
+    return [make(model, s, memory_strength=margin, grid=g, baseline=[0.1] * 10, **more) for s, g in grids.items()]
+
+
+def test_document(tmp_path, capsys):
+    folder = write(tmp_path / "r", *several("agem", 10, 0.3), *several("agem_closed", 10, 0.6),
+                   *several("agem_meanqp", 10, 0.58, seeds=(0, 1)))  # fmt: skip
+    assert which_agem.main([folder, "--output", str(tmp_path / "docs" / "x.md")]) == 0
+    text = (tmp_path / "docs" / "x.md").read_text()
+    assert "its final accuracy is 0.310 ± 0.010 (n 3), a mean difference to way (2) of -0.300 [-0.300, -0.300]" in text
+    assert "| agem | 10 | 3 | 0.3100 ± 0.0100 |" in text.replace("| - ", "").replace(" - |", " |")
+    assert "| (1) `agem` | ACC | 0.4997 | 0.3100 ± 0.0100 (n 3) | [0.2603, 0.3597] | **outside** |" in text
+    assert "| (2) `agem_closed` | ACC | 0.6100 | 0.6100 ± 0.0100 (n 3) | [0.5603, 0.6597] | inside |" in text
+    assert "Not all runs have been made yet" in text
+    assert "gave final accuracies of 0.300 (seed 0), 0.310 (seed 1), 0.320 (seed 2)" in text
+
+
+def test_without_records(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert which_agem.main([str(tmp_path / "empty"), "--output", str(tmp_path / "x.md")]) == 2
+    assert "no run in it" in capsys.readouterr().err and not (tmp_path / "x.md").exists()
