@@ -6,7 +6,7 @@ the margin plus the relatedness of the past task to the present one in that grou
 one row a task instead, g^w_s = sum_b w_sb g_s|_b, with bound 0.
 
 The paper was withdrawn by its authors, who found that a conclusion does not follow from one of its theorems: a heuristic
-without theory. Deviations from the fork (docs/methods.md): biases are in block 0 and not copied into every group, bounds
+without theory. Deviations from the fork (docs/groups.md): biases are in block 0 and not copied into every group, bounds
 are not negative, the trigger is per block, `--gem_reverse` is read. `--fork_compat yes` restores the fork's.
 """
 
