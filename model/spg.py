@@ -84,7 +84,7 @@ class Net(Learner):
         share = free[: self.below].mean(dtype=torch.float64).item() if self.below else 1.0
         free[self.below :] = share
         self.free = free
-        self.counts["spg_mean_importance"] = 1 - share
+        self.counts["spg_mean_importance"] = round(1 - share, 6)
 
     def gamma(self) -> torch.Tensor:
         """gamma (p,) of the current task on its sample, at the current parameters; 0 for the head."""
