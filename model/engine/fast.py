@@ -217,11 +217,11 @@ class FastEngine:
         H = x
         for i, layer in enumerate(self._linear):
             self._inputs.append(H)
-            W, b = self._first_complete() if i == 0 else (layer.weight.data, layer.bias.data)
-            H = torch.addmm(b, H, W.t())
+            W, b = self._first_complete() if i == 0 else (layer.weight, layer.bias)
+            H = torch.addmm(b.detach(), H, W.detach().t())
             if i + 1 < len(self._linear):
                 H.relu_()
-        return self.outputs.mask_(H, tasks).detach()
+        return self.outputs.mask_(H, tasks)
 
     def backward(self, dlogits: torch.Tensor, per_sample: bool = False) -> torch.Tensor:
         """The gradient (p,) of <logits, dlogits>, a view that the next call overwrites; (B, p) if ``per_sample``."""

@@ -114,6 +114,7 @@ def test_any_loss_through_its_gradient_at_the_logits(kind, problem):
     if outputs.foreign is not None:
         weights[:, outputs.foreign[task]] = 0
     assert torch.allclose(logits, engine.predict(x, task))
+    assert not logits.requires_grad
     for_each = engine.backward(weights, per_sample=True).clone()
     engine.forward(x, task)
     total = engine.backward(weights).clone()
