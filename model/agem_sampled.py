@@ -16,9 +16,15 @@ class Net(EpisodicLearner):
         self.stored = None  # all past examples, for the current task
 
     def observe(self, x, t, y):
-        if t != self.task or (self.stored is None and len(self.seen) > 1):
-            self.stored = self.memory.rows(self.begin(t))
-        if self.stored is not None:
+        new = t != self.task
+        if new:
+            self.begin(t)
+            self.engine.clear_rows()
+        if new or self.stored is None:  # after a restore the engine has its rows, and this object has not
+            self.stored = self.memory.rows(self.others(t))
+        if new and self.stored is not None and self.all_of_it:  # the same examples at every step
+            self.engine.set_rows(*self.draw())
+        if self.stored is not None and not self.all_of_it:
             self.engine.set_rows(*self.draw(), once=True)
         g = self.engine.gradients(x, y, t)
         self.descend(g, projection.one_row(g.dots(), g.gram))
@@ -29,10 +35,15 @@ class Net(EpisodicLearner):
         g = self.engine.gradients(x, y, t)
         self.descend(g, attack.along_mean(g, others, self.outputs, projection.one_row))
 
+    @property
+    def all_of_it(self) -> bool:
+        """Whether what is stored is no more than one reference batch."""
+        return len(self.stored[1]) <= self.args.agem_batch
+
     def draw(self):
         """``--agem_batch`` examples of all past tasks without replacement (all, if they are no more), and their row."""
         x, y, tasks = self.stored
-        if len(y) > self.args.agem_batch:
+        if not self.all_of_it:
             drawn = torch.randperm(len(y), generator=self.generator)[: self.args.agem_batch].sort().values
             tasks, drawn = tasks[drawn], drawn.to(x.device)
             x, y = x[drawn], y[drawn]
