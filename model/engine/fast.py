@@ -113,7 +113,8 @@ class FastEngine:
         """Whether the first layer is kept: asked for, or cheaper and within the bound on a method's arrays."""
         if self.wanted != "auto" or self.stored.once:
             return self.wanted == "kept"
-        bound = max(4 * (blocks.R + 1) * len(self.flat.theta), 4 * blocks.N * o)
+        t = len(self.stored.tasks.unique())
+        bound = max(4 * (t + 1) * len(self.flat.theta), 4 * blocks.N * o)
         return bound >= blocks.N**2 and KeptFirstLayer.pays(blocks, o, i)
 
     def _pass(self, B: int) -> Pass:
