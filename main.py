@@ -271,7 +271,14 @@ def main(argv: list[str] | None = None) -> dict:
     random.seed(args.seed)
     continuum = Continuum(data.train, args)
     handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs)
-    model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, handed_on)
+    try:
+        model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, handed_on)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "size" not in str(error):
+            raise
+        raise UsageError(
+            f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network does not fit into memory; give fewer"
+        ) from None
     if data.train[0][1].dtype == torch.float64:
         model.double()
     if args.cuda:

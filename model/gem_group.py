@@ -13,6 +13,7 @@ are not negative, the trigger is per block, `--gem_reverse` is read. `--fork_com
 from functools import partial
 
 import numpy as np
+import quadprog  # noqa: F401 - if it is missing, that is found out before training and not in its midst
 
 from model import blockwise, projection
 from model.episodic import EpisodicLearner

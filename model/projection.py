@@ -99,7 +99,10 @@ def gem_reference(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: floa
     _require_finite(dots, gram)
     R = len(dots)
     P = 0.5 * (gram[1:, 1:] + gram[1:, 1:].T) + REFERENCE_RIDGE * np.eye(R)
-    v = quadprog.solve_qp(P, -gram[0, 1:], np.eye(R), np.full(R, float(margin)))[0]
+    try:
+        v = quadprog.solve_qp(P, -gram[0, 1:], np.eye(R), np.full(R, float(margin)))[0]
+    except ValueError as error:  # where the reference ends in a traceback
+        raise FloatingPointError(f"the reference's quadratic program of {R} rows fails ({error})") from None
     return Correction(v, solved=True)
 
 

@@ -145,6 +145,7 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--model Agem", r"--n_memories 0: agem needs at least one memory per task"),
         ("--model ewc", r"--n_memories 0: ewc needs at least one memory per task"),
         ("--batch_size 0", r"--batch_size 0: out of range; give a whole number, 1 or more"),
+        ("--n_hiddens 1000000000000", r"--n_layers 2 --n_hiddens 1000000000000: the network does not fit into memory"),
         ("--n_epochs 0", r"--n_epochs 0: out of range; give a whole number, 1 or more"),
         ("--n_epochs nan", r"--n_epochs nan: not a whole number; give a whole number, 1 or more"),
         ("--lr 0", r"--lr 0: out of range; give a number above 0"),

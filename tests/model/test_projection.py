@@ -142,6 +142,9 @@ def test_gem_reference_solves_its_own_problem():
     P = G @ G.T + projection.REFERENCE_RIDGE * np.eye(4)
     assert kkt(P, -G @ g, np.full(4, 0.5), v) < 1e-12
     assert projection.gem_reference(np.ones(4), None) is None
+    indefinite = np.diag([1.0, -1.0])
+    with pytest.raises(FloatingPointError, match="the reference's quadratic program of 1 rows fails"):
+        projection.gem_reference(np.array([-1.0]), lambda: indefinite)
 
 
 @given(gradients(1), st.sampled_from([0.0, 0.5, 10.0]))
