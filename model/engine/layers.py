@@ -40,7 +40,9 @@ class Layer:
     """A layer whose inputs A (N + B, i) are at hand: every layer but the first."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, blocks: Blocks | None, wide: int = 1):
-        self.W, self.b, self.blocks, self.wide = weight, bias, blocks, wide
+        self.W, self.b, self.blocks = weight, bias, blocks
+        # products with few rows or columns are shared out along the sum, which changes digits
+        self.wide = wide if min(weight.shape) >= 32 else 1
         self.Wt = weight.t()
         self.flat_W = weight.view(-1)
         o, i = weight.shape

@@ -20,6 +20,7 @@ class Pass:
         self.engine, self.first, self.B = engine, layers[0], B
         self.blocks = None if stored is None else stored.blocks
         self.N = N = 0 if stored is None else stored.blocks.N
+        self.by_pairs = N > 0 and self.blocks.R > 1 and (self.first.kept or any(layer.by_pairs for layer in layers))
         M, C, like = N + B, len(layers[-1].b), layers[0].Z
         sizes = [len(layer.b) for layer in layers[:-1]]
         self.Z, self.current = like[:M], like[N:M]
@@ -120,14 +121,15 @@ class Pass:
         """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the ``blocks`` given."""
         if blocks is not None:
             return blocks.gram(self)
-        S = self.blocks.pairs()[0].zero_() if self.blocks.R > 1 else None
+        S = self.blocks.pairs()[0].zero_() if self.by_pairs else None
         total = self.first.gram(self.D[0][: self.N], self.first.X)
         for layer, _, _, D, H, _, _ in self.upper:
             total = total + layer.gram(D, H)
-        if S is None:
-            return np.array([[total]])
         R, m = self.blocks.R, self.blocks.m
-        total = total + S.view(R, m, R, m).sum((1, 3), dtype=torch.float64)
+        if R == 1:
+            return np.array([[total]])
+        if S is not None:
+            total = total + S.view(R, m, R, m).sum((1, 3), dtype=torch.float64)
         return total.numpy(force=True)
 
     def flat(self, correction=None) -> torch.Tensor:

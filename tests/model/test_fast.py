@@ -103,7 +103,7 @@ def test_threads_leave_the_digits_alone(name):
 
 
 @pytest.mark.parametrize("name", ["gem", "agem_closed", "agem_sampled"])
-@pytest.mark.parametrize(("n_tasks", "memories"), [(20, 10), (40, 10), (4, 256)])
+@pytest.mark.parametrize(("n_tasks", "memories"), [(20, 10), (40, 10), (4, 256), (20, 256)])
 def test_no_array_above_the_bound(name, n_tasks, memories):
     """max(4 (t + 1) p, 4 N hidden) floats, DESIGN's bound, for every allocation of a step and of the task's first step."""
     model = big(name, n_tasks, memories, steps=0)
