@@ -18,7 +18,6 @@ import random
 import sys
 import time
 import uuid
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ from data import DataError, files, standard
 from data.cut import cut
 from metrics import forgetting, metrics
 from model import UsageError, arguments, common
+from model.engine.flat import threads
 from model.forgetting import Attack, phase, plan
 from results import RecordError, record
 from results.board import Board
@@ -167,7 +167,7 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
         started = time.perf_counter()
         if not all(bool(p.isfinite().all()) for p in model.state_dict().values() if p.is_floating_point()):
             raise FloatingPointError("a parameter is not finite")
-        with _threads(args.threads):
+        with threads(args.threads):
             accuracies = eval_tasks(model, tasks_te, args)
         life.result_t.append(current)
         life.result_a.append(accuracies)
@@ -178,7 +178,7 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
 
     training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
     with (
-        _threads(training_threads),
+        threads(training_threads),
         tqdm(total=len(continuum), desc=f"task {current}", unit="step", dynamic_ncols=True, disable=None) as bar,
     ):
         try:
@@ -207,27 +207,16 @@ def forget(model, continuum: Continuum, data: Datasets, attack: Attack, life: Li
     """The forgetting phase, and one more evaluation after it."""
     begun = time.perf_counter()
     try:
-        with _threads(1):
+        with threads(1):
             seen = phase(model, continuum, attack, args)
     except FloatingPointError as error:
         return life._replace(diverged=Diverged("the forgetting phase", continuum.position, error))
-    with _threads(args.threads):
+    with threads(args.threads):
         after = eval_tasks(model, data.test, args)
     life.seconds["forgetting"] = time.perf_counter() - begun
     chance = [1 / len(outputs) for outputs in data.outputs or [range(data.n_outputs)] * data.n_tasks]
     report = forgetting.report(life.result_a[-1], after, sorted(attack.tasks), attack.sign, seen, chance)
     return life._replace(forgetting=report)
-
-
-@contextmanager
-def _threads(n: int):
-    """``n`` threads for the kernels inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def parse(argv: list[str]):

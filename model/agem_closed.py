@@ -5,6 +5,8 @@ task weighing the same, and g - (<g, r> / <r, r>) r replaces g where <g, r> < 0 
 no margin.
 """
 
+from functools import partial
+
 from model import projection
 from model.episodic import EpisodicLearner
 from model.memory import averaged
@@ -18,6 +20,4 @@ class Net(EpisodicLearner):
         self.memory.write(t, x, y)
 
     def forget(self, x, t, y, attack):
-        others = self.recall_others(t)
-        g = self.engine.gradients(x, y, t)
-        self.descend(g, attack.along_mean(g, others, self.outputs, projection.one_row))
+        self.see_again(x, t, y, partial(attack.along_mean, rule=projection.one_row))

@@ -59,7 +59,5 @@ class Net(EpisodicLearner):
 
     def forget(self, x, t, y, attack):
         """A step of the forgetting phase, with whole gradients as in `agem_closed` or `agem_meanqp`."""
-        others = self.recall_others(t)
-        g = self.engine.gradients(x, y, t)
         margin = self.margin if self.args.agem_group_rule == "qp" else 0.0
-        self.descend(g, attack.along_mean(g, others, self.outputs, partial(projection.one_row, margin=margin)))
+        self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=margin)))

@@ -15,6 +15,4 @@ class Net(EpisodicLearner):
         self.memory.write(t, x, y)
 
     def forget(self, x, t, y, attack):
-        others = self.recall_others(t)
-        g = self.engine.gradients(x, y, t)
-        self.descend(g, attack.along_mean(g, others, self.outputs, partial(projection.one_row, margin=self.margin)))
+        self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=self.margin)))

@@ -44,6 +44,12 @@ class EpisodicLearner(Learner):
                 self.engine.set_rows(*stored, per_task(stored[2]))
         return others
 
+    def see_again(self, x, t: int, y, correct) -> None:
+        """A step of the forgetting phase; ``correct(g, rows' tasks, outputs)`` is one of the attack's steps."""
+        others = self.recall_others(t)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, correct(g, others, self.outputs))
+
     def forgotten(self, attack) -> None:
         """The phase is over: delete the attacked tasks' memory."""
         self.memory.erase(attack.tasks)

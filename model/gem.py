@@ -25,6 +25,4 @@ class Net(EpisodicLearner):
         self.memory.write(t, x, y)
 
     def forget(self, x, t, y, attack):
-        others = self.recall_others(t)
-        g = self.engine.gradients(x, y, t)
-        self.descend(g, attack.along_rows(g, others, self.outputs, partial(projection.gem, margin=self.margin)))
+        self.see_again(x, t, y, partial(attack.along_rows, rule=partial(projection.gem, margin=self.margin)))

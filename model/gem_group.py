@@ -80,6 +80,4 @@ class Net(EpisodicLearner):
 
     def forget(self, x, t, y, attack):
         """A step of the forgetting phase, with whole gradients as in `gem`."""
-        others = self.recall_others(t)
-        g = self.engine.gradients(x, y, t)
-        self.descend(g, attack.along_rows(g, others, self.outputs, partial(projection.gem, margin=self.margin)))
+        self.see_again(x, t, y, partial(attack.along_rows, rule=partial(projection.gem, margin=self.margin)))

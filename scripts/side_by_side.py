@@ -74,7 +74,9 @@ def notes(pairs, data_file):
             "one draw beside another, so equal digits are not to be expected."
         )
     else:
-        lines.append(f"{data_file} is another benchmark than the note's: the numbers cannot be held against each other.")
+        lines.append(
+            f"{data_file} is another benchmark than the note's: the numbers cannot be held against each other."
+        )
     return lines
 
 

@@ -69,10 +69,7 @@ class FlatParameters:
 
 @contextmanager
 def threads(n: int):
-    """``n`` threads for the kernels inside, where n is more than one; only for kernels whose digits stay the same."""
-    if n <= 1:
-        yield
-        return
+    """``n`` threads for the kernels inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
