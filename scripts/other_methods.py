@@ -1,4 +1,4 @@
-"""EWC, OGD, SPG and NCL beside `single`: final accuracy at each learning rate, and whether the best beats `single`.
+"""EWC, its group form, OGD, SPG and NCL beside `single`: final accuracy by learning rate, and whether the best beats it.
 
     python scripts/other_methods.py [--out results/runs/other_methods.jsonl] [--data_path data/] [--only ogd,spg]
 
@@ -36,6 +36,7 @@ METHODS = {
     "single": "--model single",
     "ewc": "--model ewc --n_memories 10 --memory_strength 3",  # GEM's for permutations
     "ewc_empirical": "--model ewc --n_memories 200 --memory_strength 3 --ewc_fisher empirical",
+    "ewc_group": "--model ewc_group --n_memories 10 --memory_strength 3 --num_groups 20 --if_output_cov False",
     "spg": "--model spg",
     "spg_no_chi": "--model spg --spg_chi no",
     "ncl": "--model ncl",
