@@ -201,8 +201,12 @@ def test_interrupted(data_file, monkeypatch, capsys):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(single.Net, "observe", interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may ignore the signal
     argv = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(data_file.parent / "r")]
-    assert main.cli(argv) == 130
+    try:
+        assert main.cli(argv) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "main.py: interrupted; no record was written\n"
     assert list((data_file.parent / "r").iterdir()) == []
 
