@@ -13,6 +13,7 @@ that introduced the flags never finished the feature.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -79,6 +80,11 @@ class KeptExamples:
 
     def __init__(self, n_tasks: int, args):
         self.memory = RingMemory(n_tasks, args.task_sample) if args.forgetting_mode else None
+        if args.forgetting_mode:
+            print(
+                f"note: {args.task_sample} examples a task are kept, to forget by: memory grows with tasks",
+                file=sys.stderr,
+            )
         self.attack: Attack | None = None
         self.rows: list[int] = []
 

@@ -130,9 +130,11 @@ def test_afterwards_the_memory_of_the_attacked_tasks_is_gone(name):
 
 
 @pytest.mark.parametrize("name", [name for name in FORGETFUL if name not in ROWS])
-def test_examples_of_old_tasks_are_kept_only_where_forgetting_is_asked_for(name):
+def test_examples_of_old_tasks_are_kept_only_where_forgetting_is_asked_for(name, capsys):
     assert net(name).kept.memory is None
+    assert capsys.readouterr().err == ""
     assert net(name, forgetting_mode=True).kept.memory.capacity == 200
+    assert "200 examples a task are kept, to forget by" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
