@@ -2,7 +2,7 @@
 
 from model import arguments
 from model.learner import Learner
-from model.memory import RingMemory, per_task
+from model.memory import RingMemory, per_task, set_rows
 
 
 class EpisodicLearner(Learner):
@@ -22,11 +22,7 @@ class EpisodicLearner(Learner):
         if t == self.task:
             return
         self.begin(t)
-        stored = self.memory.rows(self.others(t))
-        if stored is None:
-            self.engine.clear_rows()
-        else:
-            self.engine.set_rows(*stored, weighting(stored[2]))
+        set_rows(self.engine, self.memory.rows(self.others(t)), weighting)
 
     def others(self, t: int) -> list[int]:
         """The tasks seen, t aside, of which something is stored."""
@@ -37,11 +33,7 @@ class EpisodicLearner(Learner):
         others = self.others(t)
         if t != self.phase:
             self.phase = t
-            stored = self.memory.rows(others)
-            if stored is None:
-                self.engine.clear_rows()
-            else:
-                self.engine.set_rows(*stored, per_task(stored[2]))
+            set_rows(self.engine, self.memory.rows(others), per_task)
         return others
 
     def see_again(self, x, t: int, y, correct) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model import UsageError
-from model.memory import RingMemory, per_task
+from model.memory import RingMemory, per_task, set_rows
 from model.projection import Correction
 
 
@@ -99,11 +99,7 @@ class KeptExamples:
             return False
         self.attack = attack
         self.rows = [task for task in sorted(attack.tasks) if bool(self.memory.written[task].any())]
-        stored = self.memory.rows(self.rows)
-        if stored is None:
-            engine.clear_rows()
-        else:
-            engine.set_rows(*stored, per_task(stored[2]))
+        set_rows(engine, self.memory.rows(self.rows), per_task)
         return True
 
     def ascent(self, g, outputs) -> Correction | None:

@@ -32,12 +32,11 @@ class Learner(nn.Module):
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
         return self.engine.predict(x, t)
 
-    def begin(self, t: int) -> list[int]:
-        """Note that task t begins; returns the other tasks seen before, in order."""
+    def begin(self, t: int) -> None:
+        """Note that task t begins."""
         self.task = t
         if t not in self.seen:
             self.seen.append(t)
-        return [s for s in self.seen if s != t]
 
     def count(self, correction) -> None:
         """Keep count of a projection's outcome (``projection.Correction`` or None)."""

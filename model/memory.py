@@ -134,6 +134,14 @@ def _copy(**tensors) -> dict:
     return {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
 
 
+def set_rows(engine, stored, weighting) -> None:
+    """Give an engine what a memory's ``rows`` returned, with rows as ``weighting(task ids)`` says; None: no rows."""
+    if stored is None:
+        engine.clear_rows()
+    else:
+        engine.set_rows(*stored, weighting(stored[2]))
+
+
 def per_task(tasks: torch.Tensor) -> torch.Tensor:
     """A row for each task in ``tasks`` (N,): the mean of its examples; (t, N) float64."""
     members = (tasks.unique_consecutive().unsqueeze(1) == tasks).double()
