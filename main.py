@@ -36,7 +36,7 @@ from results.board import Board
 from results.life import Diverged, Life, describe
 
 EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
-CONVOLUTION_CHUNK = 500
+CONVOLUTION_CHUNK = 100  # of a ResNet, whose maps should stay in a cache
 
 
 class Datasets(NamedTuple):
@@ -307,6 +307,9 @@ def cli(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("main.py: interrupted; no record was written", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; the record was written before
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
             "batch_size": args.batch_size,
             "memory": args.n_memories,
             "head": "shared" if data.outputs is None else "split",
+            "net": type(getattr(model, "net", model)).__name__,
             "engine": getattr(getattr(model, "engine", None), "form", "foreign"),
             "parity": args.parity,
             "task_order": continuum.order,

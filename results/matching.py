@@ -39,7 +39,8 @@ def obstacles(logged, ours):
     """Why the digits of two runs need not agree: list of texts, empty if they must.
 
     They must if seed, protocol and settings agree as far as both know them, data hash, torch and CPU capability are
-    known and equal, and so are the engine and the other versions where both know them.
+    known and equal, and so are the engine, the device and the other versions where both know them; and the threads
+    where the network is a ResNet18, which sums the gradients of its convolutions in one part a thread.
     """
     found = [
         f"{name} {cells.short(a)} logged, {cells.short(b)} here" for name, (a, b) in differing(logged, ours).items()
@@ -53,6 +54,11 @@ def obstacles(logged, ours):
             found.append(f"{name} not logged")
         elif a is not None and a != b:
             found.append(f"{name} {cells.short(a)} logged, {cells.short(b)} here")
+    by_threads = ((ours.record or {}).get("protocol") or {}).get("net") == "ResNet18"
+    for name in ("device", "threads")[: 2 if by_threads else 1]:
+        a, b = ((run.record or {}).get(name) for run in (logged, ours))
+        if a is not None and a != b:
+            found.append(f"{name} {a} logged, {b} here")
     return found
 
 

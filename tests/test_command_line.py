@@ -146,6 +146,15 @@ def test_a_progress_bar_on_a_terminal_only(data_file):
     assert "Final Accuracy:" in out and "step/s" not in out
 
 
+def test_the_reader_may_leave(data_file):
+    """As `main.py ... | head` does: no traceback, and the record is there."""
+    command = f"{sys.executable} {ROOT / 'main.py'} --data_path . --data_file tiny.pt --save_path r | true"
+    shell = ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(shell, cwd=data_file.parent, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(list((data_file.parent / "r").glob("*.json"))) == 1
+
+
 def test_no_progress_bar_in_a_log(data_file, tmp_path, capsys):
     main.main(["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(tmp_path)])
     assert capsys.readouterr().err == ""

@@ -32,8 +32,30 @@ def test_resnet_names_and_size():
     assert net(torch.rand(2, 3072)).shape == (2, 100)
 
 
+def test_the_resnet_lays_its_maps_pixel_by_pixel_and_computes_the_same():
+    """On a CPU, unless the reference's digits are asked for; parameters, their names and their order stay."""
+    nets, results, layout = {}, {}, []
+    x = torch.rand(3, 3072)
+    for parity in (False, True):
+        torch.manual_seed(0)
+        net = nets[parity] = common.ResNet18(4, width=2, parity=parity)
+        net.layer4.register_forward_hook(
+            lambda module, args, out: layout.append(out.is_contiguous(memory_format=torch.channels_last))
+        )
+        net.conv1.register_forward_hook(
+            lambda module, args, out: layout.append(out.is_contiguous(memory_format=torch.channels_last))
+        )
+        out = net(x)
+        out.square().sum().backward()
+        results[parity] = [out.detach(), *(p.grad for p in net.parameters())]
+    assert layout == [True, True, False, False]
+    for ours, reference in zip(results[False], results[True], strict=True):
+        assert torch.allclose(ours, reference, rtol=1e-3, atol=1e-4 * float(reference.abs().max()))
+    assert all(p.is_contiguous() for p in nets[False].parameters())
+
+
 def test_the_network_follows_the_inputs_unless_told():
-    args = argparse.Namespace(net="auto", n_layers=1, n_hiddens=7)
+    args = argparse.Namespace(net="auto", n_layers=1, n_hiddens=7, parity=False)
     assert isinstance(common.network(3072, 10, args), common.ResNet18)
     assert common.network(784, 10, args).net[0].weight.shape == (7, 784)
     args.net = "mlp"

@@ -56,6 +56,12 @@ def test_exact_agreement(tmp_path, capsys):
     assert "1 of 1 logged runs checked, 1 of them digit by digit; none deviates" in out
 
 
+def test_threads_do_not_excuse_an_mlp(tmp_path, capsys):
+    logged, ours = write(tmp_path / "logged", make()), write(tmp_path / "ours", make(threads=2, final=0.76))
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 1 and "exact: 7 of 9 numbers agree to all digits" in out
+
+
 def test_exact_deviation(tmp_path, capsys):
     logged = write(tmp_path / "logged", make())
     ours = write(tmp_path / "ours", make(grid=[[0.9, 0.2], [0.75, 0.7501]], violations=4, git="def"))
@@ -71,6 +77,8 @@ def test_exact_deviation(tmp_path, capsys):
         ({"cpu_capability": "AVX2"}, "cpu_capability AVX512 logged, AVX2 here"),
         ({"torch": "3.0"}, "torch 2.13.0+cpu logged, 3.0 here"),
         ({"engine": "autograd"}, "engine fast logged, autograd here"),
+        ({"device": "GPU X"}, "device cpu logged, GPU X here"),
+        ({"threads": 2, "net": "ResNet18"}, "threads 1 logged, 2 here"),
         ({"data_hash": "b" * 64}, "data_hash aaaaaaaaaaaa logged, bbbbbbbbbbbb here"),
         ({"lr": 0.03}, "lr 0.1 logged, 0.03 here"),
     ],

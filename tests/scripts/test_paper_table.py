@@ -8,11 +8,11 @@ import pytest
 
 from model import METHODS
 from model.arguments import FLAGS
-from scripts import paper_table
+from scripts import paper_table, targets
 from scripts.sweeping import jobs
 
 ROOT = paper_table.ROOT
-with open(paper_table.TARGETS, newline="", encoding="utf-8") as f:
+with open(targets.FILE, newline="", encoding="utf-8") as f:
     TARGETS = list(csv.DictReader(f))
 PAPERS = sorted({row["paper"] for row in TARGETS})
 GEM = {"n_layers": 2, "n_hiddens": 100, "lr": 0.1, "n_memories": 256, "memory_strength": 0.5, "first_task": 0}
@@ -53,6 +53,17 @@ def test_a_row(tmp_path):
     assert row[2:] == ["ACC", "0.826", "0.820", "0.010", "3", "-0.006", "agrees", "60"]
 
 
+def test_brief(tmp_path):
+    for seed, final in enumerate((0.81, 0.82, 0.83)):
+        kept(tmp_path, final, seed)
+    kept(tmp_path, 0.3, lr=0.2)
+    text = paper_table.brief_table("gem", tmp_path)
+    assert "X" not in text and text.count("`") == 2  # neither what was not run nor another protocol
+    (row,) = cells(text)
+    numbers = "0.826 | 0.820 ± 0.010 | 0.025 | 0.020 ± 0.000, lower | 0.009 | 0.010 ± 0.000, higher | 3 | 60"
+    assert row[2:] == numbers.split(" | ")
+
+
 def test_no_run_is_a_cross(tmp_path):
     kept(tmp_path, data_file="mnist_rotations.pt")
     (row,) = cells(paper_table.table("gem", tmp_path))
@@ -82,16 +93,16 @@ def test_other_protocols_are_named_and_not_averaged(tmp_path):
     ],
 )
 def test_both_sides(values, paper, spread, n, wanted):
-    assert paper_table.verdict(values, paper, spread, n) == wanted
+    assert targets.verdict(values, paper, spread, n) == wanted
 
 
 def test_what_was_only_remembered_is_nowhere():
     for row in TARGETS:
         assert row["tag"] in "CTM"
-        numbers = [row[metric] for metric in paper_table.METRICS if row[metric]]
+        numbers = [row[metric] for metric in targets.METRICS if row[metric]]
         assert bool(numbers) == bool(row["source"]) == (row["tag"] != "M"), row
         for text in numbers:
-            value, spread = paper_table.number(text)
+            value, spread = targets.number(text)
             assert -1 <= value <= 1 and (spread is None or 0 < spread < 0.1)
 
 
@@ -108,10 +119,10 @@ def test_the_script_runs_what_the_targets_say(paper):
     found, notes = jobs.read({paper: body}, {"--seed": ["0"]})
     assert not notes
     for row in (row for row in TARGETS if row["paper"] == paper):
-        wanted = {**paper_table.pairs(row["protocol"]), **paper_table.pairs(row["select"])}
+        wanted = {**targets.pairs(row["protocol"]), **targets.pairs(row["select"])}
         assert row["method"] in METHODS and set(wanted) <= set(FLAGS)
         met = [j for j in found if j.args["model"] == row["method"]
-               and all(paper_table.same(j.args[k], v) for k, v in wanted.items())]  # fmt: skip
+               and all(targets.same(j.args[k], v) for k, v in wanted.items())]  # fmt: skip
         if row["paper"] == "agem" and row["method"] == "gem":
             assert met
         assert len(met) == 1, (row, [j.command for j in found])
