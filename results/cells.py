@@ -112,9 +112,13 @@ def gather(found, by=("model",), allow=()):
         wrong = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in (*by, *allow)])
         if wrong:
             name, values = next(iter(wrong.items()))
+            spoken, files = name, differing(group, ("data_file",)).get("data_file", [])
+            if name == "data_hash" and len(files) == len(values):
+                spoken, values = "data_file", files  # says the same in words
+            values = ", ".join(short(value) for value in sorted(values, key=_order))
             raise RecordError(
-                f"runs of {label(key)} differ in {name}: {', '.join(map(short, values))}; they are not averaged "
-                f"(--by {','.join((*by, name))} keeps them apart, --allow {name} averages them all the same)"
+                f"runs of {label(key)} differ in {spoken}: {values}; they are not averaged "
+                f"(--by {','.join((*by, spoken))} keeps them apart, --allow {name} averages them all the same)"
             )
         cells[key] = one_a_seed(group)
     return dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))

@@ -5,7 +5,6 @@ figures, so that they can be read in black and white.
 """
 
 import math
-from itertools import cycle, islice
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -21,9 +20,9 @@ STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "
 
 
 def looks(labels):
-    """label -> (colour, hatch, marker, dashes); after eight, the dashes and markers go on in another step."""
-    styles = zip(cycle(COLOURS), cycle(HATCHES), cycle(MARKERS + MARKERS[:1]), cycle(DASHES + DASHES[:2]), strict=False)
-    return dict(zip(labels, islice(styles, len(labels)), strict=True))
+    """label -> (colour, hatch, marker, dashes); each further eight meets the colours with the other marks one on."""
+    places = {label: (i % 8, (i + i // 8) % 8) for i, label in enumerate(labels)}
+    return {label: (COLOURS[i], HATCHES[j], MARKERS[j], DASHES[j]) for label, (i, j) in places.items()}
 
 
 def measured(cell, key):
@@ -91,6 +90,7 @@ def grids(cells):
     down = math.ceil(len(shown) / across)
     figure = Figure(figsize=(2.6 * across + 0.9, 2.75 * down + 0.2), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False)
+    numbers = all(len(mean[0]) <= 10 for mean in shown.values())
     for axes in panels.flat:
         axes.axis("off")
     for axes, (label, mean) in zip(panels.flat, shown.items(), strict=False):
@@ -101,12 +101,12 @@ def grids(cells):
         axes.set_xticks(range(0, len(mean[0]), step), range(1, len(mean[0]) + 1, step), fontsize=7)
         axes.set_yticks(range(0, len(mean), step), range(1, len(mean) + 1, step), fontsize=7)
         axes.spines[:].set_visible(False)
-        if len(mean[0]) <= 10:
+        if numbers:
             for i, row in enumerate(mean):
                 for j, v in enumerate(row):
                     axes.text(j, i, f"{100 * v:.0f}", ha="center", va="center", fontsize=6 if len(mean[0]) > 6 else 8,
                               color="white" if v < 0.58 else "black")  # fmt: skip
-    figure.supxlabel("accuracy (%) on task", fontsize=9)
+    figure.supxlabel("accuracy (%) on task" if numbers else "accuracy on task", fontsize=9)
     figure.supylabel("after learning task", fontsize=9)
     figure.colorbar(image, ax=panels, shrink=0.8, pad=0.01, label="accuracy")
     return figure

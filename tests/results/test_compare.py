@@ -79,6 +79,14 @@ def test_formats(tmp_path, capsys):
     assert table.render(["a_b"], [["50%"]], "latex").splitlines()[2] == "a\\_b \\\\"
 
 
+def test_other_data_is_told_by_its_file(tmp_path, capsys):
+    write(tmp_path, make(seed=0), make(seed=1, data_hash="b" * 64, data_file="c.pt"))
+    assert compared(tmp_path) == 2
+    err = capsys.readouterr().err
+    assert "differ in data_file: c.pt, d.pt;" in err and "(--by model,data_file keeps" in err and "--allow data_hash" in err
+    assert compared(tmp_path, "--by", "model,data_file") == compared(tmp_path, "--allow", "data_hash") == 0
+
+
 @pytest.mark.parametrize(
     ("name", "changed", "said"),
     [
@@ -86,9 +94,9 @@ def test_formats(tmp_path, capsys):
         ("samples_per_task", {"samples_per_task": [9, 9]}, "samples_per_task: 2 x 7, 2 x 9"),
         ("n_epochs", {"n_epochs": 2}, "n_epochs: 1, 2"),
         ("batch_size", {"batch_size": 10}, "batch_size: 1, 10"),
-        ("memory", {"memory": 256}, "memory: 10, 256"),
+        ("memory", {"memory": 5}, "memory: 5, 10"),
         ("head", {"head": "split"}, "head: shared, split"),
-        ("lr", {"lr": 0.03}, "lr: 0.1, 0.03"),
+        ("lr", {"lr": 0.03}, "lr: 0.03, 0.1"),
         ("memory_strength", {"memory_strength": 10}, "memory_strength: 0.5, 10"),
     ],
 )

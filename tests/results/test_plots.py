@@ -64,6 +64,17 @@ def test_curves_and_colours():
     assert (curves.colour(0), curves.colour(1), curves.colour(2)) == ("#00224e", "#fee838", "#fee838")
 
 
+def test_no_two_methods_look_alike():
+    """Neither in colour nor in grey, where hatch, marker or dashes must do: eight differ, then colour tells them."""
+    from results.figures import looks
+
+    found = list(looks([str(i) for i in range(64)]).values())
+    assert len({(colour, hatch) for colour, hatch, _, _ in found}) == 64
+    assert len({(colour, marker) for colour, _, marker, _ in found}) == 64
+    assert len({(colour, dashes) for colour, _, _, dashes in found}) == 64
+    assert len({hatch for _, hatch, _, _ in found[:8]}) == len({marker for _, _, marker, _ in found[:8]}) == 8
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
