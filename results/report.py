@@ -57,6 +57,8 @@ def _protocol(found):
         for run in found:
             value = run.n_tasks if name == "n_tasks" else cells.field(run, name)
             values += [value] if value not in values and value != cells.UNUSED else []
+        if all(isinstance(value, int | float) for value in values):
+            values.sort()
         if values and values != [None]:
             terms.append((name.replace("_", " "), ", ".join(map(cells.short, values))))
     settings = [cells.settings(run) for run in found]

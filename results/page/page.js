@@ -34,11 +34,16 @@ const make = (name, attributes, ...children) => {
 };
 const MARKS = [
   "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0", "M-3.5-3.5h7v7h-7z", "M0-5L4.5 3.5h-9z", "M0-5L5 0L0 5L-5 0z", "M0 5L4.5-3.5h-9z",
+  "M-1.5-5h3v3.5h3.5v3h-3.5v3.5h-3v-3.5h-3.5v-3h3.5z", "M-4.5-2.5l2-2l2.5 2.5l2.5-2.5l2 2l-2.5 2.5l2.5 2.5l-2 2l-2.5-2.5l-2.5 2.5l-2-2l2.5-2.5z",
+  "M0-5.5L1.4-1.8L5.3-1.7L2.2.7L3.3 4.5L0 2.2L-3.3 4.5L-2.2.7L-5.3-1.7L-1.4-1.8z",
 ];
-const DASHES = ["", "7 3", "2 3", "10 3 2 3", "14 4"];
-const look = (i) => ({ stroke: data.colours[i % data.colours.length], "stroke-dasharray": DASHES[i % DASHES.length] });
+const DASHES = ["", "7 3", "10 3 2 3", "2 3", "14 4", "8 2 2 2 2 2", "4 2", "18 3 4 3"];
+// As in results/figures.py: each further eight meets the colours with the other marks one on.
+const colour = (i) => data.colours[i % 8];
+const turn = (i) => (i + Math.floor(i / 8)) % 8;
+const look = (i) => ({ stroke: colour(i), "stroke-dasharray": DASHES[turn(i)] });
 const mark = (i, x, y) =>
-  make("path", { d: MARKS[i % MARKS.length], transform: `translate(${x} ${y})`, fill: look(i).stroke, stroke: "#14181f" });
+  make("path", { d: MARKS[turn(i)], transform: `translate(${x} ${y})`, fill: colour(i), stroke: "#14181f" });
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [520, 320, 44, 44, 12, 14];
 function panel(title, key) {
