@@ -159,7 +159,7 @@ def test_two_workers_are_nearly_twice_as_fast(data_file, tmp_path):
 def test_little_time_is_lost_to_the_sweep(data_file, tmp_path):
     """Against a shell loop over the same commands, at about 10 s a job; needs an idle core."""
     words = [*grid(data_file, "--model", "single", "--threads", 1), "--log_every", 100_000, "--n_epochs"]
-    n, epochs = 20, 10_000
+    n, epochs = 20, 14_000
     ours = seconds(*words, epochs, "--seed", f"0..{n - 1}", "--workers", 1, "--out", "out", cwd=tmp_path)
     line = " ".join(map(str, [sys.executable, ROOT / "main.py", *words, epochs]))
     began = time.perf_counter()
