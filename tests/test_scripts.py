@@ -218,3 +218,17 @@ def test_another_data_file_is_another_benchmark(ours, capsys):
 def test_a_folder_that_is_not_there(capsys, tmp_path):
     assert side_by_side.main([str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err == f"side_by_side.py: {tmp_path}/nowhere: no such file or folder\n"
+
+
+def test_the_benchmark_says_what_it_cannot_do(capsys, monkeypatch):
+    import torch
+
+    from scripts import bench
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert bench.cli(["--cuda"]) == 2
+    assert capsys.readouterr().err == "bench.py: --cuda: this torch sees no GPU\n"
+    with pytest.raises(SystemExit) as left:
+        bench.cli(["--only", "pie"])
+    assert left.value.code == 2 and "choose from" in capsys.readouterr().err
+    assert list(bench.PARTS) == "steps tasks memories evaluation command paper resnet drift".split()

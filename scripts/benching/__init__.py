@@ -1,0 +1,1 @@
+"""Parts of scripts/bench.py: each prints its table and returns its numbers."""
