@@ -83,7 +83,11 @@ def test_other_data_is_told_by_its_file(tmp_path, capsys):
     write(tmp_path, make(seed=0), make(seed=1, data_hash="b" * 64, data_file="c.pt"))
     assert compared(tmp_path) == 2
     err = capsys.readouterr().err
-    assert "differ in data_file: c.pt, d.pt;" in err and "(--by model,data_file keeps" in err and "--allow data_hash" in err
+    assert (
+        "differ in data_file: c.pt, d.pt;" in err
+        and "(--by model,data_file keeps" in err
+        and "--allow data_hash" in err
+    )
     assert compared(tmp_path, "--by", "model,data_file") == compared(tmp_path, "--allow", "data_hash") == 0
 
 
