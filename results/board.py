@@ -20,8 +20,9 @@ class Board:
             ) from None
         try:
             self.writer = SummaryWriter(os.path.join(folder, name))
-        except OSError as e:
-            raise RecordError(f"--tensorboard {folder}: cannot be written ({e.strerror or e})") from None
+        except (OSError, UnicodeError) as e:
+            reason = getattr(e, "strerror", None) or e
+            raise RecordError(f"--tensorboard {folder!a}: cannot be written ({reason}); give another folder") from None
 
     def __call__(self, step, task, accuracies, model):
         scalars = {f"accuracy/task {t + 1}": accuracy for t, accuracy in enumerate(accuracies)}

@@ -1,6 +1,8 @@
 """Runs gathered into the cells of a comparison; what a run is comes from its record, never from a file's name."""
 
+import re
 import sys
+from pathlib import PurePath
 
 from model import METHODS, UsageError, resolve
 from model.arguments import FLAGS
@@ -9,7 +11,11 @@ from results.parse import runs
 
 # What must agree before runs are averaged: field -> the names it has in a record, the first that is known counts.
 PROTOCOL = {
-    "data_hash": ("data_hash",),
+    "data_hash": ("data_hash", "data_file"),  # the file's name where a log has no hash
+    "n_tasks": ("n_tasks",),
+    "first_task": ("first_task",),
+    "validation": ("validation",),
+    "shuffle_tasks": ("shuffle_tasks",),
     "samples_per_task": ("samples_per_task",),
     "n_epochs": ("n_epochs",),
     "batch_size": ("batch_size",),
@@ -26,14 +32,18 @@ UNUSED = "-"
 def read(paths, program):
     """(usable runs, how many logs could not be read in full); problems are told on stderr.
 
-    A run counts if its model is known and it has numbers. RecordError if a path does not exist or nothing is left.
+    A run counts if its model is known and it has numbers; a console log of a run whose record was read is that run once
+    more, and does not. RecordError if a path does not exist or nothing is left.
     """
-    usable, unread = [], 0
-    for run in runs(paths):
+    usable, unread, found = [], 0, list(runs(paths))
+    recorded = {PurePath(run.source).stem for run in found if run.record}
+    for run in found:
         unread += bool(run.problems)
         for problem in run.problems:
             print(f"{program}: {problem}", file=sys.stderr)
-        if run.empty:
+        for sentence in run.disagreements():
+            print(f"{program}: {sentence}, which counts", file=sys.stderr)
+        if run.empty or (not run.record and PurePath(run.label).name in recorded):
             continue
         if method(run) is None:
             print(f"{program}: {run.place}: does not say which method it is; left out", file=sys.stderr)
@@ -68,6 +78,8 @@ def field(run, name):
     """A field of a run: model, seed, a field of PROTOCOL or a flag; '-' if its method does not use it, None: unknown."""
     if name == "model":
         return method(run)
+    if name == "n_tasks" and run.n_tasks:
+        return run.n_tasks
     if not uses(method(run), "n_memories" if name == "memory" else name):
         return UNUSED
     return next((v for key in PROTOCOL.get(name, (name,)) if (v := run.fact(key)) is not None), None)
@@ -93,25 +105,29 @@ def differing(group, fields):
 
 
 def gather(found, by=("model",), allow=()):
-    """dict key -> {seed: Run}: one cell for each combination of the fields `by`, one run a seed, diverged ones too.
+    """dict key -> {(seed, ...): Run}: a cell for each combination of the fields `by`, one run a seed, diverged ones too.
 
-    Of several runs with the same seed the last begun counts. RecordError names the field and its values if a cell
-    would average runs whose protocol or settings differ, unless the field is in `allow`; or if no run has a field of `by`.
+    Of several runs with the same seed, and the same values of the fields in `allow`, the last begun counts. RecordError
+    names the field and its values if a cell would average runs whose protocol or settings differ, unless the field is
+    in `allow`; or if no run has a field of `by` or `allow`.
     """
-    for name in by:
-        if all(field(run, name) is None for run in found):
+    for flag, name in [*(("by", name) for name in by), *(("allow", name) for name in allow)]:
+        values = [field(run, name) for run in found]
+        if all(value is None for value in values) and not (flag == "allow" and (name in PROTOCOL or name in FLAGS)):
             raise RecordError(
-                f"--by {name}: no run has this field; give model, seed, a flag or one of {', '.join(PROTOCOL)}"
+                f"--{flag} {name}: no run has this field; give model, seed, a flag or one of {', '.join(PROTOCOL)}"
             )
+        if any(isinstance(value, dict) or (isinstance(value, list) and not _plain(value)) for value in values):
+            raise RecordError(f"--{flag} {name}: is not one value a run; give a field such as {', '.join(PROTOCOL)}")
     cells = {}
     for run in found:
-        key = tuple(tuple(v) if isinstance(v := field(run, name), list) else v for name in by)
-        cells.setdefault(key, []).append(run)
+        cells.setdefault(tuple(_hashable(field(run, name)) for name in by), []).append(run)
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
-        wrong = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in (*by, *allow)])
+        differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
+        wrong = [name for name in differ if name not in allow]
         if wrong:
-            name, values = next(iter(wrong.items()))
+            name, values = wrong[0], differ[wrong[0]]
             spoken, files = name, differing(group, ("data_file",)).get("data_file", [])
             if name == "data_hash" and len(files) == len(values):
                 spoken, values = "data_file", files  # says the same in words
@@ -120,17 +136,29 @@ def gather(found, by=("model",), allow=()):
                 f"runs of {label(key)} differ in {spoken}: {values}; they are not averaged "
                 f"(--by {','.join((*by, spoken))} keeps them apart, --allow {name} averages them all the same)"
             )
-        cells[key] = one_a_seed(group)
+        cells[key] = one_a_seed(group, tuple(differ))
     return dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))
 
 
 def done(cell):
-    """The cell's runs that did not diverge: dict seed -> Run."""
+    """The cell's runs that did not diverge: dict (seed, ...) -> Run."""
     return {seed: run for seed, run in cell.items() if run.fact("status") != "diverged"}
 
 
 def label(key):
     return " ".join(short(part) for part in key)
+
+
+def labels(keys):
+    """key -> its label, numbered where several keys have the same."""
+    found = {}
+    for key in keys:
+        text, n = label(key), 1
+        while text in found.values():
+            n += 1
+            text = f"{label(key)} #{n}"
+        found[key] = text
+    return found
 
 
 def short(value):
@@ -139,16 +167,26 @@ def short(value):
         return f"{len(value)} x {value[0]}"
     if isinstance(value, float):
         return f"{value:g}"
-    text = "unknown" if value is None else str(value)
+    text = "unknown" if value is None else re.sub(r"[\x00-\x1f\x7f]+", " ", str(value))
     return text[:12] if len(text) == 64 else text[:60]
 
 
-def one_a_seed(group):
+def one_a_seed(group, besides=()):
+    """(seed, value of each field `besides`) -> Run, the last begun of several; '?0', '?1' for unknown seeds."""
     cell = {}
     for i, run in enumerate(sorted(group, key=lambda run: str((run.record or {}).get("started") or ""))):
         seed = run.fact("seed")
-        cell[f"?{i}" if seed is None else seed] = run
-    return dict(sorted(cell.items(), key=lambda item: _order(item[0])))
+        seed = f"?{i}" if seed is None else int(seed) if str(seed).isdecimal() else seed
+        cell[seed, *(_hashable(field(run, name)) for name in besides)] = run
+    return dict(sorted(cell.items(), key=lambda item: [_order(part) for part in item[0]]))
+
+
+def _plain(values):
+    return not any(isinstance(value, (list, dict)) for value in values)
+
+
+def _hashable(value):
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _order(part):

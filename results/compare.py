@@ -13,7 +13,7 @@ import sys
 if __package__ in (None, ""):  # cd results; python compare.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from results import RecordError, cells, inference
+from results import RecordError, cells, console, inference
 from results.compare_table import UNPAIRED, tables
 from results.measures import DEFAULT, MEASURES
 from results.table import FORMATS
@@ -26,16 +26,13 @@ def compare(found, by=("model",), metrics=DEFAULT, baseline=None, allow=(), conf
     found: list of Run; by: fields that tell cells apart; metrics: keys of MEASURES. RecordError as cells.gather().
     """
     gathered = cells.gather(found, by, allow)
-    values = {
-        key: {m: _values(cells.done(cell), m) for m in dict.fromkeys((*metrics, *DEFAULT[:3]))}
-        for key, cell in gathered.items()
-    }
+    values = {key: {m: _values(cells.done(cell), m) for m in metrics} for key, cell in gathered.items()}
     rows = []
     for key, cell in gathered.items():
         row = {
             "by": dict(zip(by, key, strict=True)),
             "n": len(cells.done(cell)),
-            "seeds": list(cells.done(cell)),
+            "seeds": [seed for seed, *_ in cells.done(cell)],
             "diverged": len(cell) - len(cells.done(cell)),
             "measures": {m: _spread(list(values[key][m].values())) for m in metrics},
         }
@@ -47,7 +44,7 @@ def compare(found, by=("model",), metrics=DEFAULT, baseline=None, allow=(), conf
                 m: p and p._asdict()
                 for m in metrics
                 if m not in UNPAIRED
-                for p in [inference.paired(values[key][m], values[base][m], confidence)]
+                for p in [inference.paired(_by_seed(values[key][m]), _by_seed(values[base][m]), confidence)]
             }  # fmt: skip
         rows.append(row)
     return rows
@@ -56,6 +53,14 @@ def compare(found, by=("model",), metrics=DEFAULT, baseline=None, allow=(), conf
 def _values(cell, metric):
     found = {seed: MEASURES[metric].value(run) for seed, run in cell.items()}
     return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _by_seed(values):
+    """seed -> the mean over its runs: one, unless --allow lets several settings into a cell."""
+    found = {}
+    for (seed, *_), value in values.items():
+        found.setdefault(seed, []).append(value)
+    return {seed: inference.mean(each) for seed, each in found.items()}
 
 
 def _spread(values):
@@ -77,8 +82,8 @@ def _baseline(gathered, by, key, name):
 
 def _same_protocol(gathered, key, base, free):
     """RecordError if two cells were not measured on the same stream; the memory may differ."""
-    pair = [next(iter(gathered[key].values())), next(iter(gathered[base].values()))]
-    wrong = cells.differing(pair, [f for f in cells.PROTOCOL if f not in (*free, "memory")])
+    both = [*gathered[key].values(), *gathered[base].values()]
+    wrong = cells.differing(both, [f for f in cells.PROTOCOL if f not in (*free, "memory")])
     for name, values in wrong.items():
         raise RecordError(
             f"{cells.label(key)} and {cells.label(base)} differ in {name}: {', '.join(map(cells.short, values))}; "
@@ -96,20 +101,20 @@ def main(argv=None):
     parser.add_argument("--allow", default="", metavar="FIELD,..", help="average although this field differs")
     parser.add_argument("--confidence", type=float, default=inference.CONFIDENCE)
     args = parser.parse_args(argv)
-    by, metrics, allow = (tuple(filter(None, text.split(","))) for text in (args.by, args.metric, args.allow))
-    try:
-        unknown = [m for m in metrics if m not in MEASURES]
-        if unknown or not metrics:
-            raise RecordError(f"--metric {args.metric}: the metrics are {', '.join(MEASURES)}")
-        if not 0 < args.confidence < 1:
-            raise RecordError(f"--confidence {args.confidence:g}: give a number between 0 and 1")
-        baseline = args.baseline and cells.resolved(args.baseline)
-        found, unread = cells.read(args.paths, parser.prog)
-        rows = compare(found, by or ("model",), metrics, baseline, allow, args.confidence)
-        print(tables(rows, metrics, baseline, args.format, args.confidence))
-    except RecordError as mistake:
-        print(f"results.compare: {mistake}", file=sys.stderr)
-        return 2
+    return console.command(parser.prog, lambda: _print(args))
+
+
+def _print(args):
+    by, metrics, allow = map(console.names, (args.by, args.metric, args.allow))
+    unknown = [m for m in metrics if m not in MEASURES]
+    if unknown or not metrics:
+        raise RecordError(f"--metric {args.metric}: the metrics are {', '.join(MEASURES)}")
+    if not 0 < args.confidence < 1:
+        raise RecordError(f"--confidence {args.confidence:g}: give a number between 0 and 1")
+    baseline = args.baseline and cells.resolved(args.baseline)
+    found, unread = cells.read(args.paths, "results.compare")
+    rows = compare(found, by or ("model",), metrics, baseline, allow, args.confidence)
+    print(tables(rows, metrics, baseline, args.format, args.confidence))
     return 1 if unread else 0
 
 

@@ -21,44 +21,55 @@ def tables(rows, metrics, baseline, form, confidence):
     for row in rows:
         n = f"{row['n']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
         body.append(
-            [*(cells.short(v) for v in row["by"].values()), n, *(_cell(row["measures"][m], m) for m in metrics)]
+            [
+                *(cells.short(v) for v in row["by"].values()),
+                n,
+                *(_cell(row["measures"][m], m, row["n"]) for m in metrics),
+            ]
         )
     out = [render(head, body, form)]
-    if baseline is not None:
-        judged = [m for m in metrics if MEASURES[m].better and m not in UNPAIRED]
+    judged = [m for m in metrics if MEASURES[m].better and m not in UNPAIRED]
+    if baseline is not None and judged:
         head = [*by, "n", *(f"{MEASURES[m].label} - {baseline}'s" for m in judged)]
         body = [
             [
                 *(cells.short(v) for v in row["by"].values()),
-                _common(row, judged),
-                *(_pair(row["paired"][m], m) for m in judged),
+                str(_common(row, judged)),
+                *(_pair(row["paired"][m], m, _common(row, judged)) for m in judged),
             ]
             for row in rows
             if row["paired"] is not None
         ]
         out.append(
-            render(head, body, form, f"Mean difference to {baseline} over common seeds [{confidence:.0%} interval]")
+            render(
+                head, body, form, f"Mean difference to {baseline} over common seeds [{100 * confidence:g}% interval]"
+            )
         )
     return "\n\n".join(out)
 
 
-def _cell(measure, key):
+def _cell(measure, key, n):
     digits = MEASURES[key].digits
     if measure["mean"] is None:
         return "X"
-    return f"{shown(measure['mean'], digits)} ± {shown(measure['sd'], digits)}"
+    return f"{shown(measure['mean'], digits)} ± {shown(measure['sd'], digits)}" + fewer(measure["n"], n)
 
 
-def _pair(pair, key):
+def fewer(n, all_):
+    """' (n 2)' where a number is of fewer runs than its row."""
+    return "" if n == all_ else f" (n {n})"
+
+
+def _pair(pair, key, n):
     if pair is None:
         return "X"
     digits = MEASURES[key].digits
     low, high = (shown(pair[end], digits, sign=True) for end in ("low", "high"))
-    return f"{shown(pair['mean'], digits, sign=True)} [{low}, {high}]"
+    return f"{shown(pair['mean'], digits, sign=True)} [{low}, {high}]" + fewer(pair["n"], n)
 
 
 def _common(row, judged):
-    return str(max((row["paired"][m]["n"] for m in judged if row["paired"][m]), default=0))
+    return max((row["paired"][m]["n"] for m in judged if row["paired"][m]), default=0)
 
 
 def _flat(rows, by, metrics, baseline):

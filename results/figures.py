@@ -9,7 +9,7 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from results.curves import centred, curve, mean_grid
+from results.curves import centred, curve, mean_grid, named
 from results.measures import MEASURES
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#F0E442")
@@ -71,7 +71,8 @@ def evolution(cells):
         for axes, key in zip(panels, ("first", "mean"), strict=True):
             centre, spread = zip(*found[key], strict=True)
             axes.plot(steps, centre, linestyle=dashes, color=colour, marker=marker, markevery=(start, every),
-                      markersize=4, linewidth=1.4, markeredgecolor="black", markeredgewidth=0.4, label=label)  # fmt: skip
+                      markersize=4, linewidth=1.4, markeredgecolor="black", markeredgewidth=0.4,
+                      label=named(label, found, cells[label]))  # fmt: skip
             low, high = ([c + sign * s for c, s in zip(centre, spread, strict=True)] for sign in (-1, 1))
             axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
     for axes, title in zip(panels, ("the first task learned", "all tasks, mean"), strict=True):
@@ -84,8 +85,10 @@ def evolution(cells):
 
 
 def grids(cells):
-    """The accuracy grids side by side, means over runs, on one scale."""
+    """The accuracy grids side by side, means over runs, on one scale; None if there is none."""
     shown = {label: grid for label, cell in cells.items() if (grid := mean_grid(cell))}
+    if not shown:
+        return None
     across = min(4, len(shown))
     down = math.ceil(len(shown) / across)
     figure = Figure(figsize=(2.6 * across + 0.9, 2.75 * down + 0.2), layout="constrained")
@@ -104,8 +107,8 @@ def grids(cells):
         if numbers:
             for i, row in enumerate(mean):
                 for j, v in enumerate(row):
-                    axes.text(j, i, f"{100 * v:.0f}", ha="center", va="center", fontsize=6 if len(mean[0]) > 6 else 8,
-                              color="white" if v < 0.58 else "black")  # fmt: skip
+                    axes.text(j, i, "X" if math.isnan(v) else f"{100 * v:.0f}", ha="center", va="center",
+                              fontsize=6 if len(mean[0]) > 6 else 8, color="white" if v < 0.58 else "black")  # fmt: skip
     figure.supxlabel("accuracy (%) on task" if numbers else "accuracy on task", fontsize=9)
     figure.supylabel("after learning task", fontsize=9)
     figure.colorbar(image, ax=panels, shrink=0.8, pad=0.01, label="accuracy")

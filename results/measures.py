@@ -1,5 +1,6 @@
 """What is compared between runs: one table of measures, with their names, digits and where a run has them."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,7 +30,8 @@ def _record(*keys, scale=1.0):
         found = run.record
         for key in keys:
             found = found.get(key) if isinstance(found, dict) else None
-        return scale * found if isinstance(found, (int, float)) and not isinstance(found, bool) else None
+        known = isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found)
+        return scale * found if known else None
 
     return value
 

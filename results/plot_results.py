@@ -14,20 +14,22 @@ from pathlib import Path
 if __package__ in (None, ""):  # cd results; python plot_results.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from results import RecordError, cells
+from results import RecordError, cells, console
 
 FOLDER = Path(__file__).resolve().parent
 FIGURES = ("bars", "evolution", "grids", "memory", "time")
 ABSENT = {
+    "grids": "no run has a complete grid",
     "evolution": "no record has accuracies over training",
-    "memory": "all runs have the same memory size",
+    "memory": "no two memory sizes are known",
     "time": "no record has its training time",
 }
 
 
 def labelled(gathered):
     """label -> runs that did not diverge; RecordError if there is none."""
-    found = {cells.label(key): list(cells.done(cell).values()) for key, cell in gathered.items()}
+    names = cells.labels(gathered)
+    found = {names[key]: list(cells.done(cell).values()) for key, cell in gathered.items()}
     found = {label: group for label, group in found.items() if group}
     if not found:
         raise RecordError("all runs diverged: there is nothing to draw")
@@ -54,11 +56,14 @@ def draw(found, by=("model",), allow=(), wanted=FIGURES):
 
 
 def _by_memory(found, by, allow):
-    """label without the memory size -> {size: runs}."""
+    """label without the memory size -> {size: runs}; {} if no run tells its size."""
+    if all(cells.field(run, "memory") is None for run in found):
+        return {}
     rest = [name for name in by if name not in ("memory", "n_memories")]
-    nested = {}
-    for key, cell in cells.gather(found, (*rest, "memory"), allow).items():
-        nested.setdefault(cells.label(key[:-1]), {})[key[-1]] = list(cells.done(cell).values())
+    nested, gathered = {}, cells.gather(found, (*rest, "memory"), allow)
+    names = cells.labels(dict.fromkeys(key[:-1] for key in gathered))
+    for key, cell in gathered.items():
+        nested.setdefault(names[key[:-1]], {})[key[-1]] = list(cells.done(cell).values())
     return nested
 
 
@@ -72,7 +77,7 @@ def save(drawn, folder, forms=("png", "pdf")):
                 paths.append(Path(folder) / f"{name}.{form}")
                 figure.savefig(paths[-1], dpi=160)
     except OSError as e:
-        raise RecordError(f"--output {folder}: cannot be written ({e.strerror or e})") from None
+        raise RecordError(f"--output {folder}: cannot be written ({e.strerror or e}); give a folder") from None
     return paths
 
 
@@ -84,20 +89,20 @@ def main(argv=None):
     parser.add_argument("--only", default=",".join(FIGURES), metavar="FIGURE,..", help=f"of {', '.join(FIGURES)}")
     parser.add_argument("--output", default=str(FOLDER), metavar="FOLDER", help="of the figures (default: results/)")
     args = parser.parse_args(argv)
-    by, allow, wanted = (tuple(filter(None, text.split(","))) for text in (args.by, args.allow, args.only))
-    try:
-        if not wanted or set(wanted) - set(FIGURES):
-            raise RecordError(f"--only {args.only}: the figures are {', '.join(FIGURES)}")
-        paths = args.paths or sorted(map(str, FOLDER.glob("*.json")))
-        if not paths:
-            raise RecordError(f"{FOLDER}: no record in it; give the folder of the records")
-        found, unread = cells.read(paths, parser.prog)
-        drawn = draw(found, by or ("model",), allow, wanted)
-        for path in save(drawn, args.output):
-            print(path)
-    except RecordError as mistake:
-        print(f"results.plot_results: {mistake}", file=sys.stderr)
-        return 2
+    return console.command(parser.prog, lambda: _plot(args))
+
+
+def _plot(args):
+    by, allow, wanted = map(console.names, (args.by, args.allow, args.only))
+    if not wanted or set(wanted) - set(FIGURES):
+        raise RecordError(f"--only {args.only}: the figures are {', '.join(FIGURES)}")
+    paths = args.paths or sorted(map(str, FOLDER.glob("*.json")))
+    if not paths:
+        raise RecordError(f"{FOLDER}: no record in it; give the folder of the records")
+    found, unread = cells.read(paths, "results.plot_results")
+    drawn = draw(found, by or ("model",), allow, wanted)
+    for path in save(drawn, args.output):
+        print(path)
     for name in (name for name, figure in drawn.items() if figure is None):
         print(f"results.plot_results: {name}: not drawn, {ABSENT[name]}", file=sys.stderr)
     return 1 if unread else 0

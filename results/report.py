@@ -6,6 +6,7 @@ needs no network. Exit status 0; 1 if a log could not be read (the rest is on th
 
 import argparse
 import json
+import math
 import os
 import sys
 from html import escape
@@ -15,8 +16,9 @@ from string import Template
 if __package__ in (None, ""):  # cd results; python report.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from results import RecordError, cells, curves
+from results import RecordError, cells, console, curves
 from results.compare import compare
+from results.compare_table import fewer
 from results.measures import DEFAULT, MEASURES, shown
 
 SHOWN = ("lr", "n_layers", "n_hiddens", "net", "memory_strength")
@@ -29,7 +31,8 @@ def page(found, by=("model",), allow=(), title="Continual learning runs"):
     gathered = cells.gather(found, by, allow)
     rows = compare(found, by, DEFAULT, allow=allow)
     counted = [run for cell in gathered.values() for run in cell.values()]
-    drawn = {cells.label(key): list(cells.done(cell).values()) for key, cell in gathered.items()}
+    names = cells.labels(gathered)
+    drawn = {names[key]: list(cells.done(cell).values()) for key, cell in gathered.items()}
     lines, changes = curves.lines(drawn)
     data = json.dumps({"colours": COLOURS, "curves": lines, "changes": changes}, allow_nan=False)
     diverged = sum(row["diverged"] for row in rows)
@@ -50,12 +53,12 @@ def page(found, by=("model",), allow=(), title="Continual learning runs"):
 
 def _protocol(found):
     """What all runs share as a list of terms; where they differ, all values."""
-    names = ("data_file", *cells.PROTOCOL, "n_tasks", "engine", "device", "threads")
+    names = ("data_file", *cells.PROTOCOL, "engine", "device", "threads")
     terms = []
     for name in names:
         values = []
         for run in found:
-            value = run.n_tasks if name == "n_tasks" else cells.field(run, name)
+            value = cells.field(run, name)
             values += [value] if value not in values and value != cells.UNUSED else []
         if all(isinstance(value, int | float) for value in values):
             values.sort()
@@ -71,7 +74,9 @@ def _protocol(found):
 
 
 def _comparison(rows, by):
-    heads = [(name, "text", 0, name) for name in by] + [("n", "number", 1, "number of runs averaged")]
+    values = {name: [row["by"][name] for row in rows] for name in by}
+    kinds = {name: "number" if all(map(_numeric, found)) else "text" for name, found in values.items()}
+    heads = [(name, kinds[name], 0, name) for name in by] + [("n", "number", 1, "number of runs averaged")]
     heads += [(MEASURES[m].label, "number", MEASURES[m].better, MEASURES[m].help) for m in DEFAULT]
     head = "".join(
         f'<th scope="col" data-kind="{kind}" data-better="{better}"><button type="button" title="{escape(text)}">'
@@ -80,18 +85,31 @@ def _comparison(rows, by):
     )
     body = []
     for row in rows:
-        texts = [escape(cells.short(value)) for value in row["by"].values()]
-        line = [f'<th scope="row">{texts[0]}</th>', *(f"<td>{text}</td>" for text in texts[1:])]
+        line = []
+        for name, value in row["by"].items():
+            tag = "td" if line else 'th scope="row"'
+            sorts = f' data-value="{value if _known(value) else ""}"' if kinds[name] == "number" else ""
+            line.append(f"<{tag}{sorts}>{escape(cells.short(value))}</{tag[:2]}>")
         more = f" <small>+ {row['diverged']} diverged</small>" if row["diverged"] else ""
         line.append(f'<td data-value="{row["n"]}">{row["n"]}{more}</td>')
         for m in DEFAULT:
-            mean, sd, _ = row["measures"][m].values()
+            mean, sd, n = row["measures"][m].values()
             text = shown(mean, MEASURES[m].digits)
-            spread = "" if sd is None else f" <small>± {shown(sd, MEASURES[m].digits)}</small>"
+            few = "" if mean is None else fewer(n, row["n"])
+            spread = "" if sd is None and not few else f" <small>± {shown(sd, MEASURES[m].digits)}{few}</small>"
             line.append(f'<td data-value="{"" if mean is None else mean}">{text}{spread}</td>')
         body.append(f"<tr>{''.join(line)}</tr>")
     body = "\n".join(body)
     return f'<table class="comparison">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+
+def _known(value):
+    return value is not None and value != cells.UNUSED
+
+
+def _numeric(value):
+    """Whether a column with this value in it can be sorted by number."""
+    return not _known(value) or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def _grid(label, runs):
@@ -105,8 +123,10 @@ def _grid(label, runs):
         line = f'<th scope="row">{i + 1}</th>'
         for j, v in enumerate(row):
             ink, ground = ("#fff" if v < 0.58 else "#000"), curves.colour(v)
-            told = f"{label}: after task {i + 1}, on task {j + 1}: {v:.4f}"
-            line += f'<td style="background:{ground};color:{ink}" title="{escape(told)}">{100 * v:.0f}</td>'
+            known = not math.isnan(v)
+            told = f"{label}: after task {i + 1}, on task {j + 1}: {f'{v:.4f}' if known else 'not known'}"
+            text = f"{100 * v:.0f}" if known else "X"
+            line += f'<td style="background:{ground};color:{ink}" title="{escape(told)}">{text}</td>'
         body.append(f"<tr>{line}</tr>")
     head = f'<tr><td aria-hidden="true"></td>{head}</tr>'.replace("<td", "<th").replace("</td", "</th")
     table = f'<table class="grid" aria-label="Accuracy grid of {escape(label)}"><thead>{head}</thead>'
@@ -134,19 +154,36 @@ def main(argv=None):
     parser.add_argument("--by", default="model", metavar="FIELD,..", help="what tells cells apart (default: model)")
     parser.add_argument("--allow", default="", metavar="FIELD,..", help="average although this field differs")
     args = parser.parse_args(argv)
-    by, allow = (tuple(filter(None, text.split(","))) for text in (args.by, args.allow))
+    return console.command(parser.prog, lambda: _write(args))
+
+
+def _write(args):
+    by, allow = map(console.names, (args.by, args.allow))
+    _may_replace(args.output)
+    found, unread = cells.read(args.paths, "results.report")
+    text = page(found, by or ("model",), allow, args.title)
+    partial = Path(f"{args.output}.{os.getpid()}.partial")  # a page that is there stays until the new one is complete
     try:
-        found, unread = cells.read(args.paths, parser.prog)
-        text = page(found, by or ("model",), allow, args.title)
-        Path(args.output).write_text(text, encoding="utf-8")
-    except RecordError as mistake:
-        print(f"results.report: {mistake}", file=sys.stderr)
-        return 2
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        partial.replace(args.output)
     except OSError as e:
-        print(f"results.report: --output {args.output}: cannot be written ({e.strerror or e})", file=sys.stderr)
-        return 2
+        remedy = "give a file in a folder that exists"
+        raise RecordError(f"--output {args.output}: cannot be written ({e.strerror or e}); {remedy}") from None
+    finally:
+        partial.unlink(missing_ok=True)
     print(args.output)
     return 1 if unread else 0
+
+
+def _may_replace(path):
+    """RecordError if the file is there and is no page: a record, say, that the shell put behind -o."""
+    try:
+        with open(path, "rb") as f:
+            start = f.read(15)
+    except OSError:
+        return
+    if start and start.lower() != b"<!doctype html>":
+        raise RecordError(f"--output {path}: is there and is no page; give a name of its own, such as report.html")
 
 
 if __name__ == "__main__":

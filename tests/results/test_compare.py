@@ -1,16 +1,22 @@
 """python -m results.compare: means, paired differences, refusals, formats; and the statistics below it."""
 
+import argparse
 import csv
 import io
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 from scipy import stats
 
 from results import RecordError, cells, compare, inference, table
 from tests.results.records import make, write
 
+ROOT = Path(compare.__file__).parents[1]
 OURS, THEIRS = [0.71, 0.74, 0.69, 0.80, 0.75], [0.60, 0.66, 0.61, 0.65, 0.70]
 
 
@@ -167,3 +173,93 @@ def test_malformed_input(tmp_path, capsys):
     assert out.splitlines()[1].split()[:3] == ["gem", "1", "0.7500"]
     with pytest.raises(RecordError, match="no run in it that says which method"):
         cells.read([str(tmp_path / "note.txt")], "x")
+
+
+def reference(path, seed, data_file, n_tasks=2, model="gem"):
+    """A file as the reference writes it, with no hash of its data in it."""
+    args = argparse.Namespace(model=model, seed=seed, data_file=data_file, lr=0.1, batch_size=10)
+    accuracies = torch.rand(n_tasks + 1, n_tasks)
+    torch.save((torch.tensor([0, *range(n_tasks)]), accuracies, {}, [0.5, 0.0, 0.0], "x", args), path)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"data_file": "b.pt"}, "data_file: a.pt, b.pt"), ({"n_tasks": 3}, "n_tasks: 2, 3")],
+)
+def test_without_a_hash_the_files_and_tasks_must_agree(tmp_path, capsys, other, said):
+    reference(tmp_path / "0.pt", 0, "a.pt")
+    reference(tmp_path / "1.pt", 1, **{"data_file": "a.pt", **other})
+    reference(tmp_path / "2.pt", 1, **{"data_file": "a.pt", **other}, model="single")
+    assert compared(tmp_path) == 2
+    assert f"runs of gem differ in {said};" in capsys.readouterr().err
+    (tmp_path / "1.pt").unlink()
+    assert compared(tmp_path, "--baseline", "single") == 2
+
+
+def test_allow_averages_all_of_them(tmp_path, capsys):
+    for strength, final in ((0, 0.1), (0.5, 0.5), (10, 0.9)):
+        records = [make(seed=s, final=final, memory_strength=strength) for s in range(3)]
+        write(tmp_path, *records, *([make("single", s, final=0.2) for s in range(3)] if not strength else []))
+    arguments = "--metric", "final", "--allow", "memory_strength", "--baseline", "single"
+    assert compared(tmp_path, *arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:3] == ["gem", "9", "0.5000"]
+    assert lines[7].split() == ["gem", "3", "+0.3000", "[+0.3000,", "+0.3000]"]  # a seed's runs are one of the pair
+
+
+def test_no_difference_between_other_tasks(tmp_path, capsys):
+    write(tmp_path, make(seed=0), make("single", 0, first_task=3))
+    assert compared(tmp_path, "--baseline", "single") == 2
+    assert "gem and single differ in first_task: unknown, 3; no difference is taken" in capsys.readouterr().err
+
+
+def test_n_is_said_where_a_number_has_fewer(tmp_path, capsys):
+    write(tmp_path, make(seed=0), make(seed=1, counts={}), make("single", 0, peak_memory_mb=float("nan")))
+    assert compared(tmp_path, "--metric", "final,violations,memory_mb", "--baseline", "single") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "(n 1)" in lines[1] and lines[2].split()[-1] == "X"
+    assert compared(tmp_path, "--metric", "violations", "--baseline", "single", "--confidence", "0.995") == 0
+    assert "over common seeds" not in capsys.readouterr().out
+    assert compared(tmp_path, "--metric", "final", "--baseline", "single", "--confidence", "0.995") == 0
+    assert "[99.5% interval]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--by", "model,counts"], "--by counts: is not one value a run"),
+        (["--allow", "memory_strenght"], "--allow memory_strenght: no run has this field"),
+    ],
+)
+def test_fields_that_are_none(tmp_path, capsys, arguments, said):
+    write(tmp_path, make())
+    assert compared(tmp_path, *arguments) == 2
+    assert said in capsys.readouterr().err
+    assert compared(tmp_path, "--by", " model , lr ") == 0
+
+
+def test_a_console_log_beside_its_record_is_the_same_run(tmp_path, capsys):
+    write(tmp_path, make(seed=0), make(seed=1))
+    (tmp_path / "log").write_text("results/000: {'model': 'gem', 'seed': 0} # 0.75 -0.075 0.05 # 1.0\n")
+    assert compared(tmp_path, "--metric", "final") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["gem", "2"]
+
+
+def test_a_printed_number_that_its_grid_belies_is_said(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text(
+        "0.1000 0.1000\n|\n0.9000 0.2000\n0.8000 0.7000\n\nFinal Accuracy: 0.9500\n"
+        "x: {'model': 'gem', 'seed': 0} # 0.95 -0.05 0.05 # 1.0\n"
+    )
+    assert compared(tmp_path, "--metric", "final") == 0
+    out, err = capsys.readouterr()
+    assert "0.7500" in out and "prints Final Accuracy 0.95" in err and "its grid gives 0.7500, which counts" in err
+
+
+def test_the_reader_may_leave(tmp_path):
+    write(tmp_path, make())
+    for rest, status in (("| true", 0), ("> /dev/full", 2)):
+        command = (
+            f"PYTHONIOENCODING=ascii {sys.executable} -m results.compare {tmp_path} {rest}; exit ${{PIPESTATUS[0]}}"
+        )
+        done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == status and "Traceback" not in done.stderr

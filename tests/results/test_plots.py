@@ -26,7 +26,7 @@ def test_figures(folder, tmp_path, capsys):
     assert names == sorted(
         f"{name}.{form}" for name in ("bars", "evolution", "grids", "time") for form in ("pdf", "png")
     )
-    assert err == "results.plot_results: memory: not drawn, all runs have the same memory size\n"
+    assert err == "results.plot_results: memory: not drawn, no two memory sizes are known\n"
     assert (tmp_path / "out" / "bars.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "out" / "bars.pdf").read_bytes()[:5] == b"%PDF-"
 
@@ -113,3 +113,15 @@ def test_from_its_own_folder(folder, tmp_path):
     command = [sys.executable, "plot_results.py", folder, "--only", "time", "--output", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT / "results", capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "" and (tmp_path / "out" / "time.png").exists()
+
+
+def test_runs_without_a_grid_and_of_other_shapes(tmp_path, capsys):
+    log = tmp_path / "log.txt"
+    log.write_text("x: {'model': 'gem', 'seed': 0} # 0.75 -0.075 0.05 # 1.0\n")
+    assert plot_results.main([str(log), "--output", str(tmp_path / "out")]) == 0
+    assert "grids: not drawn, no run has a complete grid" in capsys.readouterr().err
+    wide = make(seed=1, grid=[[0.9, 0.2, 0.1], [0.5, 0.5, 0.1]], baseline=[0.1, 0.1, 0.1], samples_per_task=[7, 7, 7])
+    folder = write(tmp_path / "r", make(), {**wide, "evolution": None})
+    allowed = ["--allow", "n_tasks,samples_per_task", "--output", str(tmp_path / "out")]
+    assert plot_results.main([folder, *allowed]) == 0
+    assert curves.colour(float("nan")) == "#d9d9d9"

@@ -2,6 +2,7 @@
 
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,43 @@ FINALS = {"gem": 0.75, "single": 0.5, "agem_closed": 0.61}
 def records():
     found = [make(m, s, v + s / 100) for m, v in FINALS.items() for s in range(3)]
     return [*found, make("ewc", 0, command='python main.py --model ewc --data_file "</script><b>.pt"', counts={})]
+
+
+def test_nothing_is_lost(tmp_path, capsys):
+    """Neither a record behind -o, as the shell puts it there, nor a page where the new one cannot be made."""
+    folder = Path(write(tmp_path / "r", make(seed=0), make(seed=1)))
+    before = (folder / "000.json").read_bytes()
+    assert report.main(["-o", str(folder / "000.json"), str(folder / "001.json")]) == 2
+    assert "000.json: is there and is no page; give a name of its own" in capsys.readouterr().err
+    assert (folder / "000.json").read_bytes() == before
+    page = tmp_path / "r.html"
+    assert report.main([str(folder), "-o", str(page)]) == report.main([str(folder), "-o", str(page)]) == 0
+    before = page.read_bytes()
+    write(folder, make(seed=2, batch_size=10))
+    assert report.main([str(folder), "-o", str(page)]) == 2 and page.read_bytes() == before
+    write(tmp_path / "s", make(data_file="caf\udce9.pt"))
+    assert report.main([str(tmp_path / "s"), "-o", str(page)]) == 0 and b"caf?.pt" in page.read_bytes()
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".partial"] == []
+
+
+def test_cells_that_look_alike_and_entries_that_are_unknown(tmp_path):
+    name = "x" * 70
+    torn = {"grid": [[0.9, None], [0.5, 0.5]]}
+    folder = write(
+        tmp_path / "r", make(data_file=name + "1", data_hash="b" * 64), make(data_file=name + "2"), make(**torn)
+    )
+    assert report.main([folder, "--by", "model,data_file", "-o", str(tmp_path / "r.html")]) in (0, 1)
+    text = (tmp_path / "r.html").read_text()
+    assert text.count('<table class="grid"') == 3 and f"gem {'x' * 60} #2" in text
+
+
+def test_columns_of_numbers_are_sorted_as_numbers(tmp_path):
+    folder = write(tmp_path / "r", *(make(lr=lr) for lr in (0.1, 0.05, 1e-5)), make("ncl", lr=0.1))
+    assert report.main([folder, "--by", "model,lr,memory_strength", "-o", str(tmp_path / "r.html")]) == 0
+    text = (tmp_path / "r.html").read_text()
+    heads = text[text.index("<thead>") : text.index("</thead>")]
+    assert [part.split('"')[1] for part in heads.split("data-kind=")[1:4]] == ["text", "number", "number"]
+    assert '<td data-value="1e-05">1e-05</td>' in text and '<td data-value="">-</td>' in text
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,39 @@
+"""What the tools of results/ share as commands: lists of names, mistakes in one sentence, readers that leave."""
+
+import os
+import sys
+
+from results import RecordError
+
+
+def names(text):
+    """The names in a flag's value: 'model, lr' as ('model', 'lr')."""
+    return tuple(filter(None, map(str.strip, text.split(","))))
+
+
+def command(program, work):
+    """The exit status of work(): 2, with its one sentence on stderr, for a RecordError.
+
+    A character that the output cannot show is escaped. A reader that has seen enough, such as `head`, is no error.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = work()
+        sys.stdout.flush()
+        return status
+    except RecordError as mistake:
+        print(f"{program}: {mistake}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        _leave()
+        return 0
+    except OSError as e:  # of the output: files are read and written with errors of their own
+        print(f"{program}: its output cannot be written ({e.strerror or e})", file=sys.stderr)
+        _leave()
+        return 2
+
+
+def _leave():
+    """Nothing more is written, not even what is still buffered."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
