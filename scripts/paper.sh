@@ -5,25 +5,45 @@
 # It runs them through scripts/sweep.py, so that a script that was stopped goes on where it stopped, and ends in the
 # table "paper / ours". Words after a script's name:
 #     --quick            what $quick says, into a folder of its own
-#     --only WORD        only the command lines with WORD in them, such as permutations
+#     --only PATTERN     only the command lines that match, such as permutations, or "model gem.*rotations"
+#     --out DIR          another folder for the records
 #     any other flag     of scripts/sweep.py or main.py; it wins over the command lines (--seed 0..4, --workers 4)
 
+started=$PWD
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements-results.txt
 
 words=("$@")
 cuda=$("$python" -c 'import torch; print("yes" if torch.cuda.is_available() else "no")')
 
+wrong() {
+    echo "paper_$name.sh: $1" >&2
+    exit 2
+}
+
 paper() {
-    local name=$1 folder=results/runs/paper_$1 only="" more=() status=0 i
+    name=$1
+    local folder=results/runs/paper_$1 only="" quickly=() more=() status=0 i lines
     for ((i = 0; i < ${#words[@]}; i++)); do
         case ${words[i]} in
-        --quick) folder+=_quick more+=("${quick[@]}") ;;
-        --only) only=${words[++i]:?--only needs a word, such as permutations} ;;
-        --out) folder=${words[++i]:?--out needs a folder} ;;
+        -h | --help)
+            sed -n '2,/^[^#]/s/^# \{0,1\}//p' "scripts/paper_$name.sh"
+            return 0
+            ;;
+        --quick) quickly=("${quick[@]}") ;;
+        --only=*) only=${words[i]#*=} ;;
+        --only) only=${words[++i]-} && [[ $only ]] || wrong "--only needs a pattern, such as permutations" ;;
+        --out=*) folder=${words[i]#*=} ;;
+        --out) folder=${words[++i]-} && [[ $folder ]] || wrong "--out needs a folder" ;;
         *) more+=("${words[i]}") ;;
         esac
     done
-    grep -e "$only" | "$python" scripts/sweep.py - --out "$folder" "${more[@]}" || status=$?
+    if [[ $folder == results/runs/paper_$name ]]; then
+        folder+=${quickly:+_quick}
+    elif [[ $folder != /* ]]; then # relative to where the script was called
+        folder=$started/$folder
+    fi
+    lines=$(grep -e "$only") || wrong "--only $only: matches none of the command lines; --print lists them"
+    "$python" scripts/sweep.py - --out "$folder" "${quickly[@]}" "${more[@]}" <<<"$lines" || status=$?
     if [[ " ${more[*]} " != *" --print "* ]] && ((status < 2)); then # 1: some jobs failed; the table shows the others
         echo
         "$python" scripts/paper_table.py "$name" "$folder"

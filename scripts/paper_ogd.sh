@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# OGD (Farajtabar et al. 2020) beside plain SGD on five permutations and five rotations of MNIST, five epochs a task, 200
-# stored gradients a task; five seeds. How many examples a task the paper took is not recorded: 10,000 here, and its
-# numbers could not be checked against a source, so the table shows none.
+# OGD (Farajtabar et al. 2020) beside plain SGD on permutations and rotations of MNIST: network, batch, learning rate and
+# the 200 stored gradients a task are the paper's; how many tasks, examples and epochs it took is not recorded: 5 tasks,
+# 10,000 examples and 5 epochs here, five seeds. Its numbers could not be checked against a source; the table shows none.
 # --quick: 1,000 examples a task, one seed. See scripts/paper.sh for --only and other words.
 quick=(--samples_per_task 1000 --seed 0)
 source "$(dirname "${BASH_SOURCE[0]}")/paper.sh"

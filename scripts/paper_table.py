@@ -5,7 +5,7 @@
     python scripts/paper_table.py gem results/runs/paper_gem --brief --into README.md
 
 The paper's numbers, their source and the protocol they were made under are scripts/targets.csv; scripts/targets.py tells
-how the two are compared. X: no run yet. --brief: a line a method, and only what has been run.
+how the two are compared. X: no run yet; diverged: all of them did. --brief: a line a method, and only what has been run.
 """
 
 import argparse
@@ -29,11 +29,11 @@ def published(c: targets.Comparison) -> str:
 
 def lines(row: dict, runs: list[dict], mark: str) -> list[tuple]:
     """The table's lines, one a metric, for a target and those of our runs that belong together ([]: none)."""
-    time = targets.seconds(runs)
+    time, none = targets.seconds(runs), "diverged" if runs else "X"
     first = (row["stream"], f"`{row['method']}` {mark}".strip()), "" if time is None else f"{time:.0f}"
     found = []
     for c in targets.compare(row, runs):
-        mean = "X" if c.mean is None else f"{c.mean:.3f}"
+        mean = none if c.mean is None else f"{c.mean:.3f}"
         sd = "" if c.mean is None else "-" if c.sd is None else f"{c.sd:.3f}"
         difference = f"{c.difference:+.3f}" if c.difference is not None else c.verdict
         name, total = (("", ""), "") if found else first
@@ -48,7 +48,7 @@ def brief(row: dict, runs: list[dict], metrics: list[str]) -> tuple:
     for metric in metrics:
         c = by_metric.get(metric)
         if c is None or c.mean is None:
-            cells += ["", ""]
+            cells += ["", ""] if c is None else [published(c), "diverged"]
             continue
         n = c.n
         side = f", {c.verdict}" if c.verdict in ("higher", "lower") else ""
@@ -70,10 +70,20 @@ def machine(runs: list[dict]) -> str:
 
 
 def read(folder: str) -> list[dict]:
-    """The records of a folder; ``RecordError`` if there is no such folder."""
-    if not Path(folder).is_dir():
-        raise RecordError(f"{folder}: no such folder; run the paper's script first")
-    return [record.read(p) for p in sorted(Path(folder).rglob("*.json")) if not p.parent.name.startswith(".")]
+    """The records of a folder; ``RecordError`` if there is none, or one that is damaged."""
+    paths = [p for p in sorted(Path(folder).rglob("*.json")) if not p.parent.name.startswith(".")]
+    if not paths:
+        raise RecordError(f"{folder}: no record in it; run the paper's script first")
+    runs = []
+    for path in paths:
+        run = record.read(path)
+        try:
+            targets.facts(run), targets.settings(run), run["seconds"]["total"] + 0.0
+            [run[key] is None or run[key] + 0.0 for key in targets.METRICS[:3]]
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError):
+            raise RecordError(f"{path}: is not a whole record of a run; move it away") from None
+        runs.append(run)
+    return runs
 
 
 def brief_table(paper: str, folder: str) -> str:
@@ -115,7 +125,9 @@ def put_into(path: str, paper: str, text: str):
     _, closed, after = rest.partition(end)
     if not (found and closed):
         raise RecordError(f"{path}: has no lines {begin.strip()!r} and {end!r}")
-    Path(path).write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    partial = Path(f"{path}.partial")
+    partial.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    partial.replace(path)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -134,9 +146,6 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.write(text)
     except (RecordError, OSError) as error:
         print(f"paper_table.py: {error}", file=sys.stderr)
-        return 2
-    except (KeyError, IndexError, TypeError) as error:
-        print(f"paper_table.py: {args.folder}: holds a record without {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -4,6 +4,14 @@
 # seed 004 too, after scripts/compare_agem.sh has made its runs. Exit status 1, and a table, if something deviates.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt
 
+case ${1:-} in
+"" | --full) ;;
+*)
+    echo "regress.sh: $1: give --full or nothing" >&2
+    exit 2
+    ;;
+esac
+
 "$python" scripts/golden.py
 echo
 against=(--against results/logged/parity.json)

@@ -4,8 +4,9 @@ Column `tag` of the file: C, read in the authors' code or its output; T, read in
 not checked against any source: the file holds no number then.
 
 The comparison is two-sided, at 95 %: "agrees" if the paper's number lies in the prediction interval of our runs (where
-it is one run), or if the means' difference is within Welch's interval (where the paper gives mean and deviation); else
-"higher" or "lower" says on which side we are. With fewer than two runs of ours there is no interval.
+it is one run), or if the means' difference is within Welch's interval (where the paper gives mean and deviation), the
+rounding of what was printed allowed for; else "higher" or "lower" says on which side we are. With fewer than two runs of
+ours there is no interval.
 """
 
 import csv
@@ -13,10 +14,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from results import RecordError, inference
+from model.arguments import FLAGS
+from results import RecordError, cells, inference
+from results.run import Run, decimals_of
 
 FILE = Path(__file__).with_name("targets.csv")
 METRICS = ("final", "backward", "forward", "forgetting")
+STREAM = ("n_tasks", "samples_per_task", "n_epochs", "batch_size", "n_memories", "parity")
 
 
 class Comparison(NamedTuple):
@@ -63,22 +67,29 @@ def same(ours, theirs: str) -> bool:
 
 
 def matching(row: dict, runs: list[dict]) -> list[list[dict]]:
-    """The runs of a target's method and data, grouped by their protocol: runs that differ in it are never averaged."""
-    wanted, protocol = pairs(row["select"]), pairs(row["protocol"])
-    groups = defaultdict(list)
-    for run in runs:
+    """The runs of a target's method and data, one a seed, grouped by data and settings: others are never averaged."""
+    wanted, groups = pairs(row["select"]), defaultdict(list)
+    for run in sorted(runs, key=lambda run: str(run.get("started"))):
         args = facts(run)
         if run["model"] == row["method"] and all(same(args.get(k), v) for k, v in wanted.items()):
-            key = (run["protocol"]["data_hash"], args["first_task"], args["validation"], args["parity"])
-            groups[(*key, *(args.get(k) for k in protocol))].append(run)
-    return list(groups.values())
+            group = [run["protocol"]["data_hash"], *(args.get(name) for name in STREAM), *sorted(settings(run).items())]
+            groups[repr(group)].append(run)
+    return [list({run["args"]["seed"]: run for run in group}.values()) for group in groups.values()]
+
+
+def settings(run: dict) -> dict:
+    """The flags that a run's method uses and that decide its numbers."""
+    return cells.settings(Run("", record=run))
 
 
 def differences(row: dict, runs: list[dict]) -> list[str]:
     """What our runs did otherwise than the paper."""
     args = facts(runs[0])
-    wanted = {"first_task": "0", "validation": "0", **pairs(row["protocol"])}
+    wanted = pairs(row["protocol"])
     found = [f"--{k} {args.get(k)} (paper: {v})" for k, v in wanted.items() if not same(args.get(k), v)]
+    others = {**settings(runs[0]), "parity": args["parity"]}
+    named = {**wanted, **pairs(row["select"])}
+    found += [f"--{k} {v}" for k, v in others.items() if k not in named and v != FLAGS[k].default]
     broken = sum(run["status"] != "done" for run in runs)
     if broken:
         found.append(f"{broken} of {len(runs)} runs diverged and are left out of the means")
@@ -91,11 +102,15 @@ def number(text: str) -> tuple[float | None, float | None]:
     return float(value) if value else None, float(spread) if spread else None
 
 
-def verdict(values: list[float], paper: float, spread: float | None, n_paper: int) -> str:
-    """'agrees', 'higher' or 'lower': we against the paper, two-sided at 95 %; '-' where there is no interval."""
+def verdict(values: list[float], paper: float, spread: float | None, n_paper: int, rounding: float = 0.0) -> str:
+    """'agrees', 'higher' or 'lower': we against the paper, two-sided at 95 %; '-' where there is no interval.
+
+    rounding: by how much the paper's number may be nearer to ours than it was printed.
+    """
     n, mean, sd = len(values), inference.mean(values), inference.deviation(values)
     if sd is None:
         return "-"
+    paper += max(-rounding, min(rounding, mean - paper))
     if spread is not None and n_paper > 1:
         from scipy.stats import ttest_ind_from_stats
 
@@ -118,7 +133,8 @@ def compare(row: dict, runs: list[dict]) -> list[Comparison]:
             difference, side = None, "-" if values else ""
         else:
             difference = inference.mean(values) - paper
-            side = verdict(values, paper, spread, int(row["runs"] or 1))
+            rounding = 0.5 * 10.0 ** -decimals_of(row[metric].partition("±")[0])
+            side = verdict(values, paper, spread, int(row["runs"] or 1), rounding)
         mean, sd = (inference.mean(values), inference.deviation(values)) if values else (None, None)
         found.append(Comparison(metric, paper, spread, mean, sd, len(values), difference, side))
     return found

@@ -81,6 +81,43 @@ def test_other_protocols_are_named_and_not_averaged(tmp_path):
     assert "1 of 2 runs diverged and are left out of the means" in text
 
 
+def test_other_settings_and_repeated_seeds_are_not_averaged(tmp_path):
+    kept(tmp_path, 0.8, seed=0, threads=1, started="1")
+    kept(tmp_path, 0.81, seed=0, threads=2, started="2")  # the same run once more: the last counts
+    kept(tmp_path, 0.3, seed=1, shuffle_tasks="yes")
+    text = paper_table.table("gem", tmp_path)
+    rows = cells(text)
+    assert [(row[4], row[6]) for row in rows] == [("0.810", "1"), ("0.300", "1")]
+    assert "--shuffle_tasks yes" in text
+    assert len(cells(paper_table.brief_table("gem", tmp_path))) == 1
+
+
+def test_all_diverged_is_not_a_run_that_is_missing(tmp_path):
+    kept(tmp_path, status="diverged")
+    assert cells(paper_table.table("gem", tmp_path))[0][4] == "diverged"
+    assert cells(paper_table.brief_table("gem", tmp_path))[0][3] == "diverged"
+
+
+@pytest.mark.parametrize("change", [{"protocol": {"n_epochs": 0}}, {"args": 5}, {"final": "abc"}, {"seconds": []}])
+def test_a_record_that_is_none_is_named(tmp_path, capsys, change):
+    kept(tmp_path)
+    path = next(tmp_path.rglob("a.json"))
+    record = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({**record, **{k: {**record[k], **v} if isinstance(v, dict) else v for k, v in change.items()}})
+    )
+    assert paper_table.main(["gem", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err == f"paper_table.py: {path}: is not a whole record of a run; move it away\n"
+
+
+def test_the_rounding_of_the_paper_is_allowed_for():
+    assert targets.verdict([0.0094, 0.0094], 0.009, None, 1) == "higher"
+    assert targets.verdict([0.0094, 0.0094], 0.009, None, 1, rounding=0.0005) == "agrees"
+    assert targets.verdict([0.0096, 0.0096], 0.009, None, 1, rounding=0.0005) == "higher"
+    assert targets.verdict([0.0084, 0.0084], 0.009, 0.0, 5, rounding=0.0005) == "lower"
+
+
 @pytest.mark.parametrize(
     "values, paper, spread, n, wanted",
     [
