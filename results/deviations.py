@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from results import cells, inference, matching
 from results.measures import MEASURES, shown
+from results.run import decimals_of
 
 METRICS = ("final", "backward", "forward")
 COUNTS = ("steps", "violations", "qp_solves")
@@ -13,8 +15,8 @@ COUNTS = ("steps", "violations", "qp_solves")
 @dataclass
 class Check:
     """logged: Run; ours: the Runs it was checked against. exact: True the digits agree, False they do not, None they
-    need not (obstacles says why) or there is no run with its seed. lines: findings for the reader. deviations: lists
-    [what, logged, ours, by how much], empty if all is well."""
+    need not (obstacles says why), there is no run with its seed or no number to compare. lines: findings for the reader.
+    deviations: lists [what, logged, ours, by how much], empty if all is well. checked: something was compared."""
 
     logged: object
     ours: list
@@ -52,6 +54,9 @@ def _exact(result):
         return
     result.obstacles = matching.obstacles(logged, same[0])
     numbers = digits(logged, same[0])
+    if not numbers:
+        result.lines.append("exact: no number to compare")
+        return
     wrong = [row for row in numbers if row[1] != row[2]]
     if result.obstacles:
         result.lines.append(
@@ -59,26 +64,54 @@ def _exact(result):
             + "; ".join(result.obstacles)
         )
         return
-    result.exact, result.checked = not wrong, True
     result.lines.append(f"exact: {len(numbers) - len(wrong)} of {len(numbers)} numbers agree to all digits")
+    endings = [_ending(logged), _ending(same[0])]
+    if None not in endings and endings[0] != endings[1]:
+        wrong.append(["status", *endings])
+    result.exact, result.checked = not wrong, True
     result.deviations += [[*row, _distance(row)] for row in wrong]
 
 
 def digits(logged, ours):
-    """[what, logged text, our text] for the baseline, the grid and the counts, with the digits that were logged."""
-    rows = [("baseline", logged.baseline, ours.baseline)] if logged.baseline else []
-    for i, row in enumerate(logged.grid):
-        rows.append((f"row {i + 1}", row, ours.grid[i] if i < len(ours.grid) else []))
-    found = []
+    """[what, logged text, our text] for all accuracies, the three numbers and the counts, with the digits logged."""
+    found = [*_accuracies(logged, ours), *_summaries(logged, ours), *_counts(logged, ours)]
+    return [row for row in found if row[1:] != ["X", "X"]]
+
+
+def _accuracies(logged, ours):
+    rows = [("baseline", logged.baseline, ours.baseline or [])] if logged.baseline else []
+    if logged.grid:
+        pairs = zip_longest(logged.grid, ours.grid, fillvalue=[])
+        rows += [(f"row {i}", *pair) for i, pair in enumerate(pairs, start=1)]
     for name, theirs, here in rows:
-        for j, value in enumerate(theirs):
-            mine = here[j] if here and j < len(here) else None
-            found.append([f"{name}, task {j + 1}", _printed(value, logged.decimals), _printed(mine, logged.decimals)])
+        for j, pair in enumerate(zip_longest(theirs, here), start=1):
+            yield [f"{name}, task {j}", *(_printed(value, logged.decimals) for value in pair)]
+
+
+def _summaries(logged, ours):
+    for name in METRICS:
+        if name in logged.printed:
+            mine = getattr(ours, name) if name in ours.printed else ours.recomputed[name]
+            decimals = _decimals(logged, name)
+            yield [name, _printed(getattr(logged, name), decimals), _printed(mine, decimals)]
+
+
+def _counts(logged, ours):
     for name in COUNTS:
         value, mine = (((run.record or {}).get("counts") or {}).get(name) for run in (logged, ours))
         if value is not None:
-            found.append([name, str(value), str(mine)])
-    return found
+            yield [name, str(value), str(mine)]
+
+
+def _decimals(run, name):
+    """How many digits after the point a printed number has; None if it is exact."""
+    exact = "format" in (run.record or {}) or (run.grid and run.decimals is None)
+    return None if exact else max(decimals_of(run.printed[name]), 0)
+
+
+def _ending(run):
+    """'done' or 'diverged'; None of a log that neither says it nor has a final accuracy."""
+    return run.fact("status") or (None if MEASURES["final"].value(run) is None else "done")
 
 
 def _printed(value, decimals):
@@ -95,51 +128,97 @@ def _distance(row):
 
 
 def _statistical(result, confidence):
+    _endings(result)
     ours = [run for run in result.ours if run.fact("status") != "diverged"]
     if len(ours) < len(result.ours):
         result.lines.append(f"statistical: {len(result.ours) - len(ours)} of our {len(result.ours)} runs diverged")
     if len(ours) < 2:
         result.lines.append(f"statistical: {len(ours)} run of ours; two or more are needed")
         return
-    result.checked = True
-    logged, decimals = result.logged, result.logged.decimals
-    rounding = 0.0 if decimals is None else 0.5 * 10.0**-decimals
     for name in METRICS:
-        value = MEASURES[name].value(logged)
-        values = [v for run in ours if (v := MEASURES[name].value(run)) is not None]
-        if value is None or len(values) < 2:
-            continue
-        low, high = inference.prediction(values, confidence)
-        # The same as low <= value <= high, but that the log's rounding is allowed for.
-        inside = inference.surprise(value, values, rounding) >= 1 - confidence
-        spread = f"{shown(inference.mean(values), 4)} ± {shown(inference.deviation(values), 4)} (n {len(values)})"
-        bounds = f"[{shown(low, 4)}, {shown(high, 4)}]"
-        verdict = "inside" if inside else "OUTSIDE"
+        if MEASURES[name].value(result.logged) is not None:
+            _by_summary(result, ours, name, confidence)
+    _by_cell(result, ours, confidence)
+
+
+def _endings(result):
+    """Whether any of ours ended as the logged run did: a deviation if none."""
+    logged = _ending(result.logged)
+    ours = [ending for run in result.ours if (ending := _ending(run)) is not None]
+    if logged is None or not ours:
+        return
+    n = len(result.ours)
+    if logged not in ours:
+        result.checked = True
+        result.deviations.append(["status", logged, f"{len(ours)} of {n} {ours[0]}", ""])
+    elif logged != "done":
+        result.checked = True
+        result.lines.append(f"status: {logged}, as {ours.count(logged)} of our {n} runs")
+
+
+def _by_summary(result, ours, name, confidence):
+    value = MEASURES[name].value(result.logged)
+    values = [v for run in ours if (v := MEASURES[name].value(run)) is not None]
+    head = f"{name:<9} logged {shown(value, 4)}"
+    if len(values) < 2:
         result.lines.append(
-            f"{name:<9} logged {shown(value, 4)}, ours {spread}: {verdict} the {confidence:.0%} prediction "
-            f"interval {bounds}"
+            f"{head}, not checked: {len(values)} of our {len(ours)} runs have it, two or more are needed"
         )
-        if not inside:
-            distance = f"{shown(value - inference.mean(values), 4, sign=True)} from the mean"
-            result.deviations.append([name, shown(value, 4), f"{spread} {bounds}", distance])
-    _by_cell(result, ours, rounding, confidence)
+        return
+    result.checked = True
+    low, high = inference.prediction(values, confidence)
+    # The same as low <= value <= high, but that the log's rounding is allowed for.
+    inside = inference.surprise(value, values, _rounding(result.logged, name)) >= 1 - confidence
+    spread, bounds = _spread(values), f"[{shown(low, 4)}, {shown(high, 4)}]"
+    verdict = "inside" if inside else "OUTSIDE"
+    result.lines.append(f"{head}, ours {spread}: {verdict} the {_percent(confidence)} prediction interval {bounds}")
+    if not inside:
+        distance = f"{shown(value - inference.mean(values), 4, sign=True)} from the mean"
+        result.deviations.append([name, shown(value, 4), f"{spread} {bounds}", distance])
 
 
-def _by_cell(result, ours, rounding, confidence):
-    places = []
+def _rounding(run, name):
+    """By how much a summary may be off: as printed half a unit; of a rounded grid one unit if it is a difference."""
+    if run.recomputed[name] is None:
+        return _half(_decimals(run, name))
+    return _half(run.decimals) * (1 if name == "final" else 2)
+
+
+def _half(decimals):
+    """Half a unit of the last digit; 0 of exact numbers."""
+    return 0.0 if decimals is None else 0.5 * 10.0**-decimals
+
+
+def _spread(values):
+    return f"{shown(inference.mean(values), 4)} ± {shown(inference.deviation(values), 4)} (n {len(values)})"
+
+
+def _percent(confidence):
+    return f"{100 * confidence:.10g}%"
+
+
+def _by_cell(result, ours, confidence):
+    places, unknown = [], 0
     for i, row in enumerate(result.logged.grid):
         for j, value in enumerate(row):
             values = [run.grid[i][j] for run in ours if i < len(run.grid) and j < len(run.grid[i])]
             values = [v for v in values if math.isfinite(v)]
-            if math.isfinite(value) and len(values) > 1:
-                places.append((i, j, value, values, inference.surprise(value, values, rounding)))
+            if not math.isfinite(value):
+                continue
+            if len(values) < 2:
+                unknown += 1
+                continue
+            places.append((i, j, value, values, inference.surprise(value, values, _half(result.logged.decimals))))
     adjusted = inference.holm([place[-1] for place in places])
     wrong = [(p, place) for p, place in zip(adjusted, places, strict=True) if p < 1 - confidence]
     if places:
+        result.checked = True
         result.lines.append(
-            f"cells: {len(wrong)} of {len(places)} deviate (Holm's correction, {confidence:.0%} for all together)"
+            f"cells: {len(wrong)} of {len(places)} deviate (Holm's correction, {_percent(confidence)} for all together)"
         )
+    if unknown:
+        total = len(places) + unknown
+        result.lines.append(f"cells: {unknown} of {total} not checked: fewer than two of our runs have them")
     for p, (i, j, value, values, _) in sorted(wrong, key=lambda entry: entry[0]):
-        spread = f"{shown(inference.mean(values), 4)} ± {shown(inference.deviation(values), 4)} (n {len(values)})"
         distance = f"{shown(value - inference.mean(values), 4, sign=True)}, adjusted p {p:.2g}"
-        result.deviations.append([f"row {i + 1}, task {j + 1}", shown(value, 4), spread, distance])
+        result.deviations.append([f"row {i + 1}, task {j + 1}", shown(value, 4), _spread(values), distance])

@@ -1,5 +1,7 @@
 """Which of our runs a logged run is to be checked against, and in what the two differ."""
 
+import os
+
 from model import UsageError
 from model.arguments import FLAGS
 from results import cells
@@ -10,7 +12,10 @@ _ARGUMENTS = ("n_tasks", "samples_per_task", "n_epochs", "batch_size")
 
 
 def facts(run):
-    """What is known of a run's protocol and settings, the seed apart: dict field -> value, unknown ones absent."""
+    """What is known of a run's protocol and settings, the seed apart: dict field -> value, unknown ones absent.
+
+    The data file's name counts where there is no hash of the data.
+    """
     args = (run.record or {}).get("args") or run.args or {}
     protocol = (run.record or {}).get("protocol") or {}
     known = {name: protocol.get(name) for name in ("data_hash", "head", "parity")}
@@ -19,7 +24,13 @@ def facts(run):
     known["n_tasks"] = run.n_tasks or known.get("n_tasks")
     if cells.uses(cells.method(run), "n_memories") and "n_memories" in args:
         known["n_memories"] = _parsed("n_memories", args["n_memories"])
-    return {name: value for name, value in known.items() if value is not None}
+    known = {name: value for name, value in known.items() if value is not None}
+    return known if "data_hash" in known else known | _data_file(run)
+
+
+def _data_file(run):
+    name = run.fact("data_file")
+    return {} if name is None else {"data_file": os.path.basename(str(name))}
 
 
 def _parsed(name, value):
@@ -32,6 +43,8 @@ def _parsed(name, value):
 def differing(logged, ours):
     """dict field -> (logged value, ours), of the fields that both know and in which they differ."""
     theirs, here = facts(logged), facts(ours)
+    if "data_file" in theirs or "data_file" in here:
+        theirs, here = theirs | _data_file(logged), here | _data_file(ours)
     return {name: (theirs[name], here[name]) for name in theirs if name in here and theirs[name] != here[name]}
 
 

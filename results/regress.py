@@ -3,7 +3,8 @@
 Each logged run is set beside those of our runs that come nearest to it. Where data, versions, engine and CPU
 capability are the same, the digits must agree; where they differ, that is said, and the logged run must lie inside the
 prediction interval of our seeds, in its three numbers and cell by cell. Exit status 0; 1 with a table of what deviates,
-by how much and the likely cause; 2 if nothing could be checked or the command is wrong.
+by how much and the likely cause, or if a logged run was not checked or a log could not be read; 2 if nothing could be
+checked or the command is wrong.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 if __package__ in (None, ""):  # cd results; python regress.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from results import RecordError, cells, inference
+from results import RecordError, cells, console, inference
 from results.deviations import check
 from results.table import render
 
@@ -65,7 +66,8 @@ def _verdict(checks):
     checked = [result for result in checks if result.checked]
     wrong = [result for result in checked if result.deviations]
     words = f"{len(checked)} of {len(checks)} logged runs checked, "
-    words += f"{sum(r.exact is not None for r in checked)} of them digit by digit; "
+    words += f"{sum(r.exact is not None for r in checked)} of them digit by digit"
+    words += f", {len(checks) - len(checked)} not checked; " if len(checked) < len(checks) else "; "
     return words + (f"{len(wrong)} deviate{'s' * (len(wrong) == 1)}" if wrong else "none deviates")
 
 
@@ -78,19 +80,28 @@ def main(argv=None):
     parser.add_argument("--mode", choices=("auto", "exact", "statistical"), default="auto")
     parser.add_argument("--confidence", type=float, default=inference.CONFIDENCE, help="of the prediction intervals")
     args = parser.parse_args(argv)
+    return console.command(parser.prog, lambda: _checked(args, parser.prog))
+
+
+def _checked(args, program):
+    if not 0 < args.confidence < 1:
+        raise RecordError(f"--confidence {args.confidence:g}: give a number between 0 and 1")
+    logged, unread_logged = cells.read(args.against, program)
+    found, unread = cells.read(args.paths, program)
+    checks = [check(run, found, args.mode, args.confidence) for run in logged]
+    _say(text(checks))
+    if not any(result.checked for result in checks):
+        raise RecordError("nothing could be checked: no run of ours fits a logged one (see above)")
+    wrong = any(result.deviations or not result.checked for result in checks)
+    return 1 if wrong or unread_logged or unread else 0
+
+
+def _say(words):
+    """Print. A reader that has seen enough does not change what was found: no status 0, as console.command gives."""
     try:
-        if not 0 < args.confidence < 1:
-            raise RecordError(f"--confidence {args.confidence:g}: give a number between 0 and 1")
-        logged, _ = cells.read(args.against, parser.prog)
-        found, unread = cells.read(args.paths, parser.prog)
-        checks = [check(run, found, args.mode, args.confidence) for run in logged]
-        print(text(checks), flush=True)
-        if not any(result.checked for result in checks):
-            raise RecordError("nothing could be checked: no run of ours fits a logged one (see above)")
-    except RecordError as mistake:
-        print(f"results.regress: {mistake}", file=sys.stderr)
-        return 2
-    return 1 if unread or any(result.deviations for result in checks) else 0
+        print(words, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from results import inference, regress
 from results.parse import parse
 from tests.results.records import make, write
 
-LOGGED = Path(__file__).parents[2] / "results" / "logged"
+ROOT = Path(__file__).parents[2]
+LOGGED = ROOT / "results" / "logged"
+ARGS = {"model": "gem", "seed": 0, "lr": 0.1}
 FINALS = [0.74, 0.75, 0.76, 0.77, 0.73]
 
 
@@ -23,6 +27,16 @@ def seeds(folder, **changes):
 def run(capsys, logged, ours, *more):
     status = regress.main(["--against", str(logged), str(ours), *more])
     return status, *capsys.readouterr()
+
+
+def fixture(path, *lines, known=False, **args):
+    """A fixture of one run with these lines; known: what the exact check needs is logged."""
+    content = {"logged": "x", "args": ARGS | args, "runs": [{"label": "a", "text": list(lines)}]}
+    if known:
+        content["protocol"] = {"data_hash": "a" * 64}
+        content["versions"] = {"torch": "2.13.0+cpu", "cpu_capability": "AVX512"}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
 
 
 def test_prediction_interval():
@@ -52,14 +66,14 @@ def test_exact_agreement(tmp_path, capsys):
     logged, ours = write(tmp_path / "logged", make()), write(tmp_path / "ours", make())
     status, out, err = run(capsys, logged, ours)
     assert (status, err) == (0, "")
-    assert "exact: 9 of 9 numbers agree to all digits" in out
+    assert "exact: 12 of 12 numbers agree to all digits" in out
     assert "1 of 1 logged runs checked, 1 of them digit by digit; none deviates" in out
 
 
 def test_threads_do_not_excuse_an_mlp(tmp_path, capsys):
     logged, ours = write(tmp_path / "logged", make()), write(tmp_path / "ours", make(threads=2, final=0.76))
     status, out, _ = run(capsys, logged, ours)
-    assert status == 1 and "exact: 7 of 9 numbers agree to all digits" in out
+    assert status == 1 and "exact: 8 of 12 numbers agree to all digits" in out
 
 
 def test_exact_deviation(tmp_path, capsys):
@@ -116,16 +130,13 @@ def test_the_runs_that_come_nearest_are_taken(tmp_path, capsys):
 
 def test_a_printed_log(tmp_path, capsys):
     """Rounding of a log's digits is allowed for; what it does not say is said."""
-    text = ["0.9000 0.2000", "0.7500 0.7500", "Final Accuracy: 0.7500 Backward: -0.0750 Forward: 0.0500"]
-    content = {"logged": "x", "args": {"model": "gem", "seed": 0, "lr": 0.1}, "runs": [{"label": "a", "text": text}]}
-    (tmp_path / "log.json").write_text(json.dumps(content))
+    lines = "0.9000 0.2000", "0.7500 0.7500", "Final Accuracy: 0.7500 Backward: -0.0750 Forward: 0.0500"
     ours = write(tmp_path / "ours", *(make(seed=s, final=0.75004) for s in range(3)))
-    status, out, _ = run(capsys, tmp_path / "log.json", ours)
+    status, out, _ = run(capsys, fixture(tmp_path / "log.json", *lines), ours)
     assert status == 0
-    assert "exact: 4 of 4 numbers agree; they need not: data_hash not logged; torch not logged; cpu_cap" in out
-    content |= {"protocol": {"data_hash": "a" * 64}, "versions": {"torch": "2.13.0+cpu", "cpu_capability": "AVX512"}}
-    (tmp_path / "log.json").write_text(json.dumps(content))
-    assert "exact: 4 of 4 numbers agree to all digits" in run(capsys, tmp_path / "log.json", ours)[1]
+    assert "exact: 7 of 7 numbers agree; they need not: data_hash not logged; torch not logged; cpu_cap" in out
+    out = run(capsys, fixture(tmp_path / "log.json", *lines, known=True), ours)[1]
+    assert "exact: 7 of 7 numbers agree to all digits" in out
 
 
 def test_nothing_to_check(tmp_path, capsys):
@@ -157,3 +168,136 @@ def test_a_fixture_whose_file_is_missing(tmp_path):
     (tmp_path / "x.json").write_text(json.dumps({"logged": "x", "runs": [{"file": "y.txt"}, {"text": "0"}, {}]}))
     problems = [p for r in parse(tmp_path / "x.json") for p in r.problems]
     assert any("y.txt cannot be read" in p for p in problems) and any("run 3 has no lines" in p for p in problems)
+
+
+ONE_LINER = "gem_d: {'model': 'gem', 'seed': 0, 'lr': 0.1} # "
+
+
+def test_printed_numbers_are_compared_digit_by_digit(tmp_path, capsys):
+    ours = write(tmp_path / "ours", make())
+    logged = fixture(tmp_path / "log.json", ONE_LINER + "0.750 -0.075 0.050 # 1.0", known=True)
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 0 and "exact: 3 of 3 numbers agree to all digits" in out
+    logged = fixture(tmp_path / "log.json", ONE_LINER + "0.751 -0.075 0.050 # 1.0", known=True)
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 1 and "final   0.751  0.750  -0.001" in out
+
+
+def test_a_record_whose_final_is_not_its_grids(tmp_path, capsys):
+    grid = [[0.9, 0.2], [0.75, 0.75]]
+    logged = write(tmp_path / "logged", make(final=0.9999, grid=grid))
+    status, out, _ = run(capsys, logged, write(tmp_path / "ours", make()))
+    assert status == 1 and "exact: 11 of 12 numbers agree to all digits" in out
+
+
+def test_no_number_in_common_is_no_check(tmp_path, capsys):
+    bare = {"grid": [], "baseline": None, "final": None, "backward": None, "forward": None, "counts": {}}
+    logged = write(tmp_path / "logged", make(seed=9))
+    status, out, err = run(capsys, logged, write(tmp_path / "ours", make(**bare), make(seed=1, **bare)))
+    assert status == 2 and "nothing could be checked" in err and "0 of 1 logged runs checked" in out
+    assert "final     logged 0.7500, not checked: 0 of our 2 runs have it, two or more are needed" in out
+    assert "cells: 4 of 4 not checked: fewer than two of our runs have them" in out
+    bare["grid"] = None
+    logged = write(tmp_path / "bare", make(**bare))
+    status, out, _ = run(capsys, logged, write(tmp_path / "same", make(**bare)), "--mode", "exact")
+    assert status == 2 and "exact: no number to compare" in out
+
+
+def test_all_of_ours_diverged(tmp_path, capsys):
+    logged = write(tmp_path / "logged", make(seed=9))
+    ours = write(tmp_path / "ours", *(make(seed=s, status="diverged", grid=[], final=None) for s in range(3)))
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 1 and "status    done  3 of 3 diverged" in out and "1 of 1 logged runs checked" in out
+    logged = write(tmp_path / "too", make(seed=9, status="diverged", grid=[], final=None))
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 0 and "status: diverged, as 3 of our 3 runs" in out
+
+
+def test_a_logged_run_that_was_not_checked_is_no_success(tmp_path, capsys):
+    ours = write(tmp_path / "ours", make())
+    logged = write(tmp_path / "logged", make(), make("ewc"))
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 1 and "no run of ewc to check it against" in out
+    assert "1 of 2 logged runs checked, 1 of them digit by digit, 1 not checked; none deviates" in out
+    logged = write(tmp_path / "other", make(), make(seed=1))
+    assert run(capsys, logged, ours, "--mode", "exact")[0] == 1
+
+
+def test_a_logged_file_that_cannot_be_read(tmp_path, capsys):
+    logged, ours = write(tmp_path / "logged", make()), write(tmp_path / "ours", make())
+    (tmp_path / "logged" / "golden.json").write_text('{"format": 1,')
+    status, out, err = run(capsys, logged, ours)
+    assert status == 1 and "1 of 1 logged runs checked" in out and "golden.json:1: is not JSON" in err
+
+
+@pytest.mark.parametrize("ends", [("diverged", "done"), ("done", "diverged")])
+def test_the_status_is_compared(tmp_path, capsys, ends):
+    logged, ours = (write(tmp_path / str(i), make(status=end)) for i, end in enumerate(ends))
+    status, out, _ = run(capsys, logged, ours)
+    assert status == 1 and "status {} {}".format(*ends) in " ".join(out.split())
+
+
+def test_surplus_rows_are_compared(tmp_path, capsys):
+    logged = write(tmp_path / "logged", make(grid=[[0.9, 0.2]], backward=(0.75 - 0.9) / 2))
+    status, out, _ = run(capsys, logged, write(tmp_path / "ours", make()))
+    assert status == 1 and "exact: 10 of 12 numbers agree" in out
+    assert "row 2, task 1       X  0.75   X" in out
+
+
+@pytest.mark.parametrize(("ours", "status"), [(0.1153, 0), (0.1156, 1)])
+def test_the_rounding_of_printed_summaries_is_allowed_for(tmp_path, capsys, ours, status):
+    logged = fixture(tmp_path / "log.json", ONE_LINER + "0.115 -0.392 0.050 # 1.0")
+    folder = write(tmp_path / "ours", *(make(seed=s, final=ours, backward=-0.392) for s in range(3)))
+    assert run(capsys, logged, folder)[0] == status
+
+
+def test_a_files_name_stands_for_data_without_a_hash(tmp_path, capsys):
+    logged = fixture(tmp_path / "log.json", ONE_LINER + "0.990 -0.075 0.050 # 1.0", data_file="data/mnist_rotations.pt")
+    status, out, _ = run(capsys, logged, seeds(tmp_path / "ours"))
+    assert status == 1 and "gem seed 0 a: data_file mnist_rotations.pt logged, d.pt here" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"logged": 1}, "no list of 'runs' in it"),
+        ({"logged": 1, "runs": []}, "no list of 'runs' in it"),
+        ({"logged": 1, "runs": [{"text": ["hello"]}]}, "run 1: no grid, no one-line result in it"),
+        ({"logged": 1, "runs": [{"file": ""}]}, "run 1 has no lines of text"),
+    ],
+)
+def test_a_fixture_without_runs_is_a_problem(tmp_path, capsys, content, said):
+    logged, ours = write(tmp_path / "logged", make()), write(tmp_path / "ours", make())
+    (tmp_path / "logged" / "x.json").write_text(json.dumps(content))
+    status, _, err = run(capsys, logged, ours)
+    assert status == 1 and f"x.json: {said}" in err
+    assert not [p for r in parse(LOGGED / "seed_002.json") for p in r.problems]
+
+
+def test_a_fixture_in_another_encoding(tmp_path):
+    path = fixture(tmp_path / "x.json", ONE_LINER + "0.115 -0.392 0.050 # 1.0")
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-16")
+    assert [r.printed["final"] for r in parse(path)] == ["0.115"]
+
+
+@pytest.mark.parametrize(("final", "status"), [(0.75, 0), (0.99, 1)])
+def test_a_reader_that_has_seen_enough_changes_nothing(tmp_path, final, status):
+    logged = write(tmp_path / "logged", make(seed=9, final=final))
+    command = [sys.executable, "-m", "results.regress", "--against", logged, seeds(tmp_path / "ours")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", status)
+
+
+def test_an_ascii_terminal(tmp_path):
+    command = [sys.executable, "-m", "results.regress", "--against", write(tmp_path / "logged", make(seed=9))]
+    done = subprocess.run(
+        [*command, seeds(tmp_path / "ours")], cwd=ROOT, capture_output=True, env={"PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0 and rb"0.7500 \xb1 0.0158" in done.stdout and not done.stderr
+
+
+def test_confidence_as_given(tmp_path, capsys):
+    logged = write(tmp_path / "logged", make(seed=9))
+    out = run(capsys, logged, seeds(tmp_path / "ours"), "--confidence", "0.995")[1]
+    assert "inside the 99.5% prediction interval" in out and "99.5% for all together" in out
