@@ -25,6 +25,15 @@ class Block:
     def line(self):
         return (self.baseline or (self.rows or [(1, [])])[0])[0]
 
+    @property
+    def width(self):
+        return len(self.baseline[1]) if self.baseline else None
+
+    @property
+    def growing(self):
+        """It has a baseline, and fewer rows than columns."""
+        return self.baseline is not None and len(self.rows) < self.width and self.count() < self.width**2
+
     def count(self):
         return sum(len(tokens) for _, tokens in self.rows)
 
@@ -46,7 +55,7 @@ def fill(run, block):
     rows = list(block.rows)
     n = block.count()
     if block.baseline is not None:
-        width = len(block.baseline[1])
+        width = block.width
         if len(rows) == 1 and n > width and n % width == 0:
             rows = _cut(rows, width)
     else:
@@ -70,9 +79,26 @@ def fill(run, block):
     elif len(values) == width + 1:
         run.baseline, values, rows = values[0], values[1:], rows[1:]
     run.grid = values
-    if len(values) > width:
-        run.problems.append(f"{run.place}: {len(values)} rows for {width} tasks")
-    _note_odd_entries(run, rows)
+    note_values(run, [block.line, *(line for line, _ in rows)])
+    _note_digits(run, rows)
+
+
+def note_values(run, lines=None):
+    """What is wrong with a grid of any format: more rows than tasks, entries that are no accuracies.
+
+    lines: where the baseline and each row stand in a text.
+    """
+    if len(run.grid) > (run.n_tasks or 0):
+        run.problems.append(f"{run.place}: {len(run.grid)} rows for {run.n_tasks or 0} tasks")
+    rows = [("baseline", run.baseline or []), *((f"row {i}", row) for i, row in enumerate(run.grid, start=1))]
+    places = [f"{run.source}:{line}" for line in lines] if lines else [run.source] * len(rows)
+    odd = [
+        f"{place}: {name}, column {j}: {value} is not an accuracy"
+        for place, (name, row) in zip(places, rows, strict=True)
+        for j, value in enumerate(row, start=1)
+        if not (0 <= value <= 1 or math.isnan(value))
+    ]
+    run.slips += _first(odd, run)
 
 
 def _cut(rows, width):
@@ -97,8 +123,8 @@ def _values(run, line, tokens, width):
     return values
 
 
-def _note_odd_entries(run, rows):
-    """How many decimals the grid has; entries with more than the others, or that are no accuracies."""
+def _note_digits(run, rows):
+    """How many decimals the grid has; entries with more than the others."""
     places = [
         (i, j, line, token)
         for i, (line, tokens) in enumerate(rows, start=1)
@@ -110,11 +136,14 @@ def _note_odd_entries(run, rows):
         return
     usual, times = counts.most_common(1)[0]
     run.decimals = usual if times >= 0.9 * len(places) else min(counts)
-    odd = []
-    for i, j, line, token in places:
-        where = f"{run.source}:{line}: row {i}, column {j}: {token}"
-        if decimals_of(token) > run.decimals and times >= 0.9 * len(places):
-            odd.append(f"{where} has {decimals_of(token)} digits after the point, the others {run.decimals}")
-        if not 0 <= float(token) <= 1:
-            odd.append(f"{where} is not an accuracy")
-    run.slips += odd[:5] + ([f"{run.place}: {len(odd) - 5} more such entries"] if len(odd) > 5 else [])
+    odd = [
+        f"{run.source}:{line}: row {i}, column {j}: {token} has {decimals_of(token)} digits after the point, "
+        f"the others {run.decimals}"
+        for i, j, line, token in places
+        if decimals_of(token) > run.decimals and times >= 0.9 * len(places)
+    ]
+    run.slips += _first(odd, run)
+
+
+def _first(odd, run):
+    return odd[:5] + ([f"{run.place}: {len(odd) - 5} more such entries"] if len(odd) > 5 else [])

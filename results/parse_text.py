@@ -6,6 +6,7 @@ make a block; a block with a '|', or with a printed number after it, is a run's 
 """
 
 import ast
+import codecs
 import math
 import re
 
@@ -22,18 +23,28 @@ LABELS = {
     "forward": "forward",
     "forward transfer": "forward",
 }
-LABEL = re.compile(rf"\b({'|'.join(sorted(LABELS, key=len, reverse=True))})[ \t]*[:=][ \t]*(\S*)", re.IGNORECASE)
+NAME = "|".join(sorted(LABELS, key=len, reverse=True))
+LABEL = re.compile(rf"\b({NAME})[*`]*[ \t]*[:=][*`]*[ \t]*[*`]*(\S*)", re.IGNORECASE)  # bold or code in Markdown
 BETWEEN = re.compile(r"[\s,;|\[\](){}]+")
 HEADING = re.compile(r"\s*(?:\(\w{1,3}\)|#+|\d{1,3}[.)])\s+\S")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+STAMP = re.compile(r"\s*\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:?\d\d)?\]?:?(?=\s|$)")
+
+
+def decoded(data):
+    """A file's bytes as text: UTF-8, or UTF-16 where its mark says so, as PowerShell writes it."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig", errors="replace")
 
 
 def parse_text(text, source):
     """All runs of a text, in order: list of Run."""
     reader = _Reader(source)
+    text = text.replace("\u2212", "-").replace("\xa0", " ")  # as word processors write a minus and a blank
     for number, line in enumerate(text.split("\n"), start=1):
-        for piece in ESCAPES.sub("", line).split("\r"):  # a progress bar writes over its own line
-            reader.read(number, piece)
+        for piece in ESCAPES.sub("", line).rstrip("\r").split("\r"):  # a progress bar writes over its own line
+            stamp = STAMP.match(piece)
+            reader.read(number, piece[stamp.end() :] if stamp else piece)
     reader.finish()
     return reader.runs
 
@@ -48,11 +59,11 @@ class _Reader:
 
     def read(self, line, piece):
         if piece.strip() == "|":
-            if self.block and self.block.rows:
-                self.block = Block(baseline=self.block.rows[-1], label=self.heading)
+            self.bar()
             return
         if not piece.strip():
-            self.close()
+            if not (self.block and self.block.growing):
+                self.close()
             return
         if "} # " in piece and self.one_liner(line, piece):
             return
@@ -63,6 +74,14 @@ class _Reader:
             at = match.end()
         self.tokens(line, piece[at:])
 
+    def bar(self):
+        """A '|': the row above it is the baseline of a new block."""
+        if self.block and self.block.rows:
+            baseline = self.block.rows.pop()
+            if self.block.baseline:
+                self.close()
+            self.block = Block(baseline=baseline, label=self.heading)
+
     def tokens(self, line, piece):
         """A stretch of text without labels: a row of numbers, or words, which end a block."""
         words = [w for w in BETWEEN.split(piece) if w]
@@ -72,10 +91,8 @@ class _Reader:
         n = sum(decimal)
         odd = [w for w, d in zip(words, decimal, strict=True) if not d and not BARE.fullmatch(w)]
         inside = self.block is not None
-        if (n or inside) and not odd:
+        if self.misprinted(words, n, odd) if odd else n or inside:
             self.row(line, words)
-        elif n >= 3 and len(odd) * 4 <= n and all(re.search(r"\d", w) for w in odd):
-            self.row(line, words)  # a row with a misprint: parse_grid reports it
         else:
             self.close()
             for w, d in zip(words, decimal, strict=True):
@@ -85,6 +102,15 @@ class _Reader:
                     self.close()
             if HEADING.match(piece):
                 self.heading = piece.strip().rstrip(":")[:80]
+
+    def misprinted(self, words, n, odd):
+        """Whether it is a row all the same, with misprints that parse_grid reports."""
+        if not n:
+            return False
+        digits = all(re.search(r"\d", w) for w in odd)
+        if self.block and self.block.growing and len(words) == self.block.width:
+            return digits or len(odd) * 2 < len(words)
+        return digits and n >= 3 and len(odd) * 4 <= n
 
     def row(self, line, words):
         if self.block is None:

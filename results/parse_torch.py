@@ -5,8 +5,10 @@ what was put into it. A file that asks for anything else is refused, and nothing
 """
 
 import argparse
+import re
 
 from results import RecordError
+from results.parse_grid import note_values
 from results.run import PRINTED, Run
 
 
@@ -19,9 +21,12 @@ def parse_torch(path):
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             parts = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except Exception as e:  # the unpickler fails on damaged files with almost any exception
-        reason = " ".join(str(e).split())[:160] or type(e).__name__
-        raise RecordError(f"{path}: cannot be read as a run's .pt file ({reason})") from None
+        asked = re.search(r"GLOBAL (\S+)", str(e))
+        reason = f"asks for `{asked[1]}`, which is not read" if asked else "is damaged, or is no .pt file"
+        raise RecordError(f"{path}: {reason}") from None
     if not isinstance(parts, (tuple, list)) or len(parts) < 4:
         return None
     try:
@@ -29,8 +34,10 @@ def parse_torch(path):
         baseline, grid, order = split(result_t, torch.as_tensor(parts[1]))
         stats = [float(s) for s in parts[3]]
     except (TypeError, ValueError, RuntimeError, OverflowError) as e:
-        raise RecordError(f"{path}: is not a run's .pt file ({' '.join(str(e).split())[:160]})") from None
-    run = Run(str(path), baseline=baseline.tolist(), grid=grid.tolist())
+        reason, _, _ = str(e).partition("\n")
+        raise RecordError(f"{path}: is not a run's .pt file ({reason})") from None
+    run = Run(str(path), baseline=baseline.tolist(), grid=grid.tolist(), exact=True)
+    note_values(run)
     if order != sorted(order):
         run.order = order
     keys = list(PRINTED)[-len(stats) :] if len(stats) in (3, 4) else []

@@ -23,8 +23,9 @@ class Run:
     or file name. baseline (T,) or None; grid (K, T), nan where an entry could not be read, [] if there is
     none; order: task ids in the order of learning, None if they were not shuffled. printed: the summary
     numbers as the log prints them (text, so that its digits are known). decimals: how many the grid was
-    printed with, None if it is exact. args, seconds, record: None where the log has none. problems: what
-    could not be read, with file and line. slips: what was read but looks wrong.
+    printed with, None if it is exact. exact: the printed numbers are not rounded either. args, seconds,
+    record: None where the log has none. problems: what could not be read, with file and line. slips: what
+    was read but looks wrong.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Run:
     order: list | None = None
     printed: dict = field(default_factory=dict)
     decimals: int | None = None
+    exact: bool = False
     args: dict | None = None
     seconds: float | None = None
     record: dict | None = None
@@ -86,18 +88,20 @@ class Run:
     def disagreements(self):
         """One sentence for each printed number that cannot have come from this grid.
 
-        Allowed for: half a unit of the number's last printed digit; the grid's own rounding, half a unit an
-        accuracy and so one unit a difference of two; 1e-6 for float32.
+        Allowed for: half a unit of the number's last printed digit, unless it is exact; the grid's own rounding,
+        half a unit an accuracy and so one unit a difference of two; 1e-6 for float32.
         """
         found = []
         for key, text in self.printed.items():
-            printed, ours = self._number(key), self.recomputed.get(key)
-            if printed is None or ours is None:
+            ours = self.recomputed.get(key)
+            if ours is None:
                 continue
             rounding = 0.0 if self.decimals is None else 10.0**-self.decimals
             if key in ("final", "learning_accuracy"):
                 rounding /= 2
-            if abs(printed - ours) > 0.5 * 10.0 ** -decimals_of(text) + rounding + 1e-6:
+            if not self.exact:
+                rounding += 0.5 * 10.0 ** -decimals_of(text)
+            if not abs(float(text) - ours) <= rounding + 1e-6:  # a printed nan too
                 found.append(f"{self.place}: prints {PRINTED[key]} {text}, its grid gives {ours:.4f}")
         return found
 

@@ -2,7 +2,7 @@
 
 For each run: what it is, the T x T grid under its baseline row, final, backward and forward as printed and as
 its own grid gives them, the papers' definitions besides, and what does not fit. Exit status 0; 1 if something
-could not be read (the rest is still shown); 2 if a path does not exist.
+could not be read (the rest is still shown); 2 if a path does not exist or the output cannot be written.
 """
 
 import argparse
@@ -56,9 +56,12 @@ def main(argv=None):
     except RecordError as mistake:
         print(f"results.show: {mistake}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left must not fail again at exit
+        if isinstance(e, BrokenPipeError):  # the reader, such as `head`, has seen enough
+            return 0
+        print(f"results.show: the output cannot be written ({e.strerror or e})", file=sys.stderr)
+        return 2
     if unread and shown:
         print(f"results.show: {unread} could not be read in full, {shown} shown", file=sys.stderr)
     return 1 if unread else 0
@@ -95,10 +98,8 @@ def _numbers(run):
         ours, text = run.recomputed.get(key), run.printed.get(key)
         if key == "learning_accuracy" and text is None:
             continue
-        head = f"{name}: {_shown(run, text) if text is not None else _number(ours)}"
-        notes = []
-        if text is not None and ours is not None:
-            notes.append(f"its grid gives {_number(ours)}")
+        head = f"{name}: {_shown(run, text)}"
+        notes = [] if ours is None else [f"its grid gives {_number(ours)}"]
         paper = run.recomputed.get(f"{key}_paper")
         if paper is not None:
             notes.append(f"over T - 1, as in the papers, {_number(paper)}")
@@ -123,8 +124,8 @@ def _number(value):
 
 
 def _shown(run, text):
-    """A printed number with the digits it was printed with; four for the exact one of a record."""
-    return f"{float(text):.4f}" if run.grid and run.decimals is None else text
+    """A printed number with the digits it was printed with; four for the exact one of a record; X if it has none."""
+    return _number(float(text)) if run.exact and text is not None else text or "X"
 
 
 def _quiet(text):

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,8 @@ def content(**more):
         "status": "done",
         "model": "gem",
         "args": ARGS,
-        "grid": grid,
-        "baseline": baseline,
+        "grid": grid.tolist(),
+        "baseline": baseline.tolist(),
         **numbers,
         **more,
     }
@@ -120,6 +122,36 @@ def test_a_document_with_numbers_in_prose(tmp_path):
     assert all(lines[run.line - 1].startswith("0.7113") for run in found)
 
 
+# The ways in which a file is named
+
+
+def test_a_run_counts_once_however_it_is_named(tmp_path, monkeypatch):
+    text = (LOGGED / "parity_gem_seed0.txt").read_text()
+    (tmp_path / "ns").mkdir()
+    (tmp_path / "ns" / "a.txt").write_text(text)
+    (tmp_path / "link").symlink_to("ns")
+    monkeypatch.chdir(tmp_path)
+    named = ["ns/a.txt", "./ns/a.txt", "ns", "link/a.txt", str(tmp_path), tmp_path / "ns", "ns/../ns"]
+    assert one(list(runs(named))).source == "ns/a.txt"
+    base = write(tmp_path / "r")
+    assert one(list(runs([base + ".txt", "r"]))).source == base + ".txt"
+
+
+def test_a_pipe_in_a_folder_is_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "x.log")
+    os.mkfifo(tmp_path / "y.json")
+    code = f"from results.parse import parse; print(parse({str(tmp_path)!r})[0].problems)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=LOGGED.parents[1]
+    )
+    assert "no run in it" in done.stdout
+
+
+def test_pth_files_of_a_folder(tmp_path):
+    torch.save((RESULT_T, RESULT_A, {}, STATS, "", ARGS), tmp_path / "a.pth")
+    assert one(parse(tmp_path)).final == pytest.approx(STATS[0])
+
+
 # Our records
 
 
@@ -201,6 +233,18 @@ def test_a_record_that_contradicts_itself(tmp_path):
     assert "prints Backward -0.06, its grid gives -0.0500" in one(run.disagreements())
 
 
+@pytest.mark.parametrize("wrong", [0.7, 0.75001, math.nan, math.inf])
+def test_a_summary_of_few_digits_is_exact_in_a_record(tmp_path, wrong):
+    (tmp_path / "x.json").write_text(json.dumps(content(final=wrong)))
+    stats = [wrong, *STATS[1:]]
+    torch.save((RESULT_T, RESULT_A, {}, stats, "", ARGS), tmp_path / "y.pt")
+    for name in ("x.json", "y.pt"):
+        told = one(one(parse(tmp_path / name)).disagreements())
+        assert told.endswith(f"prints Final Accuracy {wrong}, its grid gives 0.7500")
+    run = one(parse_text(f"0.10 0.20\n|\n0.90 0.30\n0.80 0.70\nFinal Accuracy: 0.75\nBackward: {wrong}\n", "x"))
+    assert one(run.disagreements()).endswith(f"prints Backward {wrong}, its grid gives -0.0500")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -219,6 +263,78 @@ def test_records_of_a_wrong_shape(tmp_path, wrong):
     run = one(parse(tmp_path / "x.json"))
     assert one(run.problems).startswith(str(tmp_path / "x.json"))
     run.disagreements()
+
+
+def curve(step=(0, 7), task=(0, 1), accuracy=((0.1, 0.2), (0.9, 0.3))):
+    return {"evolution": {"step": step, "task": task, "accuracy": accuracy}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        *(({key: 5}, "is 5, not an object") for key in ("protocol", "versions", "counts", "metrics", "seconds")),
+        ({"args": 5}, "'args' is 5, not an object"),
+        ({"args": [1]}, "'args' is [1], not an object"),
+        ({"args": {"seed": []}}, "in 'args' 'seed' is [], not text or a number"),
+        ({"args": {"lr": {}}}, "in 'args' 'lr' is {}, not text, a number or a list of these"),
+        ({"seed": []}, "'seed' is [], not text or a number"),
+        ({"model": 5}, "'model' is 5, not text"),
+        ({"protocol": {"task_order": "ab"}}, "in 'protocol' 'task_order' is 'ab', not a list of task ids"),
+        ({"seconds": {"train": "x"}}, "in 'seconds' 'train' is 'x', not a finite number"),
+        ({"final": 10**400}, "'final' is 1000"),
+        ({"peak_memory_mb": 10**400}, "'peak_memory_mb' is 1000"),
+        ({"counts": {"steps": 10**400}}, "in 'counts' 'steps' is 1000"),
+        ({"grid": [[10**400, 0.3], [0.8, 0.7]]}, "grid or baseline is not rows of numbers"),
+        ({"grid": [[0.9, 0.3]] * 3}, "3 rows for 2 tasks"),
+        ({"evolution": 5}, "'evolution' is 5, not steps with a task and a row of accuracies each"),
+        (curve(accuracy=[[0.1, None], [0.9, 0.3]]), "'evolution' is"),
+        (curve(accuracy=[[0.1, math.nan], [0.9, 0.3]]), "'evolution' is"),
+        (curve(accuracy=[[0.1, 10**400], [0.9, 0.3]]), "'evolution' is"),
+        (curve(accuracy=[[0.1], [0.9, 0.3]]), "'evolution' is"),
+        (curve(accuracy=[[0.1, 0.2]]), "'evolution' is"),
+        (curve(accuracy=[1, 2]), "'evolution' is"),
+        (curve(accuracy=[[], []]), "'evolution' is"),
+        (curve(task=[0, 2]), "'evolution' is"),
+        (curve(step=[0, "a"]), "'evolution' is"),
+    ],
+)
+def test_a_field_of_a_wrong_kind_is_left_out_and_told(tmp_path, wrong, said):
+    (tmp_path / "x.json").write_text(json.dumps(content(**wrong)))
+    run = one(parse(tmp_path / "x.json"))
+    assert said in one(run.problems)
+    assert len(one(run.problems)) < len(str(tmp_path)) + 150
+    assert run.fact("status") == "done" and run.printed
+    assert "grid" in wrong or run.record != content(**wrong)
+    run.disagreements()
+
+
+def test_a_record_with_a_curve(tmp_path):
+    run = one(from_json(tmp_path, **curve()))
+    assert run.problems == [] and run.record["evolution"]["step"] == [0, 7]
+
+
+def from_json(folder, **more):
+    (folder / "good.json").write_text(json.dumps(content(**more)))
+    return parse(folder / "good.json")
+
+
+@pytest.mark.parametrize("value", [math.inf, -0.1, 7])
+def test_entries_of_a_record_that_are_no_accuracies(tmp_path, value):
+    run = one(from_json(tmp_path, grid=[[0.9, 0.3], [0.8, value]], baseline=[value, 0.2]))
+    assert run.slips == [
+        f"{tmp_path}/good.json: baseline, column 1: {float(value)} is not an accuracy",
+        f"{tmp_path}/good.json: row 2, column 2: {float(value)} is not an accuracy",
+    ]
+
+
+def test_a_record_without_numbers(tmp_path):
+    base = write(tmp_path)
+    Path(base + ".json").write_text('{"format": 1}')
+    run = one(parse(tmp_path))
+    assert run.source == base + ".pt"
+    assert one(run.problems) == f"{base}.json: has no grid and no numbers"
+    run = one(parse(base + ".json"))
+    assert run.empty and run.problems
 
 
 # The reference's files
@@ -256,7 +372,7 @@ def test_pickled_code_is_not_executed(tmp_path, new_format):
     torch.save(parts, tmp_path / "x.pt", _use_new_zipfile_serialization=new_format)
     run = one(parse(tmp_path / "x.pt"))
     assert run.empty
-    assert "x.pt: cannot be read" in one(run.problems)
+    assert one(run.problems) == f"{tmp_path}/x.pt: asks for `{os.mkdir.__module__}.mkdir`, which is not read"
     (tmp_path / "y.pt").write_bytes(pickle.dumps(parts))
     assert one(parse(tmp_path / "y.pt")).empty
     assert not trace.exists()
@@ -283,6 +399,12 @@ def test_pt_files_of_something_else(tmp_path, parts):
     assert str(tmp_path / "x.pt") in one(run.problems)
 
 
+@pytest.mark.parametrize("data", [b"", b"words", b"PK\x03\x04 and no more"])
+def test_damaged_pt_files(tmp_path, data):
+    (tmp_path / "x.pt").write_bytes(data)
+    assert one(one(parse(tmp_path / "x.pt")).problems) == f"{tmp_path}/x.pt: is damaged, or is no .pt file"
+
+
 @pytest.mark.parametrize("case", ["single", "ewc", "gem"])
 def test_the_references_txt(case):
     run = one(parse(LOGGED / f"parity_{case}_seed0.txt"))
@@ -307,6 +429,52 @@ def test_the_references_txt_of_shuffled_tasks():
     assert "first row" in one(run.slips)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "newline"), [("utf-8", "\r\n"), ("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("utf-8-sig", "\r\n")]
+)
+def test_text_as_windows_writes_it(tmp_path, encoding, newline):
+    text = (LOGGED / "parity_gem_seed0.txt").read_text()
+    (tmp_path / "x.txt").write_bytes(text.replace("\n", newline).encode(encoding))
+    run, plain = one(parse(tmp_path / "x.txt")), one(parse_text(text, "x"))
+    assert (run.grid, run.baseline, run.printed) == (plain.grid, plain.baseline, plain.printed)
+    assert run.problems + run.slips == []
+
+
+def test_blank_lines_in_a_grid_that_is_not_whole():
+    text = "0.10 0.20\n|\n\n0.90 0.30\n\n0.80 0.70\n\nFinal Accuracy: 0.75\n"
+    run = one(parse_text(text, "x"))
+    assert (run.baseline, run.grid, run.problems) == ([0.1, 0.2], [[0.9, 0.3], [0.8, 0.7]], [])
+
+
+def test_a_grid_that_ended_early_before_another():
+    first, second = parse_text("0.1 0.2\n|\n0.9 0.3\n\n0.3 0.4\n|\n0.8 0.1\n0.7 0.6\nFinal Accuracy: 0.65", "x")
+    assert (first.baseline, first.grid) == ([0.1, 0.2], [[0.9, 0.3]])
+    assert (second.baseline, second.grid) == ([0.3, 0.4], [[0.8, 0.1], [0.7, 0.6]])
+
+
+@pytest.mark.parametrize("wrong", ["0.O560", "?", "O.o"])
+def test_a_misprint_in_a_small_grid(wrong):
+    text = f"0.10 0.20 0.30\n|\n0.90 {wrong} 0.20\n0.80 0.70 0.30\n0.80 0.70 0.90\nFinal Accuracy: 0.80"
+    run = one(parse_text(text, "x"))
+    assert one(run.problems) == f"x:3: {wrong!r} is not a number"
+    assert (len(run.grid), run.final) == (3, 0.8)
+
+
+def test_words_end_a_small_grid():
+    assert one(parse_text("0.1 0.2\n|\n0.9 0.3\nlr 0.1\n", "x")).grid == [[0.9, 0.3]]
+
+
+def test_numbers_as_word_processors_and_markdown_write_them():
+    grid = "0.10 0.20\n|\n0.90 0.30\n0.80 0.70\n"
+    for printed in (
+        "**Final Accuracy:** 0.75\n**Backward:** \u22120.05\n",
+        "**Final Accuracy**: 0.75\n- `Backward`: **\u22120.05**\n",
+        "Final Accuracy:\xa00.75\nBackward:\xa0\u22120.05\n",
+    ):
+        run = one(parse_text(grid + printed, "x"))
+        assert (run.printed, run.problems) == ({"final": "0.75", "backward": "-0.05"}, [])
+
+
 # Console logs
 
 
@@ -325,6 +493,14 @@ def test_a_console_log():
     assert run.baseline == [0.1, 0.2]
     assert (run.args, run.seconds) == (ARGS, 12.345)
     assert run.problems + run.slips + run.disagreements() == []
+
+
+@pytest.mark.parametrize("stamp", ["2026-01-02 10:11:12", "[2026-01-02T10:11:12,345]", "2026-01-02T10:11:12.3+01:00:"])
+def test_a_console_log_with_time_stamps(stamp):
+    text = metrics.grid_text([0.1, 0.2], [[0.9, 0.3], [0.8, 0.7]]) + "\n\n" + metrics.stats_text(*STATS)
+    run = one(parse_text("".join(f"{stamp} {line}\n" for line in text.split("\n")), "log"))
+    assert (run.baseline, run.grid, run.final) == ([0.1, 0.2], [[0.9, 0.3], [0.8, 0.7]], 0.75)
+    assert run.problems == []
 
 
 def test_several_runs_in_a_console_log():
@@ -433,7 +609,7 @@ def test_a_count_that_is_no_grid():
 
 def test_odd_entries():
     text = "0.50 0.50 0.50\n|\n0.50 0.50 0.50\n0.50 1.70 0.50\n0.50 0.50 0.50\nFinal Accuracy: 0.5"
-    assert "x:4: row 2, column 2: 1.70 is not an accuracy" in one(one(parse_text(text, "x")).slips)
+    assert "x:4: row 2, column 2: 1.7 is not an accuracy" in one(one(parse_text(text, "x")).slips)
     assert len(one(parse_text(text.replace("0.50", "7.50"), "x")).slips) == 6
 
 

@@ -91,6 +91,27 @@ def test_partly_read(tmp_path, capsys):
     assert len(err.splitlines()) == 1
 
 
+def test_a_number_that_could_not_be_read_is_not_made_up(tmp_path, capsys):
+    text = (LOGGED / "parity_gem_seed0.txt").read_text()
+    (tmp_path / "x.txt").write_text(text.replace("Final Accuracy: 0.7640", "Final Accuracy: high"))
+    assert show.main([str(tmp_path / "x.txt")]) == 1
+    assert "\nFinal Accuracy: X         its grid gives 0.7640\n" in capsys.readouterr().out
+
+
+def test_a_record_without_numbers(tmp_path, capsys):
+    (tmp_path / "x.json").write_text('{"format": 1}')
+    assert show.main([str(tmp_path / "x.json")]) == 1
+    assert capsys.readouterr() == ("", f"results.show: {tmp_path}/x.json: has no grid and no numbers\n")
+
+
+def test_a_full_disk():
+    command = [sys.executable, "-m", "results.show", str(LOGGED)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "results.show: the output cannot be written (No space left on device)\n"
+
+
 def test_usage_errors(tmp_path, capsys):
     assert show.main([str(tmp_path / "absent")]) == 2
     out, err = capsys.readouterr()
@@ -162,9 +183,8 @@ def test_many_records_are_shown_quickly(tmp_path, capsys):
     text = Path(write(tmp_path / "one") + ".json").read_text()
     content = json.loads(text)
     rows = torch.rand(10, 10).tolist()
-    content.update(
-        grid=rows, baseline=rows[0], evolution={"accuracy": rows * 10}, final=None, backward=None, forward=None
-    )
+    content.update(grid=rows, baseline=rows[0], final=None, backward=None, forward=None)
+    content["evolution"] = {"step": list(range(100)), "task": [0] * 100, "accuracy": rows * 10}
     content["protocol"]["task_order"] = list(range(10))
     for i in range(500):
         (tmp_path / f"r{i}.json").write_text(json.dumps(content))
