@@ -5,8 +5,8 @@
     python scripts/sweep.py best results/sweep            the best setting of each method (see best --help)
 
 Every flag of main.py may have several values; 0..4 is 0 1 2 3 4. A job whose record is in the folder of --out is not
-run again. Exit status: 0 all jobs are finished (a run that diverged is); 1 some failed; 2 a mistake in the command;
-130 interrupted.
+run again. Exit status: 0 all jobs are finished (a run that diverged is); 1 some failed; 2 a mistake in the command,
+or the scheduler was lost; 130 interrupted.
 """
 
 import argparse
@@ -76,16 +76,29 @@ def settle(args):
         if not all(key and equals for key, equals, _ in pairs):
             raise UsageError(f"--slurm {' '.join(args.slurm)}: give KEY=VALUE pairs, such as queue=cpu")
         args.slurm = {key: value for key, _, value in pairs}
+    if not args.out:
+        raise UsageError("--out '': no folder; give one, such as results/sweep")
     local = not args.scheduler and args.slurm is None
     args.workers = args.workers or (clusters.cores() if local else 4)
     if args.memory_limit is not None:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", args.memory_limit.upper())
-        if match is None or not float(match[1]):
-            raise UsageError(f"--memory_limit {args.memory_limit}: not a size; give one such as 4GB")
-        args.memory_limit = int(float(match[1]) * UNITS[match[2]])
+        args.memory_limit = size(args.memory_limit, args.files)
     elif local:
         args.memory_limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // args.workers
     return args
+
+
+def size(text: str, files: list[str]) -> int:
+    """Bytes of --memory_limit; ``files``: the words among which a unit after a space would be."""
+    from model import UsageError
+
+    for word in files:
+        if re.fullmatch(r"[KMGT]?I?B", word.upper()) and not Path(word).exists():
+            raise UsageError(f"--memory_limit {text} {word}: has a space in it; give {text}{word}")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text.upper())
+    n_bytes = int(float(match[1]) * UNITS[match[2]]) if match else 0
+    if not n_bytes:
+        raise UsageError(f"--memory_limit {text}: not a size; give one such as 4GB")
+    return n_bytes
 
 
 def read_jobs(args, grid: list[str]):
@@ -96,7 +109,8 @@ def read_jobs(args, grid: list[str]):
     texts = {}
     for name in args.files:
         try:
-            texts["stdin" if name == "-" else name] = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+            text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+            texts["stdin" if name == "-" else name] = text.removeprefix("\ufeff")  # a byte-order mark
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     found, notes = jobs.read(texts, jobs.grouped(grid))
@@ -128,7 +142,7 @@ def sweep(argv: list[str]) -> int:
 
     own = parser()
     ours, grid = split(argv, own)
-    args = settle(own.parse_args(ours))
+    args = settle(own.parse_intermixed_args(ours))
     jobs, notes = read_jobs(args, grid)
     store = Store(args.out)
     states = {job.name: store.status(job) for job in jobs}
@@ -169,18 +183,24 @@ def cli(argv: list[str] | None = None) -> int:
     from model import UsageError
     from results import RecordError
 
+    status = int(argv[0] != "best" and "--print" not in argv)  # if the reader goes before the end
     try:
         if argv[0] == "best":
             from scripts.sweeping import selection
 
-            return selection.main(argv[1:])
-        return sweep(argv)
+            status = selection.main(argv[1:])
+        else:
+            status = sweep(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UsageError, DataError, RecordError) as mistake:
         print(f"sweep.py: {mistake}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("sweep.py: interrupted; the same command continues", file=sys.stderr)
         return 130
+    return status
 
 
 if __name__ == "__main__":

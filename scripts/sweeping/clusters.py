@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
+from multiprocessing import resource_tracker
 
 from model import UsageError
 
@@ -17,13 +19,17 @@ QUIET = {
 DEATHS = 100  # workers that may die under a job, through no fault of its own, before dask gives it up
 
 
+class Lost(Exception):
+    """The scheduler has gone, and with it the jobs that were on their way."""
+
+
 @contextlib.contextmanager
 def client(scheduler=None, slurm=None, workers=None, gpus=0, memory=None):
     """A connected ``distributed.Client`` whose workers do one job at a time.
 
     scheduler: its address; slurm: a dict of dask-jobqueue's options (queue, walltime, account, ...), {} for none; else
     ``workers`` processes on this machine, of which the first ``gpus`` have the resource GPU. memory: bytes a SLURM job
-    may ask for. ``UsageError`` if a library or a scheduler is missing.
+    may ask for. ``UsageError`` if a library or a scheduler is missing, or if ``Lost`` is raised.
     """
     try:
         import dask
@@ -32,14 +38,16 @@ def client(scheduler=None, slurm=None, workers=None, gpus=0, memory=None):
         remedy = "pip install -r requirements-results.txt"
         raise UsageError(f"the sweep needs dask.distributed, which is not installed: {remedy}") from None
     dask.config.set({"distributed.scheduler.allowed-failures": DEATHS, **QUIET})
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a worker that dies is our business, said in our words
+    for name in ("distributed", "distributed.client"):  # a worker that dies is our business, said in our words
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         if scheduler:
             target = scheduler
         elif slurm is not None:
             target = stack.enter_context(_slurm(dict(slurm), workers, gpus, memory))
         else:
-            target = stack.enter_context(_local(distributed, workers, gpus))
+            with _uninterrupted():
+                target = stack.enter_context(_local(distributed, workers, gpus))
         try:
             connected = stack.enter_context(distributed.Client(target, timeout="15s"))
         except (OSError, ValueError) as error:
@@ -47,7 +55,22 @@ def client(scheduler=None, slurm=None, workers=None, gpus=0, memory=None):
                 raise
             remedy = "start one (dask scheduler), or leave the flag out"
             raise UsageError(f"--scheduler {scheduler}: no dask scheduler answers there ({error}); {remedy}") from None
-        yield connected
+        try:
+            yield connected
+        except Lost:
+            place = f"--scheduler {scheduler}" if scheduler else "the dask scheduler"
+            raise UsageError(f"{place}: lost; the same command continues") from None
+
+
+@contextlib.contextmanager
+def _uninterrupted():
+    """Threads and processes begun inside never see Ctrl-C, which is for the sweep alone; for it, it waits until after."""
+    resource_tracker.ensure_running()  # begun inside, it would let the signal through again (Python 3.11)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _local(distributed, workers, gpus):

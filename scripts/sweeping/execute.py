@@ -4,10 +4,11 @@ import os
 import sys
 import time
 import uuid
+from concurrent.futures import CancelledError
 
 import cloudpickle
 
-from scripts.sweeping import process
+from scripts.sweeping import clusters, process
 
 FINISHED = {0: "done", 3: "diverged"}  # main.py's exit statuses that come with a record
 TAIL = 10  # lines of a failed job's output that are shown
@@ -60,6 +61,7 @@ def run(jobs: list, store, client, retries: int, memory: int | None, root: str) 
 
     A job fails if main.py ends with another status than FINISHED, if it needs more than ``memory`` bytes, or if its
     worker died too often; it is then tried ``retries`` times more. ``root``: the checkout whose main.py is run.
+    ``clusters.Lost`` if the scheduler has gone.
     """
     from distributed import as_completed
 
@@ -119,10 +121,15 @@ class _ByValue:
 
 
 def _result(future) -> dict:
-    if future.status == "finished":
-        return future.result()
+    try:
+        if future.status == "finished":
+            return future.result()
+    except CancelledError:  # the scheduler went after it had told of the end
+        raise clusters.Lost from None
+    if future.status in ("cancelled", "lost"):
+        raise clusters.Lost
     lost = {"code": None, "files": {}, "output": b"", "seconds": 0.0, "host": "a worker"}
-    error = future.exception() if future.status == "error" else future.status
+    error = future.exception()
     return {**lost, "reason": f"the worker could not run it: {type(error).__name__}: {error}"}
 
 

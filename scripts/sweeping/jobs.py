@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import shlex
@@ -14,7 +15,10 @@ from model import METHODS, UsageError
 from model.arguments import FLAGS
 
 ELSEWHERE = ("save_path", "raw_path", "tensorboard")  # where things lie, not what is computed: no part of a job's name
-RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(\d+))?")
+RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
+MOST = 100_000  # command lines of one sweep
+# What of a line stands before a comment: as in a shell, only a word can begin one, and outside of quotes.
+UNCOMMENTED = re.compile(r"""(?:\\.\#*|'[^']*'|"(?:\\.|[^"\\])*"|(?<=\S)\#|[^#])*""")
 
 
 class Job(NamedTuple):
@@ -110,6 +114,7 @@ def values(flag: str, texts: list[str], where: str = "") -> list[str]:
         first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
         if step < 1 or last < first:
             raise UsageError(f"{where}{flag} {text}: an empty range; give FIRST..LAST or FIRST..LAST..STEP, ascending")
+        _limited(len(found) + (last - first) // step + 1, f"{where}{flag} {text}")
         found += map(str, range(first, last + 1, step))
     if not found:
         raise UsageError(f"{where}{flag}: has no value; give one or more")
@@ -119,20 +124,29 @@ def values(flag: str, texts: list[str], where: str = "") -> list[str]:
 def product(groups: dict[str, list[str]], where: str = "") -> list[list[str]]:
     """The command lines of a grid; the last flag varies fastest."""
     columns = [[(flag, value) for value in values(flag, texts, where)] for flag, texts in groups.items()]
+    _limited(math.prod(map(len, columns)), f"{where}{' '.join(groups)}")
     return [[word for pair in line for word in pair] for line in itertools.product(*columns)]
+
+
+def _limited(n: int, what: str):
+    if n > MOST:
+        raise UsageError(f"{what}: {n:,} command lines; a sweep takes at most {MOST:,}, so give fewer values")
 
 
 def lines(text: str, source: str):
     """(place, words) of each command line in ``text``: what stands before main.py, comments and blank lines go."""
     pending, began = "", 1
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate([*text.splitlines(), ""], 1):  # a command may end in a backslash on the last line
+        part = UNCOMMENTED.match(line)[0]
+        if pending and line.strip() and not part.strip():
+            raise UsageError(f"{source}:{number}: a comment inside a continued command; write it above the command")
         began = began if pending else number
-        pending += line
+        pending += part
         if pending.endswith("\\"):
             pending = pending[:-1] + " "
             continue
         try:
-            words = shlex.split(pending, comments=True)
+            words = shlex.split(pending)
         except ValueError as error:
             raise UsageError(f"{source}:{began}: {error}") from None
         pending = ""
@@ -151,18 +165,22 @@ def read(files: dict[str, str], grid: dict[str, list[str]]) -> tuple[list[Job], 
     sources = [place for name, text in files.items() for place in lines(text, name)]
     if not files and grid:
         sources = [("", [])]
-    jobs: dict[str, Job] = {}
-    same, saved = 0, False
+    argvs, saved = [], False
     for where, words in sources:
         groups = {**grouped(words, where), **grid}
         saved |= "--save_path" in groups
-        for argv in product(groups, where):
-            job = of_line(argv, where)
-            same += job.name in jobs
-            jobs.setdefault(job.name, job)
+        argvs += [(where, argv) for argv in product(groups, where)]
+        _limited(len(argvs), f"{where}this line and those before it")
+    jobs: dict[str, Job] = {}
+    for where, argv in argvs:
+        job = of_line(argv, where)
+        jobs.setdefault(job.name, job)
     notes = []
-    if same:
-        notes.append(f"{same} command lines left out: they compute the same as another (flags a method does not use)")
+    if same := len(argvs) - len(jobs):
+        notes.append(
+            f"{same} command lines left out: each computes the same as another (given twice, spelled in another way, or "
+            "different only in flags that its method does not use)"
+        )
     if saved:
         notes.append("--save_path left out: a sweep collects its records in the folder of --out")
     return list(jobs.values()), notes

@@ -99,11 +99,11 @@ def _surroundings():
 
 
 def _placed(argv, cwd, folder):
-    """``argv`` with its relative folders of data made reachable from ``folder``."""
+    """``argv`` with its relative folders, which are under ``cwd``, made reachable from ``folder``."""
     argv = [part for word in argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    if "--raw_path" in argv:
-        at = argv.index("--raw_path") + 1
-        argv[at] = os.path.join(cwd, argv[at])
+    for flag in {"--raw_path", "--tensorboard"} & set(argv):
+        at = argv.index(flag) + 1
+        argv[at] = argv[at] and os.path.join(cwd, argv[at])  # an empty one is none
     at = argv.index("--data_path") + 1 if "--data_path" in argv else None
     data = os.path.normpath(argv[at]) if at else "data"
     if data.startswith(os.pardir) or data == os.curdir:

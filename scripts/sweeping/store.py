@@ -1,12 +1,15 @@
 """The folder of a sweep: <name>/ holds a finished job's record and its output, <name>.failed the output of a failure.
 
-A job's folder appears by one rename, complete: where it stands, the job is finished, and it is never written twice.
+A job's folder appears by one rename, complete: where it stands, the job is finished, and it is never written twice. One
+without a readable record of its job makes room for the job's next result, as .<name>.<time>.replaced.
 """
 
 import os
 import shutil
+import sys
 import time
 import uuid
+from datetime import datetime
 from pathlib import Path
 
 from results import RecordError, record
@@ -23,7 +26,10 @@ class Store:
 
     def prepare(self):
         """Find out that the folder can be written, and clear away what a killed sweep left half written."""
-        record.check_writable(self.folder)
+        try:
+            record.check_writable(self.folder)
+        except RecordError as error:
+            raise RecordError(str(error).replace("--save_path", "--out", 1)) from None
         for left in self.folder.glob(".*.partial"):
             if time.time() - left.stat().st_mtime > STALE:
                 shutil.rmtree(left, ignore_errors=True)
@@ -37,7 +43,7 @@ class Store:
             try:
                 run = record.read(path)
                 return run["status"] if job.made(run) else None
-            except (RecordError, KeyError):
+            except (RecordError, KeyError, TypeError, AttributeError):
                 return None
         return None
 
@@ -54,24 +60,38 @@ class Store:
                     os.fsync(f.fileno())
             if self.status(job):
                 return False
-            if self.path(name).exists():  # no readable record of this job in it
-                shutil.rmtree(self.path(name))
+            self._set_aside(self.path(name))
             try:
                 partial.rename(self.path(name))
             except OSError:
                 if self.status(job):  # another sweep came first
                     return False
                 raise
+            self._failure(name).unlink(missing_ok=True)
+            return True
         except OSError as error:
-            raise RecordError(f"{self.path(name)}: cannot be written ({error.strerror or error})") from None
+            raise _unwritable(self.path(name), error) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        self._failure(name).unlink(missing_ok=True)
-        return True
 
     def fail(self, job, output: bytes):
         """Keep the output of the last attempt."""
-        self._failure(job.name).write_bytes(output)
+        path = self._failure(job.name)
+        try:
+            path.write_bytes(output)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def _set_aside(self, path: Path):
+        """Make room where something stands that is no result of its job."""
+        if path.exists():
+            aside = path.with_name(f".{path.name}.{datetime.now():%Y_%m_%d_%H_%M_%S_%f}.replaced")
+            path.rename(aside)
+            print(f"note: {path} has no record of its job that can be read; it is {aside.name} now", file=sys.stderr)
 
     def _failure(self, name: str) -> Path:
         return self.folder / f"{name}.failed"
+
+
+def _unwritable(path: Path, error: OSError) -> RecordError:
+    return RecordError(f"{path}: cannot be written ({error.strerror or error})")

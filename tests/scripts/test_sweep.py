@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import main
+from data import files
 from model import UsageError
-from results import record
+from results import RecordError, record
 from scripts import sweep as program
 from scripts.sweeping import jobs, process, selection
 from scripts.sweeping.store import Store
@@ -110,6 +111,20 @@ def test_lines_comments_programs_and_continuations():
     assert len(names("--seed", "0..2", lines="--model single\n--model single --seed 7 --lr 0.1")) == 6
 
 
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("--seed 5\n--seed 6 \\", ["--seed 5", "--seed 6"]),
+        ("--seed 0 # note \\\n--seed 1", ["--seed 0", "--seed 1"]),
+        ("--seed 0 \\\n  --lr 1 # a note\n#--seed 1\n--seed 2", ["--seed 0 --lr 1", "--seed 2"]),
+        ("--data_path /data/run#1/ --lr 0.1 #x", ["--data_path /data/run#1/ --lr 0.1"]),
+        ("--data_path 'a #b' --raw_path \"c #d\"#e \\# # f", ["--data_path a #b --raw_path c #d#e #"]),
+    ],
+)
+def test_comments_are_as_in_a_shell(text, wanted):
+    assert [" ".join(words) for _, words in jobs.lines(text, "lines")] == wanted
+
+
 def test_the_name_is_what_is_computed():
     same = [
         ["--model", "gdp", "--n_memories", "10", "--lr", "0.10"],
@@ -135,7 +150,7 @@ def test_a_foreign_method_keeps_all_flags(tmp_path, monkeypatch):
 def test_what_is_left_out_is_said():
     found, notes = jobs.read({}, {"--model": ["single"], "--memory_strength": ["0..2"], "--save_path": ["x"]})
     assert len(found) == 1
-    assert notes[0].startswith("2 command lines left out")
+    assert notes[0].startswith("2 command lines left out: each computes the same as another (given twice, spelled in")
     assert "--save_path" in notes[1]
 
 
@@ -152,6 +167,10 @@ def test_what_is_left_out_is_said():
         ("--model 'gem", "lines:1: No closing quotation"),
         ("--model nothing", "no such method"),
         ("--help yes", "--help"),
+        ("--model single \\\n# --lr 1\n--seed 0", "lines:2: a comment inside a continued command"),
+        ("--seed 0..99999999999", "lines:1: --seed 0..99999999999: 100,000,000,000 command lines"),
+        ("--seed 0..1 \n--seed 0..99998", "lines:2: this line and those before it: 100,001 command lines"),
+        ("--seed 0..999 --lr 1..999", "--seed --lr: 999,000 command lines; a sweep takes at most 100,000"),
     ],
 )
 def test_mistakes_are_named(text, message):
@@ -171,6 +190,11 @@ def test_mistakes_are_named(text, message):
         (["absent.txt"], "absent.txt: cannot be read"),
         (["best", "absent"], "absent: no such folder"),
         (["--seed", "1", "--out", "file"], "file: is a file"),
+        (["--seed", "1", "--out", "file"], "--out file"),
+        (["--seed", "1", "--out", ""], "--out '': no folder"),
+        (["--memory_limit", "0.0000001", "--seed", "1"], "--memory_limit 0.0000001: not a size"),
+        (["--memory_limit", "4", "GB", "--seed", "1"], "--memory_limit 4 GB: has a space in it; give 4GB"),
+        (["absent.txt", "--out", "x", "b.txt"], "absent.txt: cannot be read"),
         (["--slurm", "--scheduler", "tcp://h:1", "--seed", "1"], "give one"),
     ],
 )
@@ -180,6 +204,23 @@ def test_wrong_commands(tmp_path, monkeypatch, capsys, words, message):
     assert program.cli(words) == 2
     out, err = capsys.readouterr()
     assert message in err and err.count("\n") == 1 and out == ""
+
+
+def test_files_among_flags_and_with_a_byte_order_mark(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("--seed 1", "utf-8-sig")
+    Path("b.txt").write_text("--seed 2")
+    assert program.cli(["a.txt", "--out", "x", "b.txt", "--print"]) == 0
+    assert capsys.readouterr().out.count(" to do\n") == 2
+
+
+def test_a_reader_that_goes_ends_a_list_quietly(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "--seed", "0..200", "--print"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as listing:
+        listing.stdout.close()
+        assert listing.stderr.read() == ""
+    assert listing.returncode == 0
 
 
 @pytest.mark.parametrize("missing, words", [("distributed", []), ("dask_jobqueue", ["--slurm"])])
@@ -210,15 +251,26 @@ def test_a_job_is_kept_once_and_complete(tmp_path):
     assert sorted(p.name for p in store.folder.rglob("*")) == ["a.json", "output", job.name]
 
 
-def test_a_damaged_record_is_replaced_and_so_is_one_made_with_other_defaults(tmp_path):
+def test_what_is_no_record_of_the_job_is_set_aside(tmp_path, capsys):
     store, job = Store(tmp_path), a_job()
-    for old in (b'{"format": 1, "sta', content(job, lr=0.25)):
-        shutil.rmtree(store.path(job.name), ignore_errors=True)
+    malformed = [json.dumps({"format": 1, "status": "done", "args": args}).encode() for args in ([], 3, {"model": []})]
+    olds = [b'{"format": 1, "sta', content(job, lr=0.25), *malformed]
+    for old in olds:
+        if store.path(job.name).exists():
+            shutil.rmtree(store.path(job.name))
         store.path(job.name).mkdir()
         (store.path(job.name) / "a.json").write_bytes(old)
         assert store.status(job) is None
         assert store.add(job, {"b.json": content(job, "diverged")})
         assert store.status(job) == "diverged"
+        assert f"note: {store.path(job.name)} has no record of its job" in capsys.readouterr().err
+    aside = sorted(tmp_path.glob(f".{job.name}.*.replaced"))
+    assert [(path / "a.json").read_bytes() for path in aside] == olds
+
+
+def test_a_folder_that_has_gone_is_one_sentence(tmp_path):
+    with pytest.raises(RecordError, match=r"\.failed: cannot be written"):
+        Store(tmp_path / "gone").fail(a_job(), b"text")
 
 
 def test_a_flag_added_later_changes_no_name(tmp_path, monkeypatch):
@@ -255,6 +307,12 @@ def test_the_record_is_that_of_the_plain_command(data_file, tmp_path, monkeypatc
     assert result["code"] == 0 and b"Final Accuracy" in result["output"]
     texts = [content for name, content in result["files"].items() if name.endswith(".json")]
     assert [lasting(json.loads(text)) for text in texts] == list(plain(argv, monkeypatch, tmp_path).values())
+
+
+def test_folders_of_a_command_are_those_where_it_was_given():
+    argv = ["--tensorboard", "board", "--raw_path=raw", "--data_path", "/d"]
+    assert process._placed(argv, "/at", "/job") == ["--tensorboard", "/at/board", "--raw_path", "/at/raw", *argv[3:]]
+    assert process._placed(["--tensorboard=", "--data_path", "/d"], "/at", "/job")[1] == ""
 
 
 def test_limits_of_a_process(tmp_path, data_file, monkeypatch):
@@ -323,10 +381,10 @@ def wait_for(condition, seconds=100):
         time.sleep(0.05)
 
 
-def start(*words, cwd):
+def start(*words, cwd, **more):
     command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=cwd, preexec_fn=_interruptible, **pipes)
+    return subprocess.Popen(command, cwd=cwd, preexec_fn=_interruptible, **pipes, **more)
 
 
 def _interruptible():
@@ -385,6 +443,18 @@ def test_a_killed_worker_and_a_killed_sweep(data_file, tmp_path, monkeypatch):
     assert facts(tmp_path / "continued") == truth
 
 
+def test_an_interruption_is_one_sentence_and_leaves_nothing_running(data_file, tmp_path):
+    words = grid(data_file, "--model", "single", "--n_epochs", 10**6, "--seed", "0..1", "--workers", 1)
+    sweeping = start(*words, cwd=tmp_path, start_new_session=True)
+    wait_for(lambda: training(sweeping))
+    family = descendants(sweeping.pid)
+    os.killpg(sweeping.pid, signal.SIGINT)  # as Ctrl-C on a terminal
+    out = sweeping.communicate(timeout=60)[0]
+    assert sweeping.returncode == 130
+    assert out.splitlines()[1:] == ["sweep.py: interrupted; the same command continues"]
+    wait_for(lambda: not any(map(alive, family)), seconds=10)
+
+
 def test_a_running_cluster_without_common_disk(data_file, tmp_path):
     """Scheduler and worker are processes of their own; the worker's folder and checkout are not the sweep's."""
     there, here, checkout = tmp_path / "there", tmp_path / "here", tmp_path / "checkout"
@@ -418,6 +488,15 @@ def test_a_running_cluster_without_common_disk(data_file, tmp_path):
         for folder in (here / "out").iterdir():
             assert {p.suffix for p in folder.iterdir()} == {".json", ".pt", ".txt", ""}
         assert not list(there.rglob("*_tiny.pt_*"))
+
+        words = ["--data_file", "tiny.pt", "--n_epochs", 10**6, "--scheduler", where, "--out", "lost"]
+        sweeping = start(*words, cwd=here)
+        wait_for(lambda: [p for p in descendants(worker.pid) if str(checkout / "main.py") in words_of(p)])
+        scheduler.kill()
+        out = sweeping.communicate(timeout=60)[0]
+        assert sweeping.returncode == 2
+        assert out.splitlines()[1:] == [f"sweep.py: --scheduler {where}: lost; the same command continues"]
+        assert list((here / "lost").iterdir()) == []
     finally:
         for running in (worker, scheduler):
             running.terminate()
@@ -427,17 +506,17 @@ def test_a_running_cluster_without_common_disk(data_file, tmp_path):
 # ---- the best setting
 
 
-def kept(folder, model="gem", lr=0.1, seed=0, final=0.5, status="done", **args):
+def kept(folder, model="gem", lr=0.1, seed=0, final=0.5, status="done", data_hash="h", **args):
     content = {
         "format": 1,
         "status": status,
         "model": model,
         "args": {"model": model, "data_file": "d.pt", "data_path": "data/", "lr": lr, "seed": seed, "n_tasks": 3,
                  "first_task": 0, "validation": 0, "threads": 1, "cuda": False, **args},
-        "protocol": {"data_hash": "h"},
+        "protocol": {"data_hash": data_hash},
         "final": final,
     }  # fmt: skip
-    path = folder / f"{model}-{lr}-{seed}-{args}" / "a.json"
+    path = folder / f"{model}-{lr}-{seed}-{len(list(folder.glob('*')))}" / "a.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
 
@@ -477,8 +556,11 @@ def test_best_says_when_no_test_set_was_looked_at(tmp_path, capsys):
     [
         ({"n_tasks": None, "lr": 0.2}, "none would be left for the table"),
         ({"first_task": 3, "lr": 0.2}, "begins with task 3"),
-        ({"n_tasks": 4, "lr": 0.2}, "runs with --n_tasks"),
-        ({"seed": 1}, "settings with different seeds (1 and 2 of them)"),
+        ({"n_tasks": 4, "lr": 0.2}, "d.pt: runs with --n_tasks 3 and 4 in one folder"),
+        ({"n_tasks": 4, "model": "ewc"}, "d.pt: runs with --n_tasks 3 and 4 in one folder"),
+        ({"validation": 9, "model": "ewc"}, "d.pt: runs with --validation 0 and 9 in one folder"),
+        ({"threads": 2}, "has the setting and the seed of"),
+        ({"seed": 1}, "settings with different seeds (0; 0 1)"),
         ({"status": "diverged", "lr": 0.2, "model": "ewc"}, "every setting diverged"),
     ],
 )
@@ -489,3 +571,37 @@ def test_best_refuses_what_would_not_be_fair(tmp_path, more, message):
     with pytest.raises(UsageError) as error:
         selection.main([str(tmp_path)])
     assert message in str(error.value)
+
+
+def test_best_refuses_all_tasks_written_out(data_file, tmp_path):
+    kept(
+        tmp_path / "out",
+        data_file=data_file.name,
+        data_path=str(data_file.parent),
+        data_hash=files.load(data_file).hash,
+    )
+    with pytest.raises(UsageError, match="none would be left for the table"):
+        selection.main([str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("final", [float("nan"), None])
+def test_best_takes_no_score_that_is_not_a_number(tmp_path, capsys, final):
+    kept(tmp_path, lr=0.3)
+    kept(tmp_path, lr=0.1, final=final)
+    assert "#   diverged  --lr 0.1" in best(tmp_path, capsys)
+
+
+def test_best_does_not_mind_where_scalars_went_and_says_what_failed(tmp_path, capsys):
+    for seed in (0, 1):
+        kept(tmp_path, seed=seed, tensorboard=f"board{seed}")
+        (tmp_path / f"gem-{seed}.failed").touch()
+    assert selection.main([str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "(the only setting)" in out and "tensorboard" not in out
+    assert err == f"note: failed jobs in {tmp_path}: 2 (*.failed); the choice is without them\n"
+
+
+def test_best_names_a_record_that_is_not_whole(tmp_path):
+    (tmp_path / "a.json").write_text('{"format": 1, "args": []}')
+    with pytest.raises(RecordError, match=r"a\.json: is no whole record"):
+        selection.main([str(tmp_path)])
