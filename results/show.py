@@ -13,7 +13,7 @@ if __package__ in (None, ""):  # cd results; python show.py
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from metrics.metrics import grid_text
-from results import RecordError
+from results import console
 from results.parse import runs
 from results.run import PRINTED
 
@@ -40,28 +40,20 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="results.show", description=__doc__.split("\n\n")[0])
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a record, a log, a document, or a folder")
     args = parser.parse_args(argv)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    return console.command(parser.prog, lambda: _show(args.paths))
+
+
+def _show(paths):
     unread = shown = 0
-    try:
-        for run in runs(args.paths):
-            unread += bool(run.problems)
-            if run.empty:
-                sys.stdout.flush()
-                print("\n".join(f"results.show: {_quiet(p)}" for p in run.problems), file=sys.stderr)
-            else:
-                print(("\n\n" if shown else "") + format_run(run))
-                shown += 1
-        sys.stdout.flush()
-    except RecordError as mistake:
-        print(f"results.show: {mistake}", file=sys.stderr)
-        return 2
-    except OSError as e:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left must not fail again at exit
-        if isinstance(e, BrokenPipeError):  # the reader, such as `head`, has seen enough
-            return 0
-        print(f"results.show: the output cannot be written ({e.strerror or e})", file=sys.stderr)
-        return 2
+    for run in runs(paths):
+        unread += bool(run.problems)
+        if run.empty:
+            sys.stdout.flush()
+            print("\n".join(f"results.show: {_quiet(p)}" for p in run.problems), file=sys.stderr)
+        else:
+            print(("\n\n" if shown else "") + format_run(run))
+            shown += 1
+    sys.stdout.flush()
     if unread and shown:
         print(f"results.show: {unread} could not be read in full, {shown} shown", file=sys.stderr)
     return 1 if unread else 0

@@ -191,24 +191,22 @@ def test_a_record_whose_final_is_not_its_grids(tmp_path, capsys):
 
 
 def test_no_number_in_common_is_no_check(tmp_path, capsys):
-    bare = {"grid": [], "baseline": None, "final": None, "backward": None, "forward": None, "counts": {}}
+    bare = {"grid": [], "final": None, "backward": None, "forward": None, "counts": {}, "evolution": None}
     logged = write(tmp_path / "logged", make(seed=9))
     status, out, err = run(capsys, logged, write(tmp_path / "ours", make(**bare), make(seed=1, **bare)))
     assert status == 2 and "nothing could be checked" in err and "0 of 1 logged runs checked" in out
     assert "final     logged 0.7500, not checked: 0 of our 2 runs have it, two or more are needed" in out
     assert "cells: 4 of 4 not checked: fewer than two of our runs have them" in out
-    bare["grid"] = None
-    logged = write(tmp_path / "bare", make(**bare))
-    status, out, _ = run(capsys, logged, write(tmp_path / "same", make(**bare)), "--mode", "exact")
-    assert status == 2 and "exact: no number to compare" in out
 
 
 def test_all_of_ours_diverged(tmp_path, capsys):
     logged = write(tmp_path / "logged", make(seed=9))
-    ours = write(tmp_path / "ours", *(make(seed=s, status="diverged", grid=[], final=None) for s in range(3)))
+    ours = write(
+        tmp_path / "ours", *(make(seed=s, status="diverged", grid=[], final=None, evolution=None) for s in range(3))
+    )
     status, out, _ = run(capsys, logged, ours)
     assert status == 1 and "status    done  3 of 3 diverged" in out and "1 of 1 logged runs checked" in out
-    logged = write(tmp_path / "too", make(seed=9, status="diverged", grid=[], final=None))
+    logged = write(tmp_path / "too", make(seed=9, status="diverged", grid=[], final=None, evolution=None))
     status, out, _ = run(capsys, logged, ours)
     assert status == 0 and "status: diverged, as 3 of our 3 runs" in out
 

@@ -109,7 +109,7 @@ def test_a_full_disk():
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
-    assert done.stderr == "results.show: the output cannot be written (No space left on device)\n"
+    assert done.stderr == "results.show: its output cannot be written (No space left on device)\n"
 
 
 def test_usage_errors(tmp_path, capsys):
