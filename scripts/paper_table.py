@@ -66,7 +66,7 @@ def machine(runs: list[dict]) -> str:
     """Where the runs were made, in a sentence."""
     kinds = sorted({f"torch {run['versions']['torch']}, {run['device']}, --threads {run['threads']}" for run in runs})
     hours = sum(run["seconds"]["total"] for run in runs) / 3600
-    return f"{len(runs)} runs, {hours:.2f} hours of computing in all; {'; '.join(kinds)}."
+    return f"{len(runs)} run{'s' * (len(runs) != 1)}, {hours:.2f} hours of computing in all; {'; '.join(kinds)}."
 
 
 def read(folder: str) -> list[dict]:
