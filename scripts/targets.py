@@ -1,7 +1,7 @@
 """The papers' numbers (scripts/targets.csv), the runs of ours that belong to each, and how the two compare.
 
 Column `tag` of the file: C, read in the authors' code or its output; T, read in a transcription of the paper's table; M,
-not checked against any source: the file holds no number then.
+not checked against any source: the file holds no number then. In `protocol` a ? is a value that is not recorded.
 
 The comparison is two-sided, at 95 %: "agrees" if the paper's number lies in the prediction interval of our runs (where
 it is one run), or if the means' difference is within Welch's interval (where the paper gives mean and deviation), the
@@ -86,7 +86,7 @@ def differences(row: dict, runs: list[dict]) -> list[str]:
     """What our runs did otherwise than the paper."""
     args = facts(runs[0])
     wanted = pairs(row["protocol"])
-    found = [f"--{k} {args.get(k)} (paper: {v})" for k, v in wanted.items() if not same(args.get(k), v)]
+    found = [f"--{k} {args.get(k)} (paper: {v})" for k, v in wanted.items() if v != "?" and not same(args.get(k), v)]
     others = {**settings(runs[0]), "parity": args["parity"]}
     named = {**wanted, **pairs(row["select"])}
     found += [f"--{k} {v}" for k, v in others.items() if k not in named and v != FLAGS[k].default]
