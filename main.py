@@ -31,7 +31,7 @@ from metrics import forgetting, metrics
 from model import UsageError, arguments, common
 from model.engine.flat import threads
 from model.forgetting import Attack, phase, plan
-from results import RecordError, record
+from results import RecordError, console, record
 from results.board import Board
 from results.life import Diverged, Life, describe
 
@@ -308,7 +308,7 @@ def cli(argv: list[str] | None = None) -> int:
         print("main.py: interrupted; no record was written", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough; the record was written before
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.leave()
         return 0
 
 

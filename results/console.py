@@ -26,14 +26,14 @@ def command(program, work):
         print(f"{program}: {mistake}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        _leave()
+        leave()
         return 0
     except OSError as e:  # of the output: files are read and written with errors of their own
         print(f"{program}: its output cannot be written ({e.strerror or e})", file=sys.stderr)
-        _leave()
+        leave()
         return 2
 
 
-def _leave():
+def leave():
     """Nothing more is written, not even what is still buffered."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -32,11 +32,11 @@ def name(model, data_file, uid, when):
     return f"{model}_{os.path.basename(data_file)[:120]}_{when:%Y_%m_%d_%H_%M_%S}_{uid}"
 
 
-def check_writable(save_path, file_name=None):
-    """Create the folder and find out, before any training, that a record can be written into it."""
+def check_writable(save_path, file_name=None, flag="--save_path"):
+    """Create the folder that ``flag`` named and find out, before any training, that a record can be written into it."""
     folder = Path(save_path)
     if os.path.exists(folder) and not os.path.isdir(folder):
-        raise RecordError(f"--save_path {save_path}: is a file; give a folder")
+        raise RecordError(f"{flag} {save_path}: is a file; give a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = _temporary(folder / f"{file_name or 'probe'}.json")
@@ -46,7 +46,7 @@ def check_writable(save_path, file_name=None):
             probe.unlink(missing_ok=True)
     except OSError as e:
         raise RecordError(
-            f"--save_path {save_path}: cannot be written ({e.strerror or e}); give a folder that can"
+            f"{flag} {save_path}: cannot be written ({e.strerror or e}); give a folder that can"
         ) from None
 
 

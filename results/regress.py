@@ -101,7 +101,7 @@ def _say(words):
     try:
         print(words, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.leave()
 
 
 if __name__ == "__main__":

@@ -100,16 +100,16 @@ def brief_table(paper: str, folder: str) -> str:
 
 def table(paper: str, folder: str) -> str:
     """The whole text: a line a metric, protocol differences, sources."""
-    runs = read(folder)
+    runs, wanted = read(folder), targets.read(paper)
     rows, notes = [HEADER], []
-    for row in targets.read(paper):
+    for row in wanted:
         for group in targets.matching(row, runs) or [[]]:
             other = targets.differences(row, group) if group else []
             other += [row["note"]] * bool(row["note"])
             if other and other not in notes:
                 notes.append(other)
             rows += lines(row, group, f"({notes.index(other) + 1})" if other else "")
-    sources = dict.fromkeys((row["tag"], row["source"]) for row in targets.read(paper) if row["source"])
+    sources = dict.fromkeys((row["tag"], row["source"]) for row in wanted if row["source"])
     text = [*markdown(rows), "", "Protocol differences:", ""]
     text += [f"{i}. {'; '.join(note)}" for i, note in enumerate(notes, 1)]
     text += ["", "Sources of the paper's numbers:", ""]

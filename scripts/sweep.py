@@ -181,7 +181,7 @@ def cli(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     from data import DataError
     from model import UsageError
-    from results import RecordError
+    from results import RecordError, console
 
     status = int(argv[0] != "best" and "--print" not in argv)  # if the reader goes before the end
     try:
@@ -193,7 +193,7 @@ def cli(argv: list[str] | None = None) -> int:
             status = sweep(argv)
         sys.stdout.flush()
     except BrokenPipeError:  # as after `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.leave()
     except (UsageError, DataError, RecordError) as mistake:
         print(f"sweep.py: {mistake}", file=sys.stderr)
         return 2

@@ -69,12 +69,12 @@ def same(ours, theirs: str) -> bool:
 def matching(row: dict, runs: list[dict]) -> list[list[dict]]:
     """The runs of a target's method and data, one a seed, grouped by data and settings: others are never averaged."""
     wanted, groups = pairs(row["select"]), defaultdict(list)
-    for run in sorted(runs, key=lambda run: str(run.get("started"))):
+    for run in runs:
         args = facts(run)
         if run["model"] == row["method"] and all(same(args.get(k), v) for k, v in wanted.items()):
             group = [run["protocol"]["data_hash"], *(args.get(name) for name in STREAM), *sorted(settings(run).items())]
-            groups[repr(group)].append(run)
-    return [list({run["args"]["seed"]: run for run in group}.values()) for group in groups.values()]
+            groups[repr(group)].append(Run("", record=run))
+    return [[run.record for run in cells.one_a_seed(group).values()] for group in groups.values()]
 
 
 def settings(run: dict) -> dict:

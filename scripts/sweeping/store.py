@@ -26,10 +26,7 @@ class Store:
 
     def prepare(self):
         """Find out that the folder can be written, and clear away what a killed sweep left half written."""
-        try:
-            record.check_writable(self.folder)
-        except RecordError as error:
-            raise RecordError(str(error).replace("--save_path", "--out", 1)) from None
+        record.check_writable(self.folder, flag="--out")
         for left in self.folder.glob(".*.partial"):
             if time.time() - left.stat().st_mtime > STALE:
                 shutil.rmtree(left, ignore_errors=True)
