@@ -27,10 +27,10 @@ from tqdm import tqdm
 import model as methods
 from data import DataError, files, standard
 from data.cut import cut
-from metrics import forgetting, metrics
+from metrics import metrics, unlearning
 from model import UsageError, arguments, common
 from model.engine.flat import threads
-from model.forgetting import Attack, phase, plan
+from model.unlearning import Attack, phase, plan
 from results import RecordError, console, record
 from results.board import Board
 from results.life import Diverged, Life, describe
@@ -203,20 +203,20 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
     return life._replace(diverged=diverged)
 
 
-def forget(model, continuum: Continuum, data: Datasets, attack: Attack, life: Life, args) -> Life:
-    """The forgetting phase, and one more evaluation after it."""
+def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: Life, args) -> Life:
+    """The unlearning phase, and one more evaluation after it."""
     begun = time.perf_counter()
     try:
         with threads(1):
             seen = phase(model, continuum, attack, args)
     except FloatingPointError as error:
-        return life._replace(diverged=Diverged("the forgetting phase", continuum.position, error))
+        return life._replace(diverged=Diverged("the unlearning phase", continuum.position, error))
     with threads(args.threads):
         after = eval_tasks(model, data.test, args)
     life.seconds["forgetting"] = time.perf_counter() - begun
     chance = [1 / len(outputs) for outputs in data.outputs or [range(data.n_outputs)] * data.n_tasks]
-    report = forgetting.report(life.result_a[-1], after, sorted(attack.tasks), attack.sign, seen, chance)
-    return life._replace(forgetting=report)
+    report = unlearning.report(life.result_a[-1], after, sorted(attack.tasks), attack.sign, seen, chance)
+    return life._replace(unlearning=report)
 
 
 def parse(argv: list[str]):
@@ -279,7 +279,7 @@ def main(argv: list[str] | None = None) -> dict:
     watch = Board(args.tensorboard, name) if args.tensorboard else None
     life = life_experience(model, continuum, data.test, args, watch)
     if attack and not life.diverged:
-        life = forget(model, continuum, data, attack, life, args)
+        life = unlearn(model, continuum, data, attack, life, args)
     result_t, result_a = life.complete()
     result = describe(args, argv, data, continuum, model, life, started)
     stats = [result[key] for key in metrics.REFERENCE_KEYS]
@@ -288,8 +288,8 @@ def main(argv: list[str] | None = None) -> dict:
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))
-    if life.forgetting:
-        print(forgetting.text(life.forgetting))
+    if life.unlearning:
+        print(unlearning.text(life.unlearning))
     print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)

@@ -6,9 +6,9 @@ which has the exact solution of `projection.one_row`. At the same margin it push
 
 from functools import partial
 
-from model import projection
 from model.episodic import EpisodicLearner
 from model.memory import summed
+from model.numeric import projection
 
 
 class Net(EpisodicLearner):
@@ -18,5 +18,5 @@ class Net(EpisodicLearner):
         self.descend(g, projection.one_row(g.dots(), g.gram, self.margin))
         self.memory.write(t, x, y)
 
-    def forget(self, x, t, y, attack):
+    def unlearn(self, x, t, y, attack):
         self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=self.margin)))

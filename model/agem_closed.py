@@ -7,9 +7,9 @@ no margin.
 
 from functools import partial
 
-from model import projection
 from model.episodic import EpisodicLearner
 from model.memory import averaged
+from model.numeric import projection
 
 
 class Net(EpisodicLearner):
@@ -19,5 +19,5 @@ class Net(EpisodicLearner):
         self.descend(g, projection.one_row(g.dots(), g.gram))
         self.memory.write(t, x, y)
 
-    def forget(self, x, t, y, attack):
+    def unlearn(self, x, t, y, attack):
         self.see_again(x, t, y, partial(attack.along_mean, rule=projection.one_row))

@@ -13,11 +13,11 @@ from functools import partial
 
 import numpy as np
 
-from model import blockwise, projection
 from model.engine.blocks import Blend
 from model.episodic import EpisodicLearner
 from model.grouped import Grouping, reverse
 from model.memory import averaged
+from model.numeric import blockwise, projection
 
 
 class Net(EpisodicLearner):
@@ -57,7 +57,7 @@ class Net(EpisodicLearner):
         """Groups are made when the first task ends."""
         self.grouping.finish(self.engine)
 
-    def forget(self, x, t, y, attack):
-        """A step of the forgetting phase, with whole gradients as in `agem_closed` or `agem_meanqp`."""
+    def unlearn(self, x, t, y, attack):
+        """A step of the unlearning phase, with whole gradients as in `agem_closed` or `agem_meanqp`."""
         margin = self.margin if self.args.agem_group_rule == "qp" else 0.0
         self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=margin)))

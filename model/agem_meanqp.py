@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from model import projection
 from model.episodic import EpisodicLearner
 from model.memory import averaged
+from model.numeric import projection
 
 
 class Net(EpisodicLearner):
@@ -14,5 +14,5 @@ class Net(EpisodicLearner):
         self.descend(g, projection.one_row(g.dots(), g.gram, self.margin))
         self.memory.write(t, x, y)
 
-    def forget(self, x, t, y, attack):
+    def unlearn(self, x, t, y, attack):
         self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=self.margin)))

@@ -4,9 +4,9 @@ from functools import partial
 
 import torch
 
-from model import projection
 from model.episodic import EpisodicLearner
 from model.memory import pooled
+from model.numeric import projection
 
 
 class Net(EpisodicLearner):
@@ -32,7 +32,7 @@ class Net(EpisodicLearner):
         self.descend(g, projection.one_row(g.dots(), g.gram))
         self.memory.write(t, x, y)
 
-    def forget(self, x, t, y, attack):
+    def unlearn(self, x, t, y, attack):
         self.see_again(x, t, y, partial(attack.along_mean, rule=projection.one_row))
 
     @property

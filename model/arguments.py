@@ -14,7 +14,7 @@ EPISODIC = ("gem", "agem", "agem_closed", "agem_meanqp", "agem_sampled", "gem_gr
 MARGIN = ("gem", "agem", "agem_meanqp", "gem_group", "agem_group")
 PENALTY = ("ewc", "ewc_group")
 SAMPLING = ("ogd", "spg", "ncl")
-FORGETTING = (*EPISODIC, *PENALTY, "ogd", "spg")
+UNLEARNING = (*EPISODIC, *PENALTY, "ogd", "spg")
 GROUPED = ("gem_group", "agem_group", "ewc_group")
 NONE = ()
 
@@ -187,10 +187,10 @@ GROUPS = {
         Flag("fork_compat", yes_no, False, "here", "yes: the group methods as the fork's, defects included", GROUPED),
     ),
     "selective forgetting (fork)": (
-        Flag("forgetting_mode", yes_no, False, "fork", "a forgetting phase after training", FORGETTING),
-        Flag("forgetting_task_ids", str, "", "fork", "tasks to forget, such as 0,5", FORGETTING),
-        Flag("forgetting_resee_size", whole, 100, "fork", "batches of each kept task seen again", FORGETTING, low=0),
-        Flag("sign_attacked", float, -1.0, "fork", "sign of the forgotten tasks' gradients", FORGETTING, low=-1, high=1),
+        Flag("forgetting_mode", yes_no, False, "fork", "an unlearning phase after training", UNLEARNING),
+        Flag("forgetting_task_ids", str, "", "fork", "tasks to forget, such as 0,5", UNLEARNING),
+        Flag("forgetting_resee_size", whole, 100, "fork", "batches of each kept task seen again", UNLEARNING, low=0),
+        Flag("sign_attacked", float, -1.0, "fork", "sign of the forgotten tasks' gradients", UNLEARNING, low=-1, high=1),
     ),
     "experiment": (
         Flag("cuda", yes_no, False, "GEM", "train on the GPU"),

@@ -15,7 +15,7 @@ class EpisodicLearner(Learner):
         arguments.require_memories(self.args, type(self).__module__.rpartition(".")[2])
         self.memory = RingMemory(n_tasks, self.args.n_memories, shared_pointer=self.args.parity)
         self.margin = self.args.memory_strength
-        self.phase: int | None = None  # the task being seen again, once forgetting has begun
+        self.phase: int | None = None  # the task being seen again, once unlearning has begun
 
     def recall(self, t: int, weighting) -> None:
         """Where task t begins, give the engine the past tasks' memory, with rows as ``weighting(task ids)`` says."""
@@ -29,7 +29,7 @@ class EpisodicLearner(Learner):
         return [s for s in self.seen if s != t and bool(self.memory.written[s].any())]
 
     def recall_others(self, t: int) -> list[int]:
-        """In the forgetting phase: a row for each other task that is stored; returns the rows' tasks."""
+        """In the unlearning phase: a row for each other task that is stored; returns the rows' tasks."""
         others = self.others(t)
         if t != self.phase:
             self.phase = t
@@ -37,12 +37,12 @@ class EpisodicLearner(Learner):
         return others
 
     def see_again(self, x, t: int, y, correct) -> None:
-        """A step of the forgetting phase; ``correct(g, rows' tasks, outputs)`` is one of the attack's steps."""
+        """A step of the unlearning phase; ``correct(g, rows' tasks, outputs)`` is one of the attack's steps."""
         others = self.recall_others(t)
         g = self.engine.gradients(x, y, t)
         self.descend(g, correct(g, others, self.outputs))
 
-    def forgotten(self, attack) -> None:
+    def unlearned(self, attack) -> None:
         """The phase is over: delete the attacked tasks' memory."""
         self.memory.erase(attack.tasks)
         self.engine.clear_rows()

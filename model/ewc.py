@@ -12,8 +12,8 @@ of the (empirical) Fisher.
 import torch
 
 from model import arguments
-from model.forgetting import KeptExamples
 from model.learner import Learner
+from model.unlearning import KeptExamples
 
 
 class Net(Learner):
@@ -79,7 +79,7 @@ class Net(Learner):
             dlogits = p - torch.nn.functional.one_hot(labels, p.shape[1])
             return self.engine.backward(dlogits, per_sample=True).square_().mean(0)
 
-    def forget(self, x, t, y, attack):
+    def unlearn(self, x, t, y, attack):
         if self.kept.begin(attack, self.engine):
             self.a = self.mean = self.pull = None  # anew: subtracting in float32 would leave negative entries
             for task, F, theta in self.terms:
@@ -91,6 +91,6 @@ class Net(Learner):
             self.engine.theta.lerp_(self.mean, self.pull)
         g.descend(self.lr, ascent)
 
-    def forgotten(self, attack):
+    def unlearned(self, attack):
         self.terms = [term for term in self.terms if term[0] not in attack.tasks]
         self.kept.end(attack, self.engine)

@@ -8,9 +8,9 @@ from functools import partial
 
 import quadprog  # noqa: F401 - if it is missing, that is found out before training and not in its midst
 
-from model import projection
 from model.episodic import EpisodicLearner
 from model.memory import per_task
+from model.numeric import projection
 
 
 class Net(EpisodicLearner):
@@ -24,5 +24,5 @@ class Net(EpisodicLearner):
         self.descend(g, correction)
         self.memory.write(t, x, y)
 
-    def forget(self, x, t, y, attack):
+    def unlearn(self, x, t, y, attack):
         self.see_again(x, t, y, partial(attack.along_rows, rule=partial(projection.gem, margin=self.margin)))

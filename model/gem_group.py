@@ -15,11 +15,11 @@ from functools import partial
 import numpy as np
 import quadprog  # noqa: F401 - if it is missing, that is found out before training and not in its midst
 
-from model import blockwise, projection
 from model.episodic import EpisodicLearner
 from model.grouped import Grouping, reverse
 from model.memory import per_task
-from model.relatedness import margins
+from model.numeric import blockwise, projection
+from model.numeric.relatedness import margins
 
 
 class Net(EpisodicLearner):
@@ -78,6 +78,6 @@ class Net(EpisodicLearner):
         """Groups are made when the first task ends."""
         self.grouping.finish(self.engine)
 
-    def forget(self, x, t, y, attack):
-        """A step of the forgetting phase, with whole gradients as in `gem`."""
+    def unlearn(self, x, t, y, attack):
+        """A step of the unlearning phase, with whole gradients as in `gem`."""
         self.see_again(x, t, y, partial(attack.along_rows, rule=partial(projection.gem, margin=self.margin)))

@@ -5,11 +5,12 @@ import warnings
 
 import torch
 
-from model import UsageError, groups
+from model import UsageError
 from model.engine.blocks import Partition, activations
 from model.engine.fast import linear_layers
 from model.memory import ReservoirMemory
-from model.relatedness import Covariance, conditional, prepare, relatedness, ridged
+from model.numeric import groups
+from model.numeric.relatedness import Covariance, conditional, prepare, relatedness, ridged
 
 PENDING = 64  # batches whose activations are kept, at most, until the covariances take them up
 

@@ -22,13 +22,13 @@ from model import UsageError, arguments
 from model.engine.fast import linear_layers
 from model.learner import Learner
 from model.memory import ReservoirMemory
-from model.precision import Diagonal, Kronecker
+from model.numeric.precision import Diagonal, Kronecker
 
 PANEL = 64  # examples whose gradients are held at once
 
 
 class Net(Learner):
-    cannot_forget = "its precision is one sum over all tasks"
+    cannot_unlearn = "its precision is one sum over all tasks"
     STATE = ("sample", "N", "mu", "momentum", "precision", "generator")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):

@@ -18,10 +18,10 @@ import torch
 from torch.nn import functional as F
 
 from model import UsageError, arguments
-from model.basis import PANEL, Basis, available_memory
-from model.forgetting import KeptExamples
 from model.learner import Learner
 from model.memory import ReservoirMemory
+from model.numeric.basis import PANEL, Basis, available_memory
+from model.unlearning import KeptExamples
 
 
 class Net(Learner):
@@ -111,8 +111,8 @@ class Net(Learner):
             self.raw.append((self.task, vectors.clone()))
         return self.basis.add(vectors)
 
-    def forget(self, x, t, y, attack):
-        """A step of the forgetting phase: the basis is that of the kept tasks; the whole gradient is projected."""
+    def unlearn(self, x, t, y, attack):
+        """A step of the unlearning phase: the basis is that of the kept tasks; the whole gradient is projected."""
         if self.kept.begin(attack, self.engine):
             self.raw = [(task, vectors) for task, vectors in self.raw if task not in attack.tasks]
             self.basis.k = 0
@@ -122,7 +122,7 @@ class Net(Learner):
         g = self.engine.gradients(x, y, t)
         self.descend(g, self.kept.ascent(g, self.outputs))
 
-    def forgotten(self, attack):
+    def unlearned(self, attack):
         self.kept.end(attack, self.engine)
 
     def panels(self, x, y):

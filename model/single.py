@@ -4,7 +4,7 @@ from model.learner import Learner
 
 
 class Net(Learner):
-    cannot_forget = "it keeps nothing of any task"
+    cannot_unlearn = "it keeps nothing of any task"
 
     def observe(self, x, t, y):
         self.task = t

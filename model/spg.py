@@ -19,9 +19,9 @@ import torch
 from torch.nn import functional as F
 
 from model import arguments
-from model.forgetting import KeptExamples
 from model.learner import Learner
 from model.memory import ReservoirMemory
+from model.unlearning import KeptExamples
 
 
 def importance(tensor: torch.Tensor) -> torch.Tensor:
@@ -109,8 +109,8 @@ class Net(Learner):
             into.copy_(importance(tensor))
         return result
 
-    def forget(self, x, t, y, attack):
-        """A step of the forgetting phase: the mask is that of the kept tasks."""
+    def unlearn(self, x, t, y, attack):
+        """A step of the unlearning phase: the mask is that of the kept tasks."""
         if self.kept.begin(attack, self.engine):
             self.gammas = [(task, gamma) for task, gamma in self.gammas if task not in attack.tasks]
             self.free = None
@@ -119,5 +119,5 @@ class Net(Learner):
         g = self.engine.gradients(x, y, t)
         self.descend(g, self.kept.ascent(g, self.outputs))
 
-    def forgotten(self, attack):
+    def unlearned(self, attack):
         self.kept.end(attack, self.engine)

@@ -13,9 +13,10 @@ import sys
 if __package__ in (None, ""):  # cd results; python compare.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from results import RecordError, cells, console, inference
-from results.compare_table import UNPAIRED, tables
-from results.measures import DEFAULT, MEASURES
+from results import RecordError, console
+from results.comparing import cells, inference
+from results.comparing.measures import DEFAULT, MEASURES
+from results.comparing.tables import UNPAIRED, tables
 from results.table import FORMATS
 
 

@@ -25,7 +25,7 @@ class Life(NamedTuple):
     steps: list[int]
     seconds: dict
     diverged: Diverged | None = None
-    forgetting: dict | None = None  # what a forgetting phase did (metrics.forgetting.report)
+    unlearning: dict | None = None  # what an unlearning phase did (metrics.unlearning.report)
 
     def complete(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged."""
@@ -36,7 +36,7 @@ class Life(NamedTuple):
 
 
 def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
-    """The record of a run, as docs/results.md lays it down; ``life.forgetting`` only where there was such a phase."""
+    """The record of a run, as docs/results.md lays it down; ``life.unlearning`` only where there was such a phase."""
     baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
     return {
@@ -73,5 +73,5 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
         "git": record.git_revision(),
         "started": started.isoformat(timespec="seconds"),
         "command": shlex.join(["python", "main.py", *argv]),
-        **({"forgetting": life.forgetting} if life.forgetting else {}),
+        **({"forgetting": life.unlearning} if life.unlearning else {}),
     }

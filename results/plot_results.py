@@ -14,7 +14,8 @@ from pathlib import Path
 if __package__ in (None, ""):  # cd results; python plot_results.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from results import RecordError, cells, console
+from results import RecordError, console
+from results.comparing import cells
 
 FOLDER = Path(__file__).resolve().parent
 FIGURES = ("bars", "evolution", "grids", "memory", "time")
@@ -42,16 +43,16 @@ def draw(found, by=("model",), allow=(), wanted=FIGURES):
         from matplotlib import rc_context
     except ImportError:
         raise RecordError("figures need matplotlib: pip install -r requirements-results.txt") from None
-    from results import figures, figures_trade
+    from results.drawing import figures, trade
 
     drawn = {}
     with rc_context(figures.STYLE):
         plain = labelled(cells.gather(found, by, allow)) if set(wanted) - {"memory"} else {}
         for name in wanted:
             if name == "memory":
-                drawn[name] = figures_trade.memory(_by_memory(found, by, allow))
+                drawn[name] = trade.memory(_by_memory(found, by, allow))
             else:
-                drawn[name] = getattr(figures_trade if name == "time" else figures, name)(plain)
+                drawn[name] = getattr(trade if name == "time" else figures, name)(plain)
     return drawn
 
 

@@ -59,7 +59,7 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
     """
     import torch
 
-    from metrics import forgetting
+    from metrics import unlearning
     from metrics.metrics import confusion_matrix
 
     base = Path(save_path) / file_name
@@ -74,7 +74,7 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
             stats = confusion_matrix(result_t, result_a, partial[".txt"])
             if record.get("forgetting"):
                 with open(partial[".txt"], "a", encoding="utf-8") as f:
-                    f.write(f"\n{forgetting.text(record['forgetting'])}\n")
+                    f.write(f"\n{unlearning.text(record['forgetting'])}\n")
             with open(partial[".pt"], "wb") as f:
                 torch.save((result_t, result_a, state, stats, str(one_liner), args), f)
             partial[".json"].write_text(to_json(record), encoding="utf-8")

@@ -14,8 +14,9 @@ import sys
 if __package__ in (None, ""):  # cd results; python regress.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from results import RecordError, cells, console, inference
-from results.deviations import check
+from results import RecordError, console
+from results.comparing import cells, inference
+from results.comparing.deviations import check
 from results.table import render
 
 MANY = 12  # deviating numbers of one run that are listed

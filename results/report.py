@@ -16,13 +16,15 @@ from string import Template
 if __package__ in (None, ""):  # cd results; python report.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from results import RecordError, cells, console, curves
+from results import RecordError, console
 from results.compare import compare
-from results.compare_table import fewer
-from results.measures import DEFAULT, MEASURES, shown
+from results.comparing import cells
+from results.comparing.measures import DEFAULT, MEASURES, shown
+from results.comparing.tables import fewer
+from results.drawing import curves
 
 SHOWN = ("lr", "n_layers", "n_hiddens", "net", "memory_strength")
-PAGE = Path(__file__).resolve().parent / "page"
+PAGE = Path(__file__).resolve().parent / "drawing" / "page"
 COLOURS = ("#0072B2", "#B87700", "#007A57", "#C04F00", "#A8487F", "#2E86B8", "#5F6670", "#8A7D00")  # dark on white
 
 

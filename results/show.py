@@ -14,8 +14,8 @@ if __package__ in (None, ""):  # cd results; python show.py
 
 from metrics.metrics import grid_text
 from results import console
-from results.parse import runs
-from results.run import PRINTED
+from results.reading.logs import runs
+from results.reading.run import PRINTED
 
 
 def format_grid(baseline, grid):

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from model import UsageError, arguments, resolve
 from results import RecordError
-from results.parse import runs
+from results.reading.logs import runs
 
 LOGGED = ROOT / "results" / "logged" / "seed_004.json"
 FREE = ("model", "data_file", "data_path", "save_path")  # of the logged command's flags, those that may differ

@@ -9,12 +9,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from results import RecordError, cells, inference
+from results import RecordError
 from results.compare import compare
-from results.compare_table import tables
-from results.deviations import METRICS
-from results.matching import counterparts
-from results.measures import MEASURES, shown
+from results.comparing import cells, inference
+from results.comparing.deviations import METRICS
+from results.comparing.matching import counterparts
+from results.comparing.measures import MEASURES, shown
+from results.comparing.tables import tables
 from results.table import render
 
 LOGGED = ROOT / "results" / "logged" / "seed_004.json"

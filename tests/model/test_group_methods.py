@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import UsageError, blockwise, groups, projection
+from model import UsageError
 from model import grouped as grouped_module
+from model.numeric import blockwise, groups, projection
 from tests.conftest import learn, net, parameters, stream
 
 NAMES = ["gem_group", "agem_group", "ewc_group"]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model import UsageError, common, precision
+from model import UsageError, common
 from model.engine.flat import FlatParameters
+from model.numeric import precision
 from tests.conftest import net, parameters, stream
 
 SPLIT = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]}

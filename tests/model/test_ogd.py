@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import UsageError, basis, ogd
+from model import UsageError, ogd
+from model.numeric import basis
 from tests.conftest import learn, net, parameters, stream
 
 MODES = ("loss_mean", "gtl", "ave", "all")

@@ -13,7 +13,8 @@ import pytest
 import torch
 from scipy import stats
 
-from results import RecordError, cells, compare, inference, table
+from results import RecordError, compare, table
+from results.comparing import cells, inference
 from tests.results.records import make, write
 
 ROOT = Path(compare.__file__).parents[1]

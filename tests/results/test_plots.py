@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from results import curves, plot_results
+from results import plot_results
+from results.drawing import curves
 from tests.results.records import make, write
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def test_figures(folder, tmp_path, capsys):
 
 
 def test_what_the_figures_show(folder):
-    from results.cells import read
+    from results.comparing.cells import read
 
     found, _ = read([folder], "x")
     drawn = plot_results.draw(found, wanted=("bars", "evolution", "grids"))
@@ -54,7 +55,7 @@ def test_memory_sizes(tmp_path):
 
 
 def test_curves_and_colours():
-    from results.run import Run
+    from results.reading.run import Run
 
     runs = [Run("x", record=make(final=v)) for v in (0.6, 0.8)]
     found = curves.curve(runs)
@@ -66,7 +67,7 @@ def test_curves_and_colours():
 
 def test_no_two_methods_look_alike():
     """Neither in colour nor in grey, where hatch, marker or dashes must do: eight differ, then colour tells them."""
-    from results.figures import looks
+    from results.drawing.figures import looks
 
     found = list(looks([str(i) for i in range(64)]).values())
     assert len({(colour, hatch) for colour, hatch, _, _ in found}) == 64

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results import inference, regress
-from results.parse import parse
+from results import regress
+from results.comparing import inference
+from results.reading.logs import parse
 from tests.results.records import make, write
 
 ROOT = Path(__file__).parents[2]

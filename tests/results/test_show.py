@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from metrics import metrics
 from results import record, show
-from results.parse import parse
-from results.parse_text import parse_text
-from results.run import Run
+from results.reading.logs import parse
+from results.reading.run import Run
+from results.reading.text import parse_text
 
 ROOT = Path(__file__).parents[2]
 LOGGED = ROOT / "results" / "logged"

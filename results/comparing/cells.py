@@ -1,0 +1,193 @@
+"""Runs gathered into the cells of a comparison; what a run is comes from its record, never from a file's name."""
+
+import re
+import sys
+from pathlib import PurePath
+
+from model import METHODS, UsageError, resolve
+from model.arguments import FLAGS
+from results import RecordError
+from results.reading.logs import runs
+
+# What must agree before runs are averaged: field -> the names it has in a record, the first that is known counts.
+PROTOCOL = {
+    "data_hash": ("data_hash", "data_file"),  # the file's name where a log has no hash
+    "n_tasks": ("n_tasks",),
+    "first_task": ("first_task",),
+    "validation": ("validation",),
+    "shuffle_tasks": ("shuffle_tasks",),
+    "samples_per_task": ("samples_per_task",),
+    "n_epochs": ("n_epochs",),
+    "batch_size": ("batch_size",),
+    "memory": ("memory", "n_memories"),
+    "head": ("head",),
+    "parity": ("parity",),
+}
+# Flags that do not change what is measured, or that a field of PROTOCOL stands for.
+_FREE = {"model", "seed", "log_every", "save_path", "data_path", "raw_path", "data_file", "threads", "cuda", "engine"}
+_FREE |= {"n_tasks", "samples_per_task", "n_epochs", "batch_size", "n_memories", "head", "parity", "tensorboard"}
+UNUSED = "-"
+
+
+def read(paths, program):
+    """(usable runs, how many logs could not be read in full); problems are told on stderr.
+
+    A run counts if its model is known and it has numbers; a console log of a run whose record was read is that run once
+    more, and does not. RecordError if a path does not exist or nothing is left.
+    """
+    usable, unread, found = [], 0, list(runs(paths))
+    recorded = {PurePath(run.source).stem for run in found if run.record}
+    for run in found:
+        unread += bool(run.problems)
+        for problem in run.problems:
+            print(f"{program}: {problem}", file=sys.stderr)
+        for sentence in run.disagreements():
+            print(f"{program}: {sentence}, which counts", file=sys.stderr)
+        if run.empty or (not run.record and PurePath(run.label).name in recorded):
+            continue
+        if method(run) is None:
+            print(f"{program}: {run.place}: does not say which method it is; left out", file=sys.stderr)
+        else:
+            usable.append(run)
+    if not usable:
+        raise RecordError(f"{', '.join(map(str, paths))}: no run in it that says which method it is")
+    return usable, unread
+
+
+def method(run):
+    """Canonical name of a run's method; None if the log does not say it."""
+    name = run.fact("model")
+    return None if name is None else resolved(str(name))
+
+
+def resolved(name):
+    """A method's canonical name; as it is if the method is not among ours."""
+    try:
+        return resolve(name)
+    except UsageError:
+        return name
+
+
+def uses(name, flag):
+    """Whether the method uses the flag; of a method or flag that is not ours, yes."""
+    known = FLAGS.get(flag)
+    return name not in METHODS or known is None or known.methods is None or name in known.methods
+
+
+def field(run, name):
+    """A field of a run: model, seed, a field of PROTOCOL or a flag; '-' if its method does not use it, None: unknown."""
+    if name == "model":
+        return method(run)
+    if name == "n_tasks" and run.n_tasks:
+        return run.n_tasks
+    if not uses(method(run), "n_memories" if name == "memory" else name):
+        return UNUSED
+    return next((v for key in PROTOCOL.get(name, (name,)) if (v := run.fact(key)) is not None), None)
+
+
+def settings(run):
+    """The flags that a run's method used and that change its numbers, protocol apart: dict name -> value."""
+    args = (run.record or {}).get("args") or run.args or {}
+    return {k: v for k, v in args.items() if k in FLAGS and k not in _FREE and uses(method(run), k)}
+
+
+def differing(group, fields):
+    """field -> its distinct values among the runs, for those of `fields` in which they differ."""
+    found = {}
+    for name in fields:
+        values = []
+        for run in group:
+            value = field(run, name)
+            values += [value] if value not in values else []
+        if len(values) > 1:
+            found[name] = values
+    return found
+
+
+def gather(found, by=("model",), allow=()):
+    """dict key -> {(seed, ...): Run}: a cell for each combination of the fields `by`, one run a seed, diverged ones too.
+
+    Of several runs with the same seed, and the same values of the fields in `allow`, the last begun counts. RecordError
+    names the field and its values if a cell would average runs whose protocol or settings differ, unless the field is
+    in `allow`; or if no run has a field of `by` or `allow`.
+    """
+    for flag, name in [*(("by", name) for name in by), *(("allow", name) for name in allow)]:
+        values = [field(run, name) for run in found]
+        if all(value is None for value in values) and not (flag == "allow" and (name in PROTOCOL or name in FLAGS)):
+            raise RecordError(
+                f"--{flag} {name}: no run has this field; give model, seed, a flag or one of {', '.join(PROTOCOL)}"
+            )
+        if any(isinstance(value, dict) or (isinstance(value, list) and not _plain(value)) for value in values):
+            raise RecordError(f"--{flag} {name}: is not one value a run; give a field such as {', '.join(PROTOCOL)}")
+    cells = {}
+    for run in found:
+        cells.setdefault(tuple(_hashable(field(run, name)) for name in by), []).append(run)
+    for key, group in cells.items():
+        both = set.intersection(*(set(settings(run)) for run in group))
+        differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
+        wrong = [name for name in differ if name not in allow]
+        if wrong:
+            name, values = wrong[0], differ[wrong[0]]
+            spoken, files = name, differing(group, ("data_file",)).get("data_file", [])
+            if name == "data_hash" and len(files) == len(values):
+                spoken, values = "data_file", files  # says the same in words
+            values = ", ".join(short(value) for value in sorted(values, key=_order))
+            raise RecordError(
+                f"runs of {label(key)} differ in {spoken}: {values}; they are not averaged "
+                f"(--by {','.join((*by, spoken))} keeps them apart, --allow {name} averages them all the same)"
+            )
+        cells[key] = one_a_seed(group, tuple(differ))
+    return dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))
+
+
+def done(cell):
+    """The cell's runs that did not diverge: dict (seed, ...) -> Run."""
+    return {seed: run for seed, run in cell.items() if run.fact("status") != "diverged"}
+
+
+def label(key):
+    return " ".join(short(part) for part in key)
+
+
+def labels(keys):
+    """key -> its label, numbered where several keys have the same."""
+    found = {}
+    for key in keys:
+        text, n = label(key), 1
+        while text in found.values():
+            n += 1
+            text = f"{label(key)} #{n}"
+        found[key] = text
+    return found
+
+
+def short(value):
+    """A field's value as text: hashes cut, equal numbers of all tasks once, 'unknown' for None."""
+    if isinstance(value, (list, tuple)) and value and value.count(value[0]) == len(value):
+        return f"{len(value)} x {value[0]}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = "unknown" if value is None else re.sub(r"[\x00-\x1f\x7f]+", " ", str(value))
+    return text[:12] if len(text) == 64 else text[:60]
+
+
+def one_a_seed(group, besides=()):
+    """(seed, value of each field `besides`) -> Run, the last begun of several; '?0', '?1' for unknown seeds."""
+    cell = {}
+    for i, run in enumerate(sorted(group, key=lambda run: str((run.record or {}).get("started") or ""))):
+        seed = run.fact("seed")
+        seed = f"?{i}" if seed is None else int(seed) if str(seed).isdecimal() else seed
+        cell[seed, *(_hashable(field(run, name)) for name in besides)] = run
+    return dict(sorted(cell.items(), key=lambda item: [_order(part) for part in item[0]]))
+
+
+def _plain(values):
+    return not any(isinstance(value, (list, dict)) for value in values)
+
+
+def _hashable(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _order(part):
+    return (1, part, "") if isinstance(part, (int, float)) else (0 if part == UNUSED else 2, 0, str(part))

@@ -1,0 +1,224 @@
+"""One logged run against ours: digit by digit, or whether it could be one more of our seeds."""
+
+import math
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from results.comparing import cells, inference, matching
+from results.comparing.measures import MEASURES, shown
+from results.reading.run import decimals_of
+
+METRICS = ("final", "backward", "forward")
+COUNTS = ("steps", "violations", "qp_solves")
+
+
+@dataclass
+class Check:
+    """logged: Run; ours: the Runs it was checked against. exact: True the digits agree, False they do not, None they
+    need not (obstacles says why), there is no run with its seed or no number to compare. lines: findings for the reader.
+    deviations: lists [what, logged, ours, by how much], empty if all is well. checked: something was compared."""
+
+    logged: object
+    ours: list
+    exact: bool | None = None
+    obstacles: list = field(default_factory=list)
+    lines: list = field(default_factory=list)
+    deviations: list = field(default_factory=list)
+    checked: bool = False
+
+    @property
+    def causes(self):
+        """Fields of the protocol or the settings that differ, as texts: the likely cause of a deviation."""
+        found = matching.differing(self.logged, self.ours[0]) if self.ours else {}
+        return [f"{name} {cells.short(a)} logged, {cells.short(b)} here" for name, (a, b) in found.items()]
+
+
+def check(logged, found, mode="auto", confidence=inference.CONFIDENCE):
+    """The Check of a logged Run against our Runs; mode: 'exact', 'statistical', or 'auto': exact where possible."""
+    result = Check(logged, matching.counterparts(logged, found))
+    if not result.ours:
+        result.lines.append(f"no run of {cells.method(logged)} to check it against")
+        return result
+    if mode != "statistical":
+        _exact(result)
+    if mode == "statistical" or (mode == "auto" and result.exact is None):
+        _statistical(result, confidence)
+    return result
+
+
+def _exact(result):
+    logged = result.logged
+    same = [run for run in result.ours if run.fact("seed") == logged.fact("seed")]
+    if not same:
+        result.lines.append(f"exact: no run with seed {logged.fact('seed')}")
+        return
+    result.obstacles = matching.obstacles(logged, same[0])
+    numbers = digits(logged, same[0])
+    if not numbers:
+        result.lines.append("exact: no number to compare")
+        return
+    wrong = [row for row in numbers if row[1] != row[2]]
+    if result.obstacles:
+        result.lines.append(
+            f"exact: {len(numbers) - len(wrong)} of {len(numbers)} numbers agree; they need not: "
+            + "; ".join(result.obstacles)
+        )
+        return
+    result.lines.append(f"exact: {len(numbers) - len(wrong)} of {len(numbers)} numbers agree to all digits")
+    endings = [_ending(logged), _ending(same[0])]
+    if None not in endings and endings[0] != endings[1]:
+        wrong.append(["status", *endings])
+    result.exact, result.checked = not wrong, True
+    result.deviations += [[*row, _distance(row)] for row in wrong]
+
+
+def digits(logged, ours):
+    """[what, logged text, our text] for all accuracies, the three numbers and the counts, with the digits logged."""
+    found = [*_accuracies(logged, ours), *_summaries(logged, ours), *_counts(logged, ours)]
+    return [row for row in found if row[1:] != ["X", "X"]]
+
+
+def _accuracies(logged, ours):
+    rows = [("baseline", logged.baseline, ours.baseline or [])] if logged.baseline else []
+    if logged.grid:
+        pairs = zip_longest(logged.grid, ours.grid, fillvalue=[])
+        rows += [(f"row {i}", *pair) for i, pair in enumerate(pairs, start=1)]
+    for name, theirs, here in rows:
+        for j, pair in enumerate(zip_longest(theirs, here), start=1):
+            yield [f"{name}, task {j}", *(_printed(value, logged.decimals) for value in pair)]
+
+
+def _summaries(logged, ours):
+    for name in METRICS:
+        if name in logged.printed:
+            mine = getattr(ours, name) if name in ours.printed else ours.recomputed[name]
+            decimals = _decimals(logged, name)
+            yield [name, _printed(getattr(logged, name), decimals), _printed(mine, decimals)]
+
+
+def _counts(logged, ours):
+    for name in COUNTS:
+        value, mine = (((run.record or {}).get("counts") or {}).get(name) for run in (logged, ours))
+        if value is not None:
+            yield [name, str(value), str(mine)]
+
+
+def _decimals(run, name):
+    """How many digits after the point a printed number has; None if it is exact."""
+    exact = "format" in (run.record or {}) or (run.grid and run.decimals is None)
+    return None if exact else max(decimals_of(run.printed[name]), 0)
+
+
+def _ending(run):
+    """'done' or 'diverged'; None of a log that neither says it nor has a final accuracy."""
+    return run.fact("status") or (None if MEASURES["final"].value(run) is None else "done")
+
+
+def _printed(value, decimals):
+    if value is None or math.isnan(value):
+        return "X"
+    return repr(float(value)) if decimals is None else shown(value, decimals)
+
+
+def _distance(row):
+    try:
+        return f"{float(row[2]) - float(row[1]):+.4g}"
+    except ValueError:
+        return "X"
+
+
+def _statistical(result, confidence):
+    _endings(result)
+    ours = [run for run in result.ours if run.fact("status") != "diverged"]
+    if len(ours) < len(result.ours):
+        result.lines.append(f"statistical: {len(result.ours) - len(ours)} of our {len(result.ours)} runs diverged")
+    if len(ours) < 2:
+        result.lines.append(f"statistical: {len(ours)} run of ours; two or more are needed")
+        return
+    for name in METRICS:
+        if MEASURES[name].value(result.logged) is not None:
+            _by_summary(result, ours, name, confidence)
+    _by_cell(result, ours, confidence)
+
+
+def _endings(result):
+    """Whether any of ours ended as the logged run did: a deviation if none."""
+    logged = _ending(result.logged)
+    ours = [ending for run in result.ours if (ending := _ending(run)) is not None]
+    if logged is None or not ours:
+        return
+    n = len(result.ours)
+    if logged not in ours:
+        result.checked = True
+        result.deviations.append(["status", logged, f"{len(ours)} of {n} {ours[0]}", ""])
+    elif logged != "done":
+        result.checked = True
+        result.lines.append(f"status: {logged}, as {ours.count(logged)} of our {n} runs")
+
+
+def _by_summary(result, ours, name, confidence):
+    value = MEASURES[name].value(result.logged)
+    values = [v for run in ours if (v := MEASURES[name].value(run)) is not None]
+    head = f"{name:<9} logged {shown(value, 4)}"
+    if len(values) < 2:
+        result.lines.append(
+            f"{head}, not checked: {len(values)} of our {len(ours)} runs have it, two or more are needed"
+        )
+        return
+    result.checked = True
+    low, high = inference.prediction(values, confidence)
+    # The same as low <= value <= high, but that the log's rounding is allowed for.
+    inside = inference.surprise(value, values, _rounding(result.logged, name)) >= 1 - confidence
+    spread, bounds = _spread(values), f"[{shown(low, 4)}, {shown(high, 4)}]"
+    verdict = "inside" if inside else "OUTSIDE"
+    result.lines.append(f"{head}, ours {spread}: {verdict} the {_percent(confidence)} prediction interval {bounds}")
+    if not inside:
+        distance = f"{shown(value - inference.mean(values), 4, sign=True)} from the mean"
+        result.deviations.append([name, shown(value, 4), f"{spread} {bounds}", distance])
+
+
+def _rounding(run, name):
+    """By how much a summary may be off: as printed half a unit; of a rounded grid one unit if it is a difference."""
+    if run.recomputed[name] is None:
+        return _half(_decimals(run, name))
+    return _half(run.decimals) * (1 if name == "final" else 2)
+
+
+def _half(decimals):
+    """Half a unit of the last digit; 0 of exact numbers."""
+    return 0.0 if decimals is None else 0.5 * 10.0**-decimals
+
+
+def _spread(values):
+    return f"{shown(inference.mean(values), 4)} ± {shown(inference.deviation(values), 4)} (n {len(values)})"
+
+
+def _percent(confidence):
+    return f"{100 * confidence:.10g}%"
+
+
+def _by_cell(result, ours, confidence):
+    places, unknown = [], 0
+    for i, row in enumerate(result.logged.grid):
+        for j, value in enumerate(row):
+            values = [run.grid[i][j] for run in ours if i < len(run.grid) and j < len(run.grid[i])]
+            values = [v for v in values if math.isfinite(v)]
+            if not math.isfinite(value):
+                continue
+            if len(values) < 2:
+                unknown += 1
+                continue
+            places.append((i, j, value, values, inference.surprise(value, values, _half(result.logged.decimals))))
+    adjusted = inference.holm([place[-1] for place in places])
+    wrong = [(p, place) for p, place in zip(adjusted, places, strict=True) if p < 1 - confidence]
+    if places:
+        result.checked = True
+        result.lines.append(
+            f"cells: {len(wrong)} of {len(places)} deviate (Holm's correction, {_percent(confidence)} for all together)"
+        )
+    if unknown:
+        total = len(places) + unknown
+        result.lines.append(f"cells: {unknown} of {total} not checked: fewer than two of our runs have them")
+    for p, (i, j, value, values, _) in sorted(wrong, key=lambda entry: entry[0]):
+        distance = f"{shown(value - inference.mean(values), 4, sign=True)}, adjusted p {p:.2g}"
+        result.deviations.append([f"row {i + 1}, task {j + 1}", shown(value, 4), _spread(values), distance])

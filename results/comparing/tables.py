@@ -1,0 +1,91 @@
+"""The cells of results.compare as text, markdown, LaTeX, CSV or JSON."""
+
+import json
+
+from results.comparing import cells
+from results.comparing.measures import MEASURES, shown
+from results.table import render
+
+UNPAIRED = ("memory_mb",)  # a seed does not change it
+
+
+def tables(rows, metrics, baseline, form, confidence):
+    """The rows as one table, and a second one of paired differences if there is a baseline."""
+    if form == "json":
+        return json.dumps(rows, indent=1)
+    by = list(rows[0]["by"])
+    if form == "csv":
+        return render(*_flat(rows, by, metrics, baseline), form)
+    head = [*by, "n", *(MEASURES[m].label for m in metrics)]
+    body = []
+    for row in rows:
+        n = f"{row['n']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
+        body.append(
+            [
+                *(cells.short(v) for v in row["by"].values()),
+                n,
+                *(_cell(row["measures"][m], m, row["n"]) for m in metrics),
+            ]
+        )
+    out = [render(head, body, form)]
+    judged = [m for m in metrics if MEASURES[m].better and m not in UNPAIRED]
+    if baseline is not None and judged:
+        head = [*by, "n", *(f"{MEASURES[m].label} - {baseline}'s" for m in judged)]
+        body = [
+            [
+                *(cells.short(v) for v in row["by"].values()),
+                str(_common(row, judged)),
+                *(_pair(row["paired"][m], m, _common(row, judged)) for m in judged),
+            ]
+            for row in rows
+            if row["paired"] is not None
+        ]
+        out.append(
+            render(
+                head, body, form, f"Mean difference to {baseline} over common seeds [{100 * confidence:g}% interval]"
+            )
+        )
+    return "\n\n".join(out)
+
+
+def _cell(measure, key, n):
+    digits = MEASURES[key].digits
+    if measure["mean"] is None:
+        return "X"
+    return f"{shown(measure['mean'], digits)} ± {shown(measure['sd'], digits)}" + fewer(measure["n"], n)
+
+
+def fewer(n, all_):
+    """' (n 2)' where a number is of fewer runs than its row."""
+    return "" if n == all_ else f" (n {n})"
+
+
+def _pair(pair, key, n):
+    if pair is None:
+        return "X"
+    digits = MEASURES[key].digits
+    low, high = (shown(pair[end], digits, sign=True) for end in ("low", "high"))
+    return f"{shown(pair['mean'], digits, sign=True)} [{low}, {high}]" + fewer(pair["n"], n)
+
+
+def _common(row, judged):
+    return max((row["paired"][m]["n"] for m in judged if row["paired"][m]), default=0)
+
+
+def _flat(rows, by, metrics, baseline):
+    """Head and rows for CSV: all digits, one number a column."""
+    head = [*by, "n", "diverged"]
+    for m in metrics:
+        head += [f"{m}_mean", f"{m}_sd", f"{m}_n"]
+    paired = [m for m in metrics if m not in UNPAIRED] if baseline is not None else []
+    for m in paired:
+        head += [f"{m}_difference", f"{m}_low", f"{m}_high", f"{m}_pairs"]
+    body = []
+    for row in rows:
+        line = [*row["by"].values(), row["n"], row["diverged"]]
+        for m in metrics:
+            line += row["measures"][m].values()
+        for m in paired:
+            line += ((row["paired"] or {}).get(m) or dict.fromkeys(range(4))).values()
+        body.append(["X" if v is None else cells.short(v) if isinstance(v, list) else str(v) for v in line])
+    return head, body

@@ -1,0 +1,1 @@
+"""Drawing runs: curves, matplotlib figures, and the page of results.report."""

@@ -1,0 +1,1 @@
+"""The papers' tables: their numbers, our runs that belong to each, and the script part that makes the runs."""

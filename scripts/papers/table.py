@@ -1,0 +1,154 @@
+"""A paper's numbers beside ours: "paper / ours, mean, sd, n / difference / protocol differences", as Markdown.
+
+    python scripts/papers/table.py gem results/runs/paper_gem
+    python scripts/papers/table.py gem results/runs/paper_gem --into docs/sweeps.md
+    python scripts/papers/table.py gem results/runs/paper_gem --brief --into README.md
+
+The paper's numbers, their source and the protocol they were made under are in targets.csv beside this file; targets.py
+tells how the two are compared. X: no run yet; diverged: all of them did. --brief: a line a method, and only what has been run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if sys.path[0] != str(ROOT):
+    sys.path[0] = str(ROOT)
+
+from results import RecordError, record
+from scripts.papers import targets
+
+SHOWN = {"final": "ACC", "backward": "BWT", "forward": "FWT", "forgetting": "forgetting"}
+HEADER = ("stream", "method", "metric", "paper", "ours, mean", "sd", "n", "difference", "at 95 %", "s a run")
+
+
+def published(c: targets.Comparison) -> str:
+    return "-" if c.paper is None else f"{c.paper:g}" + (f" ± {c.spread:g}" if c.spread is not None else "")
+
+
+def lines(row: dict, runs: list[dict], mark: str) -> list[tuple]:
+    """The table's lines, one a metric, for a target and those of our runs that belong together ([]: none)."""
+    time, none = targets.seconds(runs), "diverged" if runs else "X"
+    first = (row["stream"], f"`{row['method']}` {mark}".strip()), "" if time is None else f"{time:.0f}"
+    found = []
+    for c in targets.compare(row, runs):
+        mean = none if c.mean is None else f"{c.mean:.3f}"
+        sd = "" if c.mean is None else "-" if c.sd is None else f"{c.sd:.3f}"
+        difference = f"{c.difference:+.3f}" if c.difference is not None else c.verdict
+        name, total = (("", ""), "") if found else first
+        found.append((*name, SHOWN[c.metric], published(c), mean, sd, str(c.n), difference, c.verdict, total))
+    return found
+
+
+def brief(row: dict, runs: list[dict], metrics: list[str]) -> tuple:
+    """The table's one line for a target and those of our runs that belong together."""
+    by_metric, n = {c.metric: c for c in targets.compare(row, runs)}, 0
+    cells = []
+    for metric in metrics:
+        c = by_metric.get(metric)
+        if c is None or c.mean is None:
+            cells += ["", ""] if c is None else [published(c), "diverged"]
+            continue
+        n = c.n
+        side = f", {c.verdict}" if c.verdict in ("higher", "lower") else ""
+        cells += [published(c), f"{c.mean:.3f}" + (f" ± {c.sd:.3f}" if c.sd is not None else "") + side]
+    time = targets.seconds(runs)
+    return (row["stream"], f"`{row['method']}`", *cells, str(n), "" if time is None else f"{time:.0f}")
+
+
+def markdown(rows: list[tuple]) -> list[str]:
+    """The lines of a table; the first row is its head."""
+    return ["| " + " | ".join(line) + " |" for line in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
+
+
+def machine(runs: list[dict]) -> str:
+    """Where the runs were made, in a sentence."""
+    kinds = sorted({f"torch {run['versions']['torch']}, {run['device']}, --threads {run['threads']}" for run in runs})
+    hours = sum(run["seconds"]["total"] for run in runs) / 3600
+    return f"{len(runs)} run{'s' * (len(runs) != 1)}, {hours:.2f} hours of computing in all; {'; '.join(kinds)}."
+
+
+def read(folder: str) -> list[dict]:
+    """The records of a folder; ``RecordError`` if there is none, or one that is damaged."""
+    paths = [p for p in sorted(Path(folder).rglob("*.json")) if not p.parent.name.startswith(".")]
+    if not paths:
+        raise RecordError(f"{folder}: no record in it; run the paper's script first")
+    runs = []
+    for path in paths:
+        run = record.read(path)
+        try:
+            targets.facts(run), targets.settings(run), run["seconds"]["total"] + 0.0
+            [run[key] is None or run[key] + 0.0 for key in targets.METRICS[:3]]
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError):
+            raise RecordError(f"{path}: is not a whole record of a run; move it away") from None
+        runs.append(run)
+    return runs
+
+
+def brief_table(paper: str, folder: str) -> str:
+    """A line a method: of runs that follow the paper's protocol in every flag; the others are left out."""
+    runs, rows = read(folder), targets.read(paper)
+    metrics = [m for m in targets.METRICS if any(row[m] for row in rows)] or list(targets.METRICS[:3])
+    found = [("stream", "method", *(w for m in metrics for w in (f"{SHOWN[m]}, paper", "ours")), "n", "s a run")]
+    for row in rows:
+        for group in targets.matching(row, runs):
+            if not any(difference.startswith("--") for difference in targets.differences(row, group)):
+                found.append(brief(row, group, metrics))
+    return "\n".join([*markdown(found), "", machine(runs), ""])
+
+
+def table(paper: str, folder: str) -> str:
+    """The whole text: a line a metric, protocol differences, sources."""
+    runs, wanted = read(folder), targets.read(paper)
+    rows, notes = [HEADER], []
+    for row in wanted:
+        for group in targets.matching(row, runs) or [[]]:
+            other = targets.differences(row, group) if group else []
+            other += [row["note"]] * bool(row["note"])
+            if other and other not in notes:
+                notes.append(other)
+            rows += lines(row, group, f"({notes.index(other) + 1})" if other else "")
+    sources = dict.fromkeys((row["tag"], row["source"]) for row in wanted if row["source"])
+    text = [*markdown(rows), "", "Protocol differences:", ""]
+    text += [f"{i}. {'; '.join(note)}" for i, note in enumerate(notes, 1)]
+    text += ["", "Sources of the paper's numbers:", ""]
+    text += [f"- [{tag}] {source}" for tag, source in sources] or ["- none that was checked; none is printed"]
+    return "\n".join([*text, "", machine(runs), ""])
+
+
+def put_into(path: str, paper: str, text: str):
+    """Replace what stands between a document's two marks for ``paper``; ``RecordError`` if they are not there."""
+    begin, end = f"<!-- table {paper} -->\n", f"<!-- end of table {paper} -->"
+    document = Path(path).read_text(encoding="utf-8")
+    before, found, rest = document.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise RecordError(f"{path}: has no lines {begin.strip()!r} and {end!r}")
+    partial = Path(f"{path}.partial")
+    partial.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    partial.replace(path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit status."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("paper", help="gem, agem, mer or ogd")
+    p.add_argument("folder", help="its records")
+    p.add_argument("--brief", action="store_true", help="a line a method, without what was not run")
+    p.add_argument("--into", metavar="FILE", help="a document with marks for the table, instead of the screen")
+    args = p.parse_args(argv)
+    try:
+        text = (brief_table if args.brief else table)(args.paper, args.folder)
+        if args.into:
+            put_into(args.into, args.paper, text)
+        else:
+            sys.stdout.write(text)
+    except (RecordError, OSError) as error:
+        print(f"papers/table.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

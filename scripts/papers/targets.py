@@ -1,0 +1,147 @@
+"""The papers' numbers (scripts/papers/targets.csv), the runs of ours that belong to each, and how the two compare.
+
+Column `tag` of the file: C, read in the authors' code or its output; T, read in a transcription of the paper's table; M,
+not checked against any source: the file holds no number then. In `protocol` a ? is a value that is not recorded.
+
+The comparison is two-sided, at 95 %: "agrees" if the paper's number lies in the prediction interval of our runs (where
+it is one run), or if the means' difference is within Welch's interval (where the paper gives mean and deviation), the
+rounding of what was printed allowed for; else "higher" or "lower" says on which side we are. With fewer than two runs of
+ours there is no interval.
+"""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from model.arguments import FLAGS
+from results import RecordError
+from results.comparing import cells, inference
+from results.reading.run import Run, decimals_of
+
+FILE = Path(__file__).with_name("targets.csv")
+METRICS = ("final", "backward", "forward", "forgetting")
+STREAM = ("n_tasks", "samples_per_task", "n_epochs", "batch_size", "n_memories", "parity")
+
+
+class Comparison(NamedTuple):
+    """One metric of a target beside ours. ``paper``, ``spread``, ``mean``, ``sd``, ``difference``: None where unknown."""
+
+    metric: str
+    paper: float | None
+    spread: float | None
+    mean: float | None
+    sd: float | None
+    n: int
+    difference: float | None
+    verdict: str
+
+
+def read(paper: str) -> list[dict]:
+    """The rows of one paper; ``RecordError`` names the papers there are."""
+    with open(FILE, newline="", encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    found = [row for row in rows if row["paper"] == paper]
+    if not found:
+        papers = ", ".join(dict.fromkeys(row["paper"] for row in rows))
+        raise RecordError(f"{paper}: no target of that name; there are {papers}")
+    return found
+
+
+def pairs(text: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in text.split())
+
+
+def facts(run: dict) -> dict:
+    """The arguments of a run, with the number of tasks and of examples that it really saw."""
+    protocol, args = run["protocol"], dict(run["args"])
+    args["n_tasks"] = len(run["baseline"])
+    args["samples_per_task"] = protocol["samples_per_task"][0] // protocol["n_epochs"]
+    return args
+
+
+def same(ours, theirs: str) -> bool:
+    try:
+        return float(ours) == float(theirs)
+    except (TypeError, ValueError):
+        return str(ours) == theirs
+
+
+def matching(row: dict, runs: list[dict]) -> list[list[dict]]:
+    """The runs of a target's method and data, one a seed, grouped by data and settings: others are never averaged."""
+    wanted, groups = pairs(row["select"]), defaultdict(list)
+    for run in runs:
+        args = facts(run)
+        if run["model"] == row["method"] and all(same(args.get(k), v) for k, v in wanted.items()):
+            group = [run["protocol"]["data_hash"], *(args.get(name) for name in STREAM), *sorted(settings(run).items())]
+            groups[repr(group)].append(Run("", record=run))
+    return [[run.record for run in cells.one_a_seed(group).values()] for group in groups.values()]
+
+
+def settings(run: dict) -> dict:
+    """The flags that a run's method uses and that decide its numbers."""
+    return cells.settings(Run("", record=run))
+
+
+def differences(row: dict, runs: list[dict]) -> list[str]:
+    """What our runs did otherwise than the paper."""
+    args = facts(runs[0])
+    wanted = pairs(row["protocol"])
+    found = [f"--{k} {args.get(k)} (paper: {v})" for k, v in wanted.items() if v != "?" and not same(args.get(k), v)]
+    others = {**settings(runs[0]), "parity": args["parity"]}
+    named = {**wanted, **pairs(row["select"])}
+    found += [f"--{k} {v}" for k, v in others.items() if k not in named and v != FLAGS[k].default]
+    broken = sum(run["status"] != "done" for run in runs)
+    if broken:
+        found.append(f"{broken} of {len(runs)} runs diverged and are left out of the means")
+    return found
+
+
+def number(text: str) -> tuple[float | None, float | None]:
+    """'0.8912±0.0015' as (0.8912, 0.0015)."""
+    value, _, spread = text.partition("±")
+    return float(value) if value else None, float(spread) if spread else None
+
+
+def verdict(values: list[float], paper: float, spread: float | None, n_paper: int, rounding: float = 0.0) -> str:
+    """'agrees', 'higher' or 'lower': we against the paper, two-sided at 95 %; '-' where there is no interval.
+
+    rounding: by how much the paper's number may be nearer to ours than it was printed.
+    """
+    n, mean, sd = len(values), inference.mean(values), inference.deviation(values)
+    if sd is None:
+        return "-"
+    paper += max(-rounding, min(rounding, mean - paper))
+    if spread is not None and n_paper > 1:
+        from scipy.stats import ttest_ind_from_stats
+
+        agrees = ttest_ind_from_stats(mean, sd, n, paper, spread, n_paper, equal_var=False).pvalue >= 0.05
+    else:
+        low, high = inference.prediction(values, 0.95)
+        agrees = low <= paper <= high
+    return "agrees" if agrees else "higher" if mean > paper else "lower"
+
+
+def compare(row: dict, runs: list[dict]) -> list[Comparison]:
+    """The metrics that the paper gives, or ACC, BWT and FWT where it gives none; of the runs that did not diverge."""
+    given = [metric for metric in METRICS if row[metric]]
+    kept, found = [run for run in runs if run["status"] == "done"], []
+    for metric in given or METRICS[:3]:
+        paper, spread = number(row[metric])
+        values = [run[metric] if metric in run else run["metrics"][metric] for run in kept]
+        values = [value for value in values if value is not None]
+        if not values or paper is None:
+            difference, side = None, "-" if values else ""
+        else:
+            difference = inference.mean(values) - paper
+            rounding = 0.5 * 10.0 ** -decimals_of(row[metric].partition("±")[0])
+            side = verdict(values, paper, spread, int(row["runs"] or 1), rounding)
+        mean, sd = (inference.mean(values), inference.deviation(values)) if values else (None, None)
+        found.append(Comparison(metric, paper, spread, mean, sd, len(values), difference, side))
+    return found
+
+
+def seconds(runs: list[dict]) -> float | None:
+    """Mean wall time of those runs that did not diverge."""
+    kept = [run["seconds"]["total"] for run in runs if run["status"] == "done"]
+    return inference.mean(kept) if kept else None

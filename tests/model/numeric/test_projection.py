@@ -1,0 +1,199 @@
+"""Every projection against its optimality conditions, quadprog and scipy."""
+
+import numpy as np
+import pytest
+import quadprog
+import scipy.optimize
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.numeric import projection
+
+
+def kkt(P, a, bound, v):
+    """The largest violation of the conditions of min 1/2 v'Pv - a'v subject to v >= bound, relative to v's size."""
+    slope = P @ v - a
+    size = 1 + np.abs(v).sum()
+    return max((bound - v).max() / size, -slope.min() / size, np.abs(slope * (v - bound)).max() / size**2)
+
+
+@st.composite
+def gradients(draw, max_rows=12):
+    """(G, g): rows that are independent, nearly parallel, duplicated, zero, tiny, huge or of mixed scale."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, p = draw(st.integers(1, max_rows)), draw(st.integers(2, 40))
+    G = rng.standard_normal((rows, p))
+    kind = draw(st.sampled_from(["plain", "parallel", "duplicated", "zeros", "tiny", "huge", "mixed"]))
+    if kind == "parallel":
+        G = rng.standard_normal(p) + 10.0 ** -draw(st.integers(1, 12)) * G
+    elif kind == "duplicated":
+        G = G[rng.integers(0, rows, rows)]
+    elif kind == "zeros":
+        G[rng.random(rows) < 0.4] = 0
+    else:
+        G *= {"plain": 1, "tiny": 1e-8, "huge": 1e8, "mixed": 10.0 ** rng.uniform(-8, 8, (rows, 1))}[kind]
+    return G, rng.standard_normal(p) * 10.0 ** draw(st.integers(-8, 8))
+
+
+def normalised(G, g, margin):
+    """The problem that `gem` says it solves: P, a, bound, and the norms of the rows that are not zero."""
+    d = np.linalg.norm(G, axis=1)
+    kept = d > 0
+    d, N = d[kept], G[kept] / d[kept][:, None]
+    return N @ N.T + projection.RIDGE * np.eye(len(d)), -N @ g, margin * d, d, kept
+
+
+@given(gradients(), st.sampled_from([0.0, 0.5, 10.0]))
+def test_gem_meets_the_optimality_conditions(problem, margin):
+    G, g = problem
+    correction = projection.gem(G @ g, lambda: G @ G.T, margin)
+    if (G @ g >= 0).all():
+        assert correction is None
+        return
+    P, a, bound, d, kept = normalised(G, g, margin)
+    assert (correction.weights[~kept] == 0).all()
+    scale = max(np.abs(a).max(), bound.max())
+    assert kkt(P, a / scale, bound / scale, correction.weights[kept] * d / scale) < 1e-8
+
+
+@given(gradients(6), st.sampled_from([0.0, 0.5, 10.0]))
+def test_gem_equals_quadprog_and_scipy(problem, margin):
+    G, g = problem
+    if (G @ g >= 0).all():
+        return
+    P, a, bound, d, kept = normalised(G, g, margin)
+    scale = max(np.abs(a).max(), bound.max())
+    ours = projection.gem(G @ g, lambda: G @ G.T, margin).weights[kept] * d / scale
+
+    def objective(v):
+        return 0.5 * v @ P @ v - a / scale @ v
+
+    by_quadprog = quadprog.solve_qp(P, a / scale, np.eye(len(a)), bound / scale)[0]
+    assert objective(ours) == pytest.approx(objective(by_quadprog), abs=1e-9)
+    # scipy: non-negative least squares on the Cholesky factor, shifted by the bound
+    L = np.linalg.cholesky(P)
+    target = np.linalg.solve(L, a / scale - P @ (bound / scale))
+    by_scipy = scipy.optimize.nnls(L.T, target)[0] + bound / scale
+    assert objective(ours) == pytest.approx(objective(by_scipy), abs=1e-8)
+
+
+@given(gradients())
+def test_gem_guarantees_the_constraints(problem):
+    G, g = problem
+    correction = projection.gem(G @ g, lambda: G @ G.T)
+    if correction is not None:
+        x, d = g + correction.weights @ G, np.linalg.norm(G, axis=1)
+        slack = projection.RIDGE * d**2 * correction.weights + 1e-9 * d * (np.linalg.norm(g) + np.linalg.norm(x))
+        assert (G @ x >= -slack).all()
+
+
+def test_ten_thousand_hard_cases_never_fail():
+    """Up to 100 rows; half of them with the rounding noise of float32 products; KKT conditions in every case."""
+    rng = np.random.default_rng(1)
+    solved = rescued = 0
+    for i in range(10_000):
+        rows = int(rng.integers(1, 101 if i % 10 == 0 else 12))
+        G = rng.standard_normal((rows, 30))
+        match i % 7:
+            case 0:
+                G = rng.standard_normal(30) + 10.0 ** -rng.integers(1, 12) * G
+            case 1:
+                G = G[rng.integers(0, rows, rows)]
+            case 2:
+                G[rng.random(rows) < 0.3] = 0
+            case 3:
+                G *= 1e-8
+            case 4:
+                G *= 1e8
+            case 5:
+                G *= 10.0 ** rng.uniform(-8, 8, (rows, 1))
+        gram, dots, margin = G @ G.T, G @ rng.standard_normal(30), [0, 0.5, 10][i % 3]
+        if i % 2:
+            noise = 1e-7 * rng.standard_normal(gram.shape)
+            gram *= 1 + noise + noise.T
+        correction = projection.gem(dots, lambda gram=gram: gram, margin)
+        if correction is None:
+            continue
+        assert np.isfinite(correction.weights).all()
+        solved += correction.solved
+        rescued += correction.rescued
+        d = np.sqrt(gram.diagonal())
+        kept = d > 0
+        if correction.solved and not correction.rescued:
+            d, P = d[kept], gram[np.ix_(kept, kept)]
+            P, a, bound = P / np.outer(d, d) + projection.RIDGE * np.eye(len(d)), -dots[kept] / d, margin * d
+            scale = max(np.abs(a).max(), bound.max())
+            assert kkt(P, a / scale, bound / scale, correction.weights[kept] * d / scale) < 1e-8
+    assert solved > 8_000
+    assert rescued < solved / 100
+
+
+def test_an_indefinite_matrix_is_rescued_and_said_so():
+    gram = np.array([[1.0, 1.001], [1.001, 1.0]])  # a Gram matrix spoilt by rounding: smallest eigenvalue -1e-3
+    correction = projection.gem(np.array([-1.0, -1.0]), lambda: gram)
+    assert correction.rescued and np.isfinite(correction.weights).all() and (correction.weights >= 0).all()
+
+
+def test_gem_reference_solves_its_own_problem():
+    rng = np.random.default_rng(2)
+    G, g = rng.standard_normal((4, 9)), rng.standard_normal(9)
+    both = np.vstack((g, G))
+    v = projection.gem_reference(G @ g, lambda: both @ both.T, 0.5).weights
+    P = G @ G.T + projection.REFERENCE_RIDGE * np.eye(4)
+    assert kkt(P, -G @ g, np.full(4, 0.5), v) < 1e-12
+    assert projection.gem_reference(np.ones(4), None) is None
+    indefinite = np.diag([1.0, -1.0])
+    with pytest.raises(FloatingPointError, match="the reference's quadratic program of 1 rows fails"):
+        projection.gem_reference(np.array([-1.0]), lambda: indefinite)
+
+
+@given(gradients(1), st.sampled_from([0.0, 0.5, 10.0]))
+def test_one_row_equals_quadprog(problem, margin):
+    G, g = problem
+    correction = projection.one_row(G @ g, lambda: G @ G.T, margin)
+    if (G @ g)[0] >= 0:
+        assert correction is None
+        return
+    size = np.linalg.norm(G)
+    unit = G / size
+    expected = quadprog.solve_qp(unit @ unit.T, -unit @ g, np.eye(1), np.array([margin * size]))[0] / size
+    assert correction.weights == pytest.approx(expected, rel=1e-10)
+
+
+@given(gradients(1))
+def test_closed_form_is_the_nearest_vector(problem):
+    G, g = problem
+    correction = projection.one_row(G @ g, lambda: G @ G.T)
+    if correction is not None:
+        x, r = g + correction.weights @ G, G[0]
+        assert abs(x @ r) <= 1e-9 * np.linalg.norm(g) * np.linalg.norm(r)
+        assert np.linalg.norm(x - g) == pytest.approx(abs(g @ r) / np.linalg.norm(r), rel=1e-9)
+        again = projection.one_row(7.5 * G @ g, lambda: 7.5**2 * (G @ G.T))
+        assert again.weights * 7.5 == pytest.approx(correction.weights, rel=1e-12)
+
+
+def test_closed_form_of_seed_000():
+    g, r = np.array([-1.0, 1.0]), np.array([[1.0, 0.0]])
+    assert (g + projection.one_row(r @ g, lambda: r @ r.T).weights @ r).tolist() == [0.0, 1.0]
+    assert projection.one_row(np.array([0.0]), None) is None
+    assert projection.one_row(np.empty(0), None) is None
+    assert projection.one_row(np.array([-1e-300]), lambda: np.zeros((1, 1))).weights == [0.0]
+
+
+def test_margin_is_replay_weight():
+    """Lower bound gamma on v is the same as adding gamma times every row to g first ."""
+    rng = np.random.default_rng(3)
+    G, g = rng.standard_normal((3, 8)), rng.standard_normal(8)
+    g -= 5 * G.sum(0)
+    x = g + projection.gem(G @ g, lambda: G @ G.T, 0.5).weights @ G
+    replayed = g + 0.5 * G.sum(0)
+    y = replayed + projection.gem(G @ replayed, lambda: G @ G.T).weights @ G
+    assert x == pytest.approx(y, abs=1e-5)  # both carry the ridge
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
+def test_what_is_not_finite_never_reaches_the_solver(spoilt):
+    with pytest.raises(FloatingPointError, match="not finite"):
+        projection.gem(np.array([-1.0, 1.0]), lambda: np.full((2, 2), spoilt))
+    with pytest.raises(FloatingPointError, match="not finite"):
+        projection.one_row(np.array([-1.0]), lambda: np.full((1, 1), spoilt))
