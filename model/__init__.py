@@ -11,22 +11,48 @@ import keyword
 import pkgutil
 import re
 import traceback
+from typing import NamedTuple
 
+
+class Method(NamedTuple):
+    """A row of the table: a line for ``--help``, and which of the flags that not every method uses it does use."""
+
+    text: str
+    flags: tuple[str, ...] = ()
+
+
+UNLEARNING = ("forgetting_mode", "forgetting_task_ids", "forgetting_resee_size", "sign_attacked")
+MEMORY = ("n_memories", *UNLEARNING)
+MARGIN = ("memory_strength", *MEMORY)
+SAMPLE = ("task_sample", *UNLEARNING)
+PENALTY = ("n_memories", "memory_strength", "ewc_fisher", *SAMPLE)
+OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis")
+NCL = ("ncl_data_size", "ncl_momentum", "ncl_lambda", "ncl_alpha", "ncl_sum", "ncl_fisher", "ncl_radius", "ncl_diag")
+GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit", "divergence", "if_output_cov",
+          "cov_recompute_every", "cov_first_task_buffer", "ewc_reverse", "fork_compat")  # fmt: skip
+GEM_GROUPS = (*GROUPS, "gem_reverse", "gem_ignore_relatedness")
 METHODS = {
-    "single": "one network trained task after task by plain SGD; keeps nothing (the lower baseline)",
-    "ewc": "elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)",
-    "gem": "gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)",
-    "agem": "A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (seed 004, 1)",
-    "agem_closed": "A-GEM, closed form on the mean of the tasks' gradients, no margin (seed 004, 2; alias gdp)",
-    "agem_meanqp": "A-GEM, 1-D QP with margin on the mean of the tasks' gradients (seed 004, 3)",
-    "agem_sampled": "A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
-    "ogd": "orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
-    "spg": "soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
-    "ncl": "natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
-    "gem_group": "GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",
-    "agem_group": "A-GEM on a mean of gradients weighted by relatedness, block by block; O(p) memory",
-    "ewc_group": "EWC with tasks weighted by relatedness, block by block",
-}
+    "single": Method("one network trained task after task by plain SGD; keeps nothing (the lower baseline)"),
+    "ewc": Method("elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)", PENALTY),
+    "gem": Method("gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)", MARGIN),
+    "agem": Method("A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (seed 004, 1)", MARGIN),
+    "agem_closed": Method("A-GEM, closed form on the mean of the tasks' gradients, no margin (seed 004, 2; alias gdp)",
+                          MEMORY),
+    "agem_meanqp": Method("A-GEM, 1-D QP with margin on the mean of the tasks' gradients (seed 004, 3)", MARGIN),
+    "agem_sampled": Method("A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
+                           ("agem_batch", *MEMORY)),
+    "ogd": Method("orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
+                  (*OGD, *SAMPLE)),
+    "spg": Method("soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
+                  ("spg_chi", *SAMPLE)),
+    "ncl": Method("natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
+                  ("task_sample", *NCL)),
+    "gem_group": Method("GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",
+                        (*MARGIN, *GEM_GROUPS, "gem_variant", "gem_sub_mean")),
+    "agem_group": Method("A-GEM on a mean of gradients weighted by relatedness, block by block; O(p) memory",
+                         (*MARGIN, *GEM_GROUPS, "agem_group_rule", "agem_group_scope")),
+    "ewc_group": Method("EWC with tasks weighted by relatedness, block by block", (*PENALTY, *GROUPS, "use_fisher")),
+}  # fmt: skip
 ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
 
 
@@ -43,8 +69,8 @@ def names() -> list[str]:
 def describe() -> str:
     """One line for each name."""
     width = max(map(len, METHODS))
-    lines = [f"  {name:{width}}  {METHODS.get(name, 'a module in model/')}" for name in names()]
-    return "\n".join(lines)
+    dropped_in = Method("a module in model/")
+    return "\n".join(f"  {name:{width}}  {METHODS.get(name, dropped_in).text}" for name in names())
 
 
 def resolve(name: str) -> str:

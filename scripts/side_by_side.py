@@ -16,19 +16,19 @@ from results import RecordError
 from results.reading.logs import runs
 
 LOGGED = ROOT / "results" / "logged" / "seed_004.json"
-FREE = ("model", "data_file", "data_path", "save_path")  # of the logged command's flags, those that may differ
 COLUMNS = ("final", "backward", "forward")
 
 
 def same_command(logged, run):
-    """Whether ``run``, a record, has the logged run's method and, but for FREE, every argument of its command."""
+    """Whether ``run``, a record, has the logged run's method, its seed, and what else of its command decides numbers."""
     try:
         wanted = {name: arguments.FLAGS[name].parse(str(value)) for name, value in logged.args.items()}
         model = resolve(wanted["model"])
     except (UsageError, KeyError) as error:
         raise RecordError(f"{logged.place}: not a command of this program ({error})") from None
     ours = run.record.get("args", {})
-    return run.fact("model") == model and all(ours.get(k, wanted) == v for k, v in wanted.items() if k not in FREE)
+    decisive = {name for name in wanted if arguments.decides(model, name)} | {"seed"} & set(wanted)
+    return run.fact("model") == model and all(ours.get(name, wanted) == wanted[name] for name in decisive)
 
 
 def newest(logged, found):

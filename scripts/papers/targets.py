@@ -14,14 +14,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from model.arguments import FLAGS
+from model.arguments import FLAGS, decides, of_role, uses
+from model.flags import Role
 from results import RecordError
 from results.comparing import cells, inference
 from results.reading.run import Run, decimals_of
 
 FILE = Path(__file__).with_name("targets.csv")
 METRICS = ("final", "backward", "forward", "forgetting")
-STREAM = ("n_tasks", "samples_per_task", "n_epochs", "batch_size", "n_memories", "parity")
 
 
 class Comparison(NamedTuple):
@@ -53,9 +53,9 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def facts(run: dict) -> dict:
-    """The arguments of a run, with the number of tasks and of examples that it really saw."""
+    """The arguments of a run, with the number of tasks and of examples that it really saw, and the head that it had."""
     protocol, args = run["protocol"], dict(run["args"])
-    args["n_tasks"] = len(run["baseline"])
+    args["n_tasks"], args["head"] = len(run["baseline"]), protocol.get("head")
     args["samples_per_task"] = protocol["samples_per_task"][0] // protocol["n_epochs"]
     return args
 
@@ -73,7 +73,8 @@ def matching(row: dict, runs: list[dict]) -> list[list[dict]]:
     for run in runs:
         args = facts(run)
         if run["model"] == row["method"] and all(same(args.get(k), v) for k, v in wanted.items()):
-            group = [run["protocol"]["data_hash"], *(args.get(name) for name in STREAM), *sorted(settings(run).items())]
+            stream = [args.get(name) for name in of_role(Role.PROTOCOL) if uses(run["model"], name)]
+            group = [run["protocol"]["data_hash"], *stream, *sorted(settings(run).items())]
             groups[repr(group)].append(Run("", record=run))
     return [[run.record for run in cells.one_a_seed(group).values()] for group in groups.values()]
 
@@ -88,9 +89,9 @@ def differences(row: dict, runs: list[dict]) -> list[str]:
     args = facts(runs[0])
     wanted = pairs(row["protocol"])
     found = [f"--{k} {args.get(k)} (paper: {v})" for k, v in wanted.items() if v != "?" and not same(args.get(k), v)]
-    others = {**settings(runs[0]), "parity": args["parity"]}
-    named = {**wanted, **pairs(row["select"])}
-    found += [f"--{k} {v}" for k, v in others.items() if k not in named and v != FLAGS[k].default]
+    given, named = runs[0]["args"], {**wanted, **pairs(row["select"])}
+    others = {k: v for k, v in given.items() if decides(runs[0]["model"], k) and k not in named}
+    found += [f"--{k} {v}" for k, v in others.items() if k not in FLAGS or v != FLAGS[k].default]
     broken = sum(run["status"] != "done" for run in runs)
     if broken:
         found.append(f"{broken} of {len(runs)} runs diverged and are left out of the means")

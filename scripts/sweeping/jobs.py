@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import main
 from data import DataError
-from model import METHODS, UsageError
-from model.arguments import FLAGS
+from model import UsageError
+from model.arguments import FLAGS, of_role, uses
+from model.flags import Role
 
-ELSEWHERE = ("save_path", "raw_path", "tensorboard")  # where things lie, not what is computed: no part of a job's name
 RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
 MOST = 100_000  # command lines of one sweep
 # What of a line stands before a comment: as in a shell, only a word can begin one, and outside of quotes.
@@ -60,14 +60,10 @@ def of_line(argv: list[str], where: str = "") -> Job:
 
 
 def used(args: dict) -> dict:
-    """Those of a run's arguments that decide what it computes: of our methods', the flags that they use."""
-    model, found = args["model"], {}
-    for name, value in args.items():
-        flag = FLAGS.get(name)
-        foreign = flag is None or flag.methods is None or model not in METHODS
-        if name not in ELSEWHERE and (foreign or model in flag.methods):
-            found[name] = os.path.normpath(value) if name == "data_path" else value
-    return found
+    """Those of a run's arguments that decide what it computes: what its method uses, but for where things lie."""
+    places = of_role(Role.PLACE)
+    found = {name: value for name, value in args.items() if name not in places and uses(args["model"], name)}
+    return {**found, "data_path": os.path.normpath(found["data_path"])} if "data_path" in found else found
 
 
 def _digest(args: dict) -> str:

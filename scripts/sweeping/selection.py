@@ -22,20 +22,10 @@ from pathlib import Path
 
 from data import DataError, files
 from model import UsageError
-from model.arguments import FLAGS
+from model.arguments import FLAGS, decides, of_role
+from model.flags import Role
 from results import RecordError, record
 
-NOT_SETTINGS = (
-    "seed",
-    "save_path",
-    "raw_path",
-    "data_path",
-    "threads",
-    "model",
-    "data_file",
-    "log_every",
-    "tensorboard",
-)
 HELD_OUT = ("n_tasks", "first_task", "validation")  # what the runs of the table do not share with the scored ones
 
 
@@ -55,7 +45,7 @@ def entry(path: Path) -> tuple:
         args = run["args"]
         if args.get("first_task"):
             raise UsageError(f"{path}: begins with task {args['first_task']}; settings are chosen on the first tasks")
-        setting = tuple((k, v) for k, v in sorted(args.items()) if k not in NOT_SETTINGS)
+        setting = tuple((k, v) for k, v in sorted(args.items()) if decides(run["model"], k))
         key = (run["model"], args["data_file"], run["protocol"]["data_hash"])
         hash((key, setting, args["seed"], args["data_path"], run["status"], run["final"]))  # all are there, and plain
     except (KeyError, TypeError, AttributeError) as error:
@@ -153,8 +143,9 @@ def report(key, settings: dict) -> list[str]:
         value = "diverged" if mean == float("-inf") else f"{mean:.4f}, sd {sd:.4f}"
         lines.append(f"#   {value}  {shown}{'  <- chosen' if setting is chosen else ''}")
     words = ["--model", model, "--data_file", data_file]
-    data_path = next(iter(settings[chosen].values()))["args"]["data_path"]
-    for name, value in [("data_path", data_path), *chosen]:
+    args = next(iter(settings[chosen].values()))["args"]
+    machine = [(name, args[name]) for name in of_role(Role.MACHINE) if name in args and name != "threads"]
+    for name, value in [("data_path", args["data_path"]), *machine, *chosen]:
         default = FLAGS[name].default if name in FLAGS else None
         if name not in HELD_OUT and value != default:  # what is None is a default
             words += [f"--{name}", str(value) if not isinstance(value, bool) else "yes" if value else "no"]
