@@ -19,7 +19,7 @@ PAPERS = sorted({row["paper"] for row in TARGETS})
 GEM = {"n_layers": 2, "n_hiddens": 100, "lr": 0.1, "n_memories": 256, "memory_strength": 0.5, "first_task": 0}
 
 
-def kept(folder, final=0.82, seed=0, status="done", n_tasks=20, **more):
+def kept(folder, final=0.82, seed=0, status="done", n_tasks=20, started=None, **more):
     args = {"data_file": "mnist_permutations.pt", "seed": seed, "batch_size": 10, "n_epochs": 1, "validation": 0}
     content = {
         "format": 1,
@@ -36,6 +36,7 @@ def kept(folder, final=0.82, seed=0, status="done", n_tasks=20, **more):
         "versions": {"torch": "2"},
         "device": "cpu",
         "threads": 1,
+        "started": started,
     }
     path = folder / f"gem-{len(list(folder.iterdir()))}" / "a.json"
     path.parent.mkdir(parents=True)
