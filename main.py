@@ -28,7 +28,7 @@ import model as methods
 from data import DataError, files, standard
 from data.cut import cut
 from metrics import metrics, unlearning
-from model import UsageError, arguments, common
+from model import UsageError, arguments, common, own_flags
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
 from results import RecordError, console, record
@@ -221,15 +221,25 @@ def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: L
 
 def parse(argv: list[str]):
     """The settled arguments, the method's module, and the flags that it does not use."""
-    parser = arguments.parser(prog="main.py", description=__doc__, epilog="methods:\n" + methods.describe())
     first = arguments.Parser(add_help=False)
-    first.add_argument("--model", nargs="?", const="", default=arguments.FLAGS["model"].default)
-    method = methods.resolve(first.parse_known_args(argv)[0].model) if not {"-h", "--help"} & set(argv) else None
+    helped = {"-h", "--help"} & set(argv)  # then a method is imported only if it is named
+    first.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
+    asked = first.parse_known_args(argv)[0].model
+    method = None if asked is None else methods.resolve(asked)
     module = methods.load(method) if method else None
-    if hasattr(module, "add_arguments"):
-        module.add_arguments(parser)
+    own = own_flags.of(module)
+    others = own_flags.elsewhere(argv, {**arguments.FLAGS, **own})
+    parser = arguments.parser(
+        {f"of {method} alone": own.values()} if own else {},
+        others.values(),
+        prog="main.py",
+        description=__doc__,
+        epilog="methods:\n" + methods.describe(),
+    )
     args = parser.parse_args(argv)
-    given = arguments.settle(args)
+    given = arguments.settle(args, {**own, **others})
+    for name in others:
+        delattr(args, name)
     args.model = method
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
     if method in arguments.FLAGS["n_memories"].methods:
@@ -238,7 +248,7 @@ def parse(argv: list[str]):
         raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
     if args.parity and (args.first_task or args.validation):
         raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
-    return args, module, arguments.unused(given, method)
+    return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
 
 
 def main(argv: list[str] | None = None) -> dict:

@@ -62,8 +62,15 @@ class UsageError(Exception):
 
 def names() -> list[str]:
     """Every method that can be asked for: the table's, then foreign modules with a ``Net``."""
-    foreign = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in METHODS and _foreign(m.name))
-    return [*METHODS, *foreign]
+    others = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in METHODS)
+    net = re.compile(r"^(class Net\b|Net\s*=|from .* import (.*\W)?Net\b)", re.MULTILINE)
+    return [*METHODS, *(name for name in others if net.search(source(name)))]
+
+
+def source(name: str) -> str:
+    """The text of a module of this folder. It is not imported: a broken one must not take a list of names with it."""
+    with open(importlib.util.find_spec(f"{__name__}.{name}").origin, encoding="utf-8", errors="replace") as f:
+        return f.read()
 
 
 def describe() -> str:
@@ -115,10 +122,3 @@ def load(name: str):
             f"the names are: {', '.join(names())}"
         )
     return module
-
-
-def _foreign(name: str) -> bool:
-    """Whether a module defines a ``Net``, by its text: a broken one must not take the list of names with it."""
-    origin = importlib.util.find_spec(f"{__name__}.{name}").origin
-    with open(origin, encoding="utf-8", errors="replace") as f:
-        return any(re.match(r"class Net\b|Net\s*=|from .* import (.*\W)?Net\b", line) for line in f)

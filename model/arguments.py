@@ -5,9 +5,11 @@ their defaults differ, GEM's hold and the help names the other.
 """
 
 import argparse
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from model import METHODS, UsageError
-from model.flags import KINDS, Flag, Role, median_or_number, whole, yes_no, yes_no_word
+from model.flags import Flag, Role, median_or_number, whole, yes_no, yes_no_word
 
 RUN, PROTOCOL, MACHINE, PLACE = Role.RUN, Role.PROTOCOL, Role.MACHINE, Role.PLACE
 
@@ -115,6 +117,7 @@ GROUPS = {
     ),
 }  # fmt: skip
 FLAGS = {flag.name: flag for group in GROUPS.values() for flag in group}
+NONE: Mapping = MappingProxyType({})
 
 
 class Parser(argparse.ArgumentParser):
@@ -124,14 +127,23 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message[:1].upper() + message[1:] + "; see main.py --help")
 
 
-def parser(**kwargs) -> Parser:
-    """The command line. Values stay text until ``parse`` has told ranges and types in one sentence."""
+def parser(more: Mapping[str, Iterable[Flag]] = NONE, hidden: Iterable[Flag] = (), **kwargs) -> Parser:
+    """The command line: our flags in their groups, those of the groups ``more``, and ``hidden`` ones, not in the help.
+
+    Values stay text until ``settle`` has told ranges and types in one sentence.
+    """
     result = Parser(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
-    for title, flags in GROUPS.items():
+    for title, flags in {**GROUPS, **more, "": hidden}.items():
         group = result.add_argument_group(title)
         for flag in flags:
-            text = f"{flag.help} ({_default(flag)}{flag.origin})".replace("%", "%%")
-            group.add_argument(f"--{flag.name}", metavar=_metavar(flag), default=None, help=text)
+            text = (
+                f"{flag.help} ({_default(flag)}{flag.origin})".strip().replace("%", "%%")
+                if title
+                else argparse.SUPPRESS
+            )
+            value = {"nargs": "?", "const": "yes"} if flag.switch else {}
+            names = {"dest": flag.name, "metavar": flag.metavar, "required": flag.required and bool(title)}
+            group.add_argument(*flag.spellings, **names, **value, default=None, help=text)
     return result
 
 
@@ -143,25 +155,25 @@ def _default(flag: Flag) -> str:
     return f"default {value if value != '' else 'empty'}; "
 
 
-def _metavar(flag: Flag) -> str:
-    return "|".join(flag.choices or ()) or KINDS[flag.kind][1] or flag.name.upper()
+def settle(namespace, own: Mapping[str, Flag] = NONE) -> list[str]:
+    """Turn the texts of ``namespace`` into checked values and fill in defaults, in place; returns the flags given.
 
-
-def settle(namespace) -> list[str]:
-    """Turn the texts of ``namespace`` into checked values and fill in defaults, in place; returns the flags given."""
-    given = [name for name in FLAGS if getattr(namespace, name, None) is not None]
-    for name, flag in FLAGS.items():
+    ``own``: the flags besides those of the table, by name.
+    """
+    flags = {**FLAGS, **own}
+    given = [name for name in flags if getattr(namespace, name, None) is not None]
+    for name, flag in flags.items():
         text = getattr(namespace, name, None)
         setattr(namespace, name, flag.default if text is None else flag.parse(text))
     return given
 
 
-def of(args):
-    """``args`` as a namespace of its own in which every flag of the table has a value.
+def of(args, own: Mapping[str, Flag] = NONE):
+    """``args`` as a namespace of its own in which every flag of the table, and of the method's ``own``, has a value.
 
     A foreign ``main.py`` passes only the flags that it knows; the rest take their defaults. ``args`` is left alone.
     """
-    full = argparse.Namespace(**{flag.name: flag.default for flag in FLAGS.values()})
+    full = argparse.Namespace(**{flag.name: flag.default for flag in (*FLAGS.values(), *own.values())})
     for name, value in vars(args).items():
         setattr(full, name, value)
     return full

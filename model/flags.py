@@ -1,5 +1,6 @@
 """What a flag of the command line is: its type, range and default, who uses it, and what role it plays."""
 
+import argparse
 import math
 from dataclasses import dataclass
 from enum import StrEnum
@@ -45,7 +46,7 @@ def whole(text: str) -> int:
     return int(text) if text.lstrip("+-").isdigit() else int(number)
 
 
-KINDS = {  # how a kind is called in messages, and what stands for its value in the help
+KINDS = {  # what values of a kind are called, and what stands for one in the help
     whole: ("a whole number", "N"),
     float: ("a number", "X"),
     yes_no: ("yes or no", "yes|no"),
@@ -60,7 +61,7 @@ class Flag:
     """One flag. ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive one; ``origin``: of the default.
 
     ``shared``: every method uses it, by default unless it is a setting; what is not shared is used by the methods whose
-    row in the table of methods names it.
+    row in the table of methods names it. ``options``: other spellings; ``switch``: without a value it is a yes.
     """
 
     name: str
@@ -74,6 +75,9 @@ class Flag:
     high: float | None = None
     above: float | None = None
     choices: tuple | None = None
+    options: tuple = ()
+    required: bool = False
+    switch: bool = False
 
     @property
     def methods(self) -> tuple[str, ...] | None:
@@ -82,12 +86,27 @@ class Flag:
             return None
         return tuple(name for name, method in METHODS.items() if self.name in method.flags)
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """As it may be typed."""
+        return tuple(dict.fromkeys((f"--{self.name}", *self.options)))
+
+    @property
+    def sort(self) -> str:
+        """What its values are, in words."""
+        return KINDS[self.kind][0] if self.kind in KINDS else f"what {self.origin} takes"
+
+    @property
+    def metavar(self) -> str:
+        """What stands for a value in the help."""
+        return "|".join(map(str, self.choices or ())) or KINDS.get(self.kind, ("", ""))[1] or self.name.upper()
+
     def parse(self, text: str):
         """The value of ``text``; ``UsageError`` says what would have been right."""
         try:
             value = self.kind(text)
-        except ValueError:
-            raise UsageError(f"--{self.name} {text}: not {KINDS[self.kind][0]}; give {self.wanted()}") from None
+        except (ValueError, TypeError, argparse.ArgumentTypeError):
+            raise UsageError(f"--{self.name} {text}: not {self.sort}; give {self.wanted()}") from None
         self.check(value, text)
         return value
 
@@ -106,8 +125,8 @@ class Flag:
     def wanted(self) -> str:
         """What a right value is, in words."""
         if self.choices:
-            return "one of " + ", ".join(self.choices)
-        words = KINDS[self.kind][0]
+            return "one of " + ", ".join(map(str, self.choices))
+        words = self.sort
         if self.above is not None:
             words += f" above {self.above:g}"
         elif self.low is not None and self.high is not None:

@@ -1,9 +1,11 @@
 """What every method owns: network, engine, rate, counts, and its exact state."""
 
+import sys
+
 import torch
 from torch import nn
 
-from model import arguments, common, engine
+from model import arguments, common, engine, own_flags
 
 
 class Learner(nn.Module):
@@ -19,7 +21,7 @@ class Learner(nn.Module):
 
     def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
         super().__init__()
-        self.args = arguments.of(args)
+        self.args = arguments.of(args, own_flags.of(sys.modules.get(type(self).__module__)))
         self.outputs = common.task_outputs(n_outputs, n_tasks, self.args)
         self.net = common.network(n_inputs, n_outputs, self.args)
         self.engine = engine.make(self.net, self.outputs, self.args)

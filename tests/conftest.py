@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -15,6 +16,7 @@ from model import arguments
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
+DROPPED_IN = "module_dropped_in_by_a_test"
 
 
 def pytest_addoption(parser):
@@ -52,6 +54,17 @@ def data_file(tmp_path):
     """A folder with a small data file ``tiny.pt``: 3 tasks, 40 + 40 examples, 12 inputs, 4 shared outputs."""
     files.save(tmp_path / "tiny.pt", *stream())
     return tmp_path / "tiny.pt"
+
+
+@pytest.fixture
+def drop(monkeypatch, tmp_path):
+    """Makes text the module DROPPED_IN of model/ for one test; the file lies in a second folder of that package."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
+    yield (folder / f"{DROPPED_IN}.py").write_text
+    sys.modules.pop(f"model.{DROPPED_IN}", None)
+    vars(methods).pop(DROPPED_IN, None)
 
 
 def namespace(**given) -> argparse.Namespace:

@@ -11,6 +11,7 @@ import torch
 import main
 import model as methods
 from data import files
+from tests.conftest import DROPPED_IN as NAME
 from tests.conftest import stream
 
 # In the reference's style: its own optimizer, `args.cuda`, no `finish_task`, nothing of this project.
@@ -49,18 +50,6 @@ def add_arguments(parser):
     parser.add_argument("--momentum", type=float, default=0.5, help="of SGD")
 """
 )
-NAME = "module_dropped_in_by_a_test"
-
-
-@pytest.fixture
-def drop(monkeypatch, tmp_path):
-    """Makes text the module NAME of model/ for one test; the file itself lies in a second folder of that package."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
-    yield (folder / f"{NAME}.py").write_text
-    sys.modules.pop(f"model.{NAME}", None)
-    vars(methods).pop(NAME, None)
 
 
 @pytest.fixture
@@ -86,10 +75,13 @@ def test_a_module_with_flags_of_its_own(drop, argv):
     assert default["grid"] != other["grid"]
 
 
-def test_its_flags_are_unknown_to_others(drop, argv, capsys):
+def test_another_method_does_not_use_its_flags(drop, argv, capsys):
     drop(WITH_ARGUMENTS)
-    assert main.cli([*argv, "--model", "single", "--momentum", "0.9"]) == 2
-    assert "Unrecognized arguments: --momentum 0.9" in capsys.readouterr().err
+    result = main.main([*argv, "--model", "single", "--momentum", "0.9"])
+    assert "momentum" not in result["args"]
+    assert capsys.readouterr().err == "note: single does not use --momentum\n"
+    assert main.cli([*argv, "--model", "single", "--momentums", "0.9"]) == 2
+    assert "Unrecognized arguments: --momentums 0.9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ def _data_file(run):
 
 
 def _parsed(name, value):
+    """The value of a flag, of which a log may have only the text; of a flag that is not ours at least its number."""
     try:
-        return FLAGS[name].parse(str(value)) if value is not None and name in FLAGS else value
-    except UsageError:
+        return value if value is None else FLAGS[name].parse(str(value)) if name in FLAGS else float(value)
+    except (UsageError, TypeError, ValueError):
         return value
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import main
 from data import DataError
-from model import UsageError
+from model import UsageError, own_flags
 from model.arguments import FLAGS, of_role, uses
 from model.flags import Role
 
@@ -44,19 +44,22 @@ def of_line(argv: list[str], where: str = "") -> Job:
     ``--threads 1`` is added where no number of threads is given. ``UsageError`` begins with ``where``.
     """
     try:
-        args = vars(main.parse(argv)[0])
+        settled, module, unused = main.parse(argv)
     except (UsageError, DataError) as error:
         raise UsageError(f"{where}{error}") from None
     except SystemExit:  # main.py's --help
         raise UsageError(f"{where}--help is no job; see main.py --help") from None
+    args, own = vars(settled), own_flags.of(module)
+    spelled = {option for flag in own.values() for option in flag.spellings}
     for word in argv:
-        name = word[2:].partition("=")[0]
-        if word.startswith("--") and name not in args:
-            raise UsageError(f"{where}--{name}: in a sweep flags are written in full; see main.py --help")
+        option = word.partition("=")[0]
+        name = option[2:].replace("-", "_")
+        if option.startswith("--") and option not in spelled and name not in {*args, *unused}:
+            raise UsageError(f"{where}{option}: in a sweep flags are written in full; see main.py --help")
     kept = _without(argv, "save_path")
     if not any(word == "--threads" or word.startswith("--threads=") for word in kept):
         kept, args["threads"] = [*kept, "--threads", "1"], 1
-    return Job(f"{args['model']}-{_digest(args)}", tuple(kept), args)
+    return Job(f"{args['model']}-{_digest(args, {**FLAGS, **own})}", tuple(kept), args)
 
 
 def used(args: dict) -> dict:
@@ -66,9 +69,9 @@ def used(args: dict) -> dict:
     return {**found, "data_path": os.path.normpath(found["data_path"])} if "data_path" in found else found
 
 
-def _digest(args: dict) -> str:
-    """Of the values that are not defaults: a flag added to main.py later leaves the names of older jobs as they are."""
-    given = {k: v for k, v in used(args).items() if k not in FLAGS or v != FLAGS[k].default or k == "model"}
+def _digest(args: dict, flags: dict = FLAGS) -> str:
+    """Of the values that are not the defaults of ``flags``: a flag added later leaves the names of older jobs as they are."""
+    given = {k: v for k, v in used(args).items() if k not in flags or v != flags[k].default or k == "model"}
     text = json.dumps(given, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

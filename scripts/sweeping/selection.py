@@ -121,6 +121,21 @@ def ranked(settings: dict, key) -> list:
     return sorted(order, key=lambda entry: -entry[0])
 
 
+def at_the_edge(name: str, value, order: list) -> str | None:
+    """A comment that says so, if a flag's chosen value is the smallest or the largest of those tried.
+
+    The smallest or largest that there can be has nothing beyond it, and is none.
+    """
+    tried = {dict(setting).get(name) for *_, setting in order}
+    if not all(isinstance(other, int | float) and not isinstance(other, bool) for other in tried):
+        return None
+    flag = FLAGS.get(name)
+    for side, end, limit in (("smallest", min(tried), flag and flag.low), ("largest", max(tried), flag and flag.high)):
+        if value == end != limit:
+            return f"#   --{name} {value} is the {side} of the {len(tried)} values tried: the best may lie beyond"
+    return None
+
+
 def report(key, settings: dict) -> list[str]:
     """Comments that tell the choice and how it was made, and the command line of the runs it is for."""
     model, data_file, _ = key
@@ -142,6 +157,7 @@ def report(key, settings: dict) -> list[str]:
         shown = " ".join(f"--{name} {dict(setting).get(name)}" for name in varied) or "(the only setting)"
         value = "diverged" if mean == float("-inf") else f"{mean:.4f}, sd {sd:.4f}"
         lines.append(f"#   {value}  {shown}{'  <- chosen' if setting is chosen else ''}")
+    lines += [edge for name in varied if (edge := at_the_edge(name, dict(chosen)[name], order))]
     words = ["--model", model, "--data_file", data_file]
     args = next(iter(settings[chosen].values()))["args"]
     machine = [(name, args[name]) for name in of_role(Role.MACHINE) if name in args and name != "threads"]

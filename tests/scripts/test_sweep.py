@@ -536,12 +536,33 @@ def test_best_is_the_mean_over_seeds(tmp_path, capsys):
     assert "test sets of tasks 0-2, which --first_task 3 keeps out of the table" in lines[0]
     assert lines[1] == "#   0.5500, sd 0.0707  --lr 0.1  <- chosen"
     assert lines[3] == "#   diverged  --lr 3.0"
-    assert lines[4] == "--model gem --data_file d.pt --lr 0.1 --first_task 3"
+    assert lines[4] == "#   --lr 0.1 is the smallest of the 3 values tried: the best may lie beyond"
+    assert lines[5] == "--model gem --data_file d.pt --lr 0.1 --first_task 3"
     found, _ = jobs.read({"best": "\n".join(lines)}, {"--seed": ["0..1"], "--n_memories": ["5"]})
     assert [(job.args["model"], job.args["first_task"], job.args["n_tasks"]) for job in found] == [
         *[("gem", 3, None)] * 2,
         *[("single", 3, None)] * 2,
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "finals", "side"),
+    [
+        ("lr", {0.01: 0.5, 0.1: 0.9}, "largest of the 2"),
+        ("lr", {0.01: 0.5, 0.1: 0.9, 1.0: 0.2}, None),
+        ("lr", {0.01: 0.9}, None),
+        ("memory_strength", {0.0: 0.9, 0.5: 0.2}, None),  # none can be smaller
+        ("memory_strength", {0.1: 0.9, 0.5: 0.2}, "smallest of the 2"),
+        ("its_own", {0: 0.5, 1: 0.4, 2: 0.9}, "largest of the 3"),
+        ("gem_variant", {"rows": 0.9, "weighted": 0.2}, None),
+        ("parity", {False: 0.9, True: 0.2}, None),
+    ],
+)
+def test_best_says_when_it_lies_at_the_edge_of_what_was_tried(tmp_path, capsys, name, finals, side):
+    for value, final in finals.items():
+        kept(tmp_path, model="gem_group", final=final, **{name: value})
+    said = [line for line in best(tmp_path, capsys).splitlines() if "tried" in line]
+    assert len(said) == (side is not None) and all(f"is the {side} values tried" in line for line in said)
 
 
 def test_best_says_when_no_test_set_was_looked_at(tmp_path, capsys):
