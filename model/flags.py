@@ -107,10 +107,20 @@ class Flag:
             value = self.kind(text)
         except (ValueError, TypeError, argparse.ArgumentTypeError):
             raise UsageError(f"--{self.name} {text}: not {self.sort}; give {self.wanted()}") from None
-        self.check(value, text)
+        self.check(self.plain(value), text)
+        return value
+
+    def plain(self, value):
+        """The value, if a record can hold it and a command line repeat it; else ``UsageError``."""
+        if not isinstance(value, str | int | float | None):
+            raise UsageError(
+                f"--{self.name}: {self.origin} makes a {type(value).__name__} of its value; "
+                "let it make text, a number, or yes or no"
+            )
         return value
 
     def check(self, value, text=None):
+        """``UsageError`` unless the value is in range."""
         text = value if text is None else text
         bad = self.choices is not None and value not in self.choices
         if isinstance(value, float) and not math.isfinite(value):

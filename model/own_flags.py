@@ -65,9 +65,8 @@ def _flag(parser, action, origin: str) -> Flag:
         required=action.required,
         switch=switch,
     )
-    if isinstance(default, str):  # written as on the command line
-        return dataclasses.replace(flag, default=flag.parse(default))
-    return flag
+    written = isinstance(default, str)  # as on the command line
+    return dataclasses.replace(flag, default=flag.parse(default) if written else flag.plain(default))
 
 
 def elsewhere(argv: list[str], known: dict[str, Flag]) -> dict[str, Flag]:
