@@ -14,7 +14,8 @@ from data import DataError
 from model import METHODS, UsageError
 from model.arguments import FLAGS
 
-ELSEWHERE = ("save_path", "raw_path", "tensorboard")  # where things lie, not what is computed: no part of a job's name
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir))
+ELSEWHERE = ("save_path", "raw_path", "tensorboard", "data_path")  # where things lie, not what is computed
 RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
 MOST = 100_000  # command lines of one sweep
 # What of a line stands before a comment: as in a shell, only a word can begin one, and outside of quotes.
@@ -66,13 +67,23 @@ def used(args: dict) -> dict:
         flag = FLAGS.get(name)
         foreign = flag is None or flag.methods is None or model not in METHODS
         if name not in ELSEWHERE and (foreign or model in flag.methods):
-            found[name] = os.path.normpath(value) if name == "data_path" else value
+            found[name] = value
     return found
 
 
+def place(path: str) -> str:
+    """Where a folder is, however it is spelled: from the checkout's root if it is inside, so that a checkout can move."""
+    real = os.path.realpath(path)
+    return os.path.relpath(real, ROOT) if os.path.commonpath([ROOT, real]) == ROOT else real
+
+
 def _digest(args: dict) -> str:
-    """Of the values that are not defaults: a flag added to main.py later leaves the names of older jobs as they are."""
+    """Of the values that are not defaults: a flag added to main.py later leaves the names of older jobs as they are.
+
+    Of the places only the data's counts: files of one name in two folders may differ.
+    """
     given = {k: v for k, v in used(args).items() if k not in FLAGS or v != FLAGS[k].default or k == "model"}
+    given["data_path"] = place(args["data_path"])
     text = json.dumps(given, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
