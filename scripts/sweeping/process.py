@@ -28,8 +28,9 @@ POLL = 0.5  # seconds between looks at the job's memory
 def run(task: dict) -> dict:
     """Run ``task``: {"argv": words for main.py, "root": checkout, "cwd": folder, "memory": bytes or None}.
 
-    On a host with another checkout, $SWEEP_ROOT names it, and is the folder too. Returns {"code": exit status, None if it was stopped,
-    "reason": why, "files": {name: bytes} of the record, "output": bytes, "seconds", "host"}; never raises for a job.
+    On a host with another checkout, $SWEEP_ROOT names it, and is the folder too. Returns {"code": exit status, None if it
+    was stopped, "reason": why, "files": {name: bytes} of the record, "output": bytes, "seconds", "host"}; never raises
+    for a job.
     """
     here = os.environ.get("SWEEP_ROOT")
     root, cwd = here or task["root"], here or task["cwd"]
