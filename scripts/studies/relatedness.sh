@@ -29,12 +29,12 @@ labels+=(--label model=agem_group,gem_ignore_relatedness=True '`agem_group`, pla
 labels+=(--label model=agem_group,create_random_groups=True '`agem_group`, relatedness, random groups')
 labels+=(--label model=agem_group,create_group_per_unit=True '`agem_group`, relatedness, per-unit groups')
 
-# Relatedness against none, communities against random groups, groups against no groups.
+# Then relatedness against none, communities against random groups, groups against no groups.
 table() {
-    compare "$1" --by "$by" "${labels[@]}" --metric final,backward --baseline gem_ignore_relatedness=True --protocol
+    compare "$1" --by "$by" "${labels[@]}" --metric final,backward --protocol
     local baseline
-    for baseline in create_random_groups=True gem agem_closed; do
+    for baseline in gem_ignore_relatedness=True create_random_groups=True gem agem_closed; do
         echo
-        compare "$1" --by "$by" "${labels[@]}" --metric final --baseline "$baseline"
+        compare "$1" --by "$by" "${labels[@]}" --metric final --baseline "$baseline" | sed -n '/^Mean difference/,$p'
     done
 }
