@@ -65,7 +65,7 @@ def _label(by):
 
 
 def _default(name, value):
-    return name in FLAGS and value == FLAGS[name].default
+    return value is None or (name in FLAGS and value == FLAGS[name].default)
 
 
 def _mean(row):

@@ -80,11 +80,12 @@ interval of one more run of ours. Numbers of the logged grids; where the note's 
 
 def document(found):
     """The text of the document from a list of Run; RecordError if they cannot be averaged."""
-    rows = compare(found, BY, SHOWN, baseline="agem_closed")
+    baseline = "agem_closed" if any(cells.method(run) == "agem_closed" for run in found) else None
+    rows = compare(found, BY, SHOWN, baseline=baseline)
     return TEXT.format(
         verdict=_verdict(rows),
         protocol=_protocol(found) + _incomplete(rows),
-        table=tables(rows, SHOWN, "agem_closed", "markdown", inference.CONFIDENCE),
+        table=tables(rows, SHOWN, baseline, "markdown", inference.CONFIDENCE),
         logged=_logged(found),
         caution=_caution(found),
     )
@@ -97,7 +98,7 @@ def _row(rows, model, margin):
 def _verdict(rows):
     """What the numbers say on way (1) with the logged margin; nothing if its runs are missing."""
     row = _row(rows, "agem", 10)
-    pair = row and row["paired"]["final"]
+    pair = row and (row.get("paired") or {}).get("final")
     if not pair or pair["low"] is None:
         return ""
     finals = row["measures"]["final"]
