@@ -61,7 +61,7 @@ def tables(study, folder, capsys):
 
 def row(table, name):
     (line,) = [line for line in table.splitlines() if line.startswith(f"| {name} |")]
-    return [cell.strip() for cell in line.split("|")[2:-1]]
+    return [cell.strip() for cell in line.removeprefix(f"| {name} |").split("|")[:-1]]
 
 
 def test_engines(tmp_path, capsys):
