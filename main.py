@@ -284,7 +284,8 @@ def main(argv: list[str] | None = None) -> dict:
         model.cuda()
 
     attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
-    record.check_writable(args.save_path)
+    folder = record.folder(args.save_path)
+    record.check_writable(folder)
     name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
     watch = Board(args.tensorboard, name) if args.tensorboard else None
     life = life_experience(model, continuum, data.test, args, watch)
@@ -294,7 +295,7 @@ def main(argv: list[str] | None = None) -> dict:
     result = describe(args, argv, data, continuum, model, life, started)
     stats = [result[key] for key in metrics.REFERENCE_KEYS]
     one_liner = record.one_liner(args, stats)
-    base = record.write(args.save_path, name, result, result_t, result_a, model.state_dict(), one_liner)
+    base = record.write(folder, name, result, result_t, result_a, model.state_dict(), one_liner)
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))

@@ -104,7 +104,7 @@ GROUPS = {
         Flag("tensorboard", str, None, "here", "folder of TensorBoard's scalars, written while training", PLACE),
     ),
     "data": (
-        Flag("data_path", str, "data/", "GEM", "folder of the data file", RUN),
+        Flag("data_path", str, "data/", "GEM", "folder of the data file", PLACE),
         Flag("data_file", str, "mnist_permutations.pt", "GEM", "the data file; a standard one that is missing is built",
              RUN),
         Flag("raw_path", str, None, "here", "folder of raw files, searched first", PLACE),

@@ -32,6 +32,14 @@ def name(model, data_file, uid, when):
     return f"{model}_{os.path.basename(data_file)[:120]}_{when:%Y_%m_%d_%H_%M_%S}_{uid}"
 
 
+def folder(save_path):
+    """The folder of a run's record: --save_path, unless a sweep collects it elsewhere ($SWEEP_RECORDS).
+
+    That is a variable and no flag, so that the record holds the command line as the user gave it.
+    """
+    return os.environ.get("SWEEP_RECORDS") or save_path
+
+
 def check_writable(save_path, file_name=None, flag="--save_path"):
     """Create the folder that ``flag`` named and find out, before any training, that a record can be written into it."""
     folder = Path(save_path)

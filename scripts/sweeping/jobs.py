@@ -15,6 +15,7 @@ from model import UsageError, own_flags
 from model.arguments import FLAGS, of_role, uses
 from model.flags import Role
 
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir))
 RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
 MOST = 100_000  # command lines of one sweep
 # What of a line stands before a comment: as in a shell, only a word can begin one, and outside of quotes.
@@ -65,13 +66,22 @@ def of_line(argv: list[str], where: str = "") -> Job:
 def used(args: dict) -> dict:
     """Those of a run's arguments that decide what it computes: what its method uses, but for where things lie."""
     places = of_role(Role.PLACE)
-    found = {name: value for name, value in args.items() if name not in places and uses(args["model"], name)}
-    return {**found, "data_path": os.path.normpath(found["data_path"])} if "data_path" in found else found
+    return {name: value for name, value in args.items() if name not in places and uses(args["model"], name)}
+
+
+def place(path: str) -> str:
+    """Where a folder is, however it is spelled: from the checkout's root if it is inside, so that a checkout can move."""
+    real = os.path.realpath(path)
+    return os.path.relpath(real, ROOT) if os.path.commonpath([ROOT, real]) == ROOT else real
 
 
 def _digest(args: dict, flags: dict = FLAGS) -> str:
-    """Of the values that are not the defaults of ``flags``: a flag added later leaves the names of older jobs as they are."""
+    """Of the values that are not the defaults of ``flags``: a flag added later leaves the names of older jobs as they are.
+
+    Of the places only the data's counts: files of one name in two folders may differ.
+    """
     given = {k: v for k, v in used(args).items() if k not in flags or v != flags[k].default or k == "model"}
+    given["data_path"] = place(args["data_path"])
     text = json.dumps(given, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -57,13 +57,13 @@ class Store:
                     os.fsync(f.fileno())
             if self.status(job):
                 return False
-            self._set_aside(self.path(name))
             try:
                 partial.rename(self.path(name))
             except OSError:
                 if self.status(job):  # another sweep came first
                     return False
-                raise
+                self._set_aside(self.path(name))
+                partial.rename(self.path(name))
             self._failure(name).unlink(missing_ok=True)
             return True
         except OSError as error:

@@ -1,22 +1,26 @@
-"""docs/which_agem.md from the records of scripts/compare_agem.sh: python scripts/which_agem.py PATH... --output FILE"""
+"""docs/which_agem.md from the records of scripts/compare_agem.sh: the algebra in words, the numbers from results.compare.
+
+python scripts/studies/which_agem.py PATH... --output FILE
+"""
 
 import argparse
 import os
-import platform
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parents[2]
+if sys.path[0] != str(ROOT):
+    sys.path[0] = str(ROOT)
 
 from results import RecordError
 from results.compare import compare
 from results.comparing import cells, inference
 from results.comparing.deviations import METRICS
-from results.comparing.matching import counterparts
+from results.comparing.matching import counterparts, differing
 from results.comparing.measures import MEASURES, shown
 from results.comparing.tables import tables
 from results.table import render
+from scripts.benching.machine import processor
 
 LOGGED = ROOT / "results" / "logged" / "seed_004.json"
 BY = ("model", "memory_strength", "agem_batch")
@@ -76,11 +80,12 @@ interval of one more run of ours. Numbers of the logged grids; where the note's 
 
 def document(found):
     """The text of the document from a list of Run; RecordError if they cannot be averaged."""
-    rows = compare(found, BY, SHOWN, baseline="agem_closed")
+    baseline = "agem_closed" if any(cells.method(run) == "agem_closed" for run in found) else None
+    rows = compare(found, BY, SHOWN, baseline=baseline)
     return TEXT.format(
         verdict=_verdict(rows),
         protocol=_protocol(found) + _incomplete(rows),
-        table=tables(rows, SHOWN, "agem_closed", "markdown", inference.CONFIDENCE),
+        table=tables(rows, SHOWN, baseline, "markdown", inference.CONFIDENCE),
         logged=_logged(found),
         caution=_caution(found),
     )
@@ -93,7 +98,7 @@ def _row(rows, model, margin):
 def _verdict(rows):
     """What the numbers say on way (1) with the logged margin; nothing if its runs are missing."""
     row = _row(rows, "agem", 10)
-    pair = row and row["paired"]["final"]
+    pair = row and (row.get("paired") or {}).get("final")
     if not pair or pair["low"] is None:
         return ""
     finals = row["measures"]["final"]
@@ -112,9 +117,9 @@ def _protocol(found):
     return (
         f"{run.fact('data_file')} (sha256 {run.fact('data_hash')[:12]}), {run.n_tasks} tasks, samples {', '.join(samples)}, "
         f"batch {run.fact('batch_size')}, lr {run.fact('lr')}, {run.fact('n_memories')} memories a task; seeds "
-        f"{', '.join(map(str, seeds))}; mean ± standard deviation over n seeds. {machine()}, torch {versions['torch']}, "
-        f"{versions['cpu_capability']} kernels; code {str(run.fact('git'))[:12]}. BWT and FWT are divided by T, as the "
-        "reference prints them."
+        f"{', '.join(map(str, seeds))}; mean ± standard deviation over n seeds. {os.cpu_count()}-core {processor()}, "
+        f"torch {versions['torch']}, {versions['cpu_capability']} kernels; code {str(run.fact('git'))[:12]}. BWT and FWT "
+        "are divided by T, as the reference prints them."
     )
 
 
@@ -124,23 +129,12 @@ def _incomplete(rows):
     return "" if len(counts) == 1 else " **Not all runs have been made yet: n differs from row to row.**"
 
 
-def machine():
-    """'2-core AMD EPYC' or the like: cores, and the processor's name as far as the system tells it."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = names[0] if names else name
-    return f"{os.cpu_count()}-core {name}"
-
-
 def _logged(found):
     logged, _ = cells.read([str(LOGGED)], "which_agem")
-    body = []
+    body, otherwise = [], {}
     for run in logged:
         ours = [other for other in counterparts(run, found) if other.fact("status") != "diverged"]
+        otherwise |= differing(run, ours[0]) if ours else {}
         for key in METRICS:
             value, values = MEASURES[key].value(run), [MEASURES[key].value(other) for other in ours]
             line = [f"{run.label.split()[0]} `{cells.method(run)}`", MEASURES[key].label, shown(value, 4)]
@@ -151,7 +145,9 @@ def _logged(found):
             spread = f"{shown(inference.mean(values), 4)} ± {shown(inference.deviation(values), 4)} (n {len(values)})"
             inside = "inside" if low <= value <= high else "**outside**"
             body.append([*line, spread, f"[{shown(low, 4)}, {shown(high, 4)}]", inside])
-    return render(["way", "number", "logged", "ours", "95 % prediction interval", "logged is"], body, "markdown")
+    said = ", ".join(f"{name} {cells.short(a)} logged, {cells.short(b)} here" for name, (a, b) in otherwise.items())
+    note = f"\n\n**Not the logged command: {said}.**" if said else ""
+    return render(["way", "number", "logged", "ours", "95 % prediction interval", "logged is"], body, "markdown") + note
 
 
 def _caution(found):
