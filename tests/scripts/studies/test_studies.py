@@ -71,8 +71,9 @@ def test_engines(tmp_path, capsys):
         for seed in (0, 1)
     ]
     (text,) = tables("engines", write(tmp_path / "r", *runs), capsys)
-    assert row(text.split("Mean difference")[0], "gem | autograd") == ["2", "0.6500 ± 0.0707"]
-    assert row(text, "gem | fast kept")[:1] == ["2"] and "+0.1000 [+0.1000, +0.1000]" in text
+    means, differences = text.split("Mean difference")
+    assert row(means, "gem | autograd") == ["2", "0.6500 ± 0.0707"]
+    assert row(differences, "gem | fast kept") == ["2", "+0.1000 [+0.1000, +0.1000]"]
 
 
 def test_unlearning(tmp_path, capsys):
