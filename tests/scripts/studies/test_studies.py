@@ -157,7 +157,7 @@ def study(data_file, tmp_path):
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
 
     run.checkout = here
-    run.small = ["--quick", "--data_path", data_file.parent, "--data_file", data_file.name, "--workers", 2]
+    run.small = ["--quick", "--data_path", ".", "--data_file", data_file.name, "--workers", 2]
     return run
 
 
