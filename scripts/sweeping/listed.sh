@@ -47,7 +47,10 @@ listed() {
         --only=*) only=${words[i]#*=} ;;
         --only) only=${words[++i]-} && [[ $only ]] || wrong "--only needs a pattern, such as permutations" ;;
         --out=*) folder=$(from_root "${words[i]#*=}") ;;
-        --out) folder=$(from_root "${words[++i]-}") && [[ $folder ]] || wrong "--out needs a folder" ;;
+        --out)
+            folder=${words[++i]-} && [[ $folder ]] || wrong "--out needs a folder"
+            folder=$(from_root "$folder")
+            ;;
         --data_path=* | --raw_path=* | --tensorboard=*)
             more+=("${words[i]%%=*}" "$(from_root "${words[i]#*=}")")
             ;;
