@@ -71,8 +71,9 @@ def test_engines(tmp_path, capsys):
         for seed in (0, 1)
     ]
     (text,) = tables("engines", write(tmp_path / "r", *runs), capsys)
-    assert row(text.split("Mean difference")[0], "gem | autograd") == ["2", "0.6500 ± 0.0707"]
-    assert row(text, "gem | fast kept")[:1] == ["2"] and "+0.1000 [+0.1000, +0.1000]" in text
+    means, differences = text.split("Mean difference")
+    assert row(means, "gem | autograd") == ["2", "0.6500 ± 0.0707"]
+    assert row(differences, "gem | fast kept") == ["2", "+0.1000 [+0.1000, +0.1000]"]
 
 
 def test_unlearning(tmp_path, capsys):
@@ -156,7 +157,7 @@ def study(data_file, tmp_path):
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
 
     run.checkout = here
-    run.small = ["--quick", "--data_path", data_file.parent, "--data_file", data_file.name, "--workers", 2]
+    run.small = ["--quick", "--data_path", ".", "--data_file", data_file.name, "--workers", 2]
     return run
 
 
