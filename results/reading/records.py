@@ -57,6 +57,22 @@ def _is_evolution(value):
     )
 
 
+def _is_unlearning(value):
+    """{"attacked": [task ids], "before": [accuracies], "after": as many, ..}."""
+    parts = [value.get(key) for key in ("attacked", "before", "after")] if isinstance(value, dict) else [None]
+    if not all(isinstance(part, list) for part in parts):
+        return False
+    attacked, before, after = parts
+    numbers = [v for key, v in value.items() if key in ("effect", "retention") and v is not None]
+    return (
+        len(before) == len(after)
+        and set(map(type, attacked)) <= {int}
+        and _between(0, attacked, len(before) - 1)
+        and _between(0, before + after, 1)
+        and all(map(_is_finite, numbers))
+    )
+
+
 def _between(low, numbers, high):
     """Whether all are; nan is found by its sum, as min and max may pass over it."""
     try:
@@ -88,6 +104,7 @@ KINDS = {
     **dict.fromkeys(REFERENCE_KEYS, NUMBER),
     "peak_memory_mb": FINITE,
     "evolution": Kind("steps with a task and a row of accuracies each", _is_evolution),
+    "forgetting": Kind("what an unlearning phase did: attacked tasks, accuracies before and after", _is_unlearning),
 }
 INSIDE = {"args": FLAT, "protocol": FLAT, "versions": SCALAR, "counts": FLAT, "metrics": FINITE, "seconds": FINITE}
 
