@@ -104,4 +104,4 @@ def _for_latex(cell):
 
 
 def _escaped(text):
-    return "".join(_LATEX.get(c, c) for c in text)
+    return "".join(_LATEX.get(c, c) for c in text.replace(" - ", " \u2212 "))

@@ -21,11 +21,14 @@ def stream(besides=()):
 def same_stream(gathered, key, base, besides):
     """RecordError if two cells were not measured on the same stream, fields in `besides` apart."""
     both = [*gathered[key].values(), *gathered[base].values()]
-    for name, values in cells.differing(both, stream(besides)).items():
-        raise RecordError(
-            f"{cells.label(key)} and {cells.label(base)} differ in {name}: {', '.join(map(cells.short, values))}; "
-            f"no difference is taken (--allow {name} takes it all the same)"
-        )
+    for name in stream(besides):
+        values = _values(both, name)
+        if len(values) > 1:
+            texts = _texts([{value: text} for value, text in values.items()])
+            raise RecordError(
+                f"{cells.label(key)} and {cells.label(base)} differ in {_called(name)}: {', '.join(texts)}; "
+                f"no difference is taken (--allow {name} takes it all the same)"
+            )
 
 
 def warnings(gathered, by, names=None):
@@ -41,27 +44,45 @@ def warnings(gathered, by, names=None):
         groups.setdefault(tuple(key[i] for i in shown), {})[key] = list(cell.values())
     for group in groups.values():
         for name in stream(by):
-            rows = {}  # the values that a row's runs have -> rows
+            rows = {}  # the values that a row's runs have -> (the same with their texts, names of the rows)
             for key, runs in group.items():
-                rows.setdefault(_values(runs, name), []).append(names[key])
+                values = _values(runs, name)
+                rows.setdefault(frozenset(values), (values, []))[1].append(names[key])
             if len(rows) > 1:
-                said.append(f"not comparable: rows differ in {_spoken(name, rows)}")
+                said.append(f"not comparable: rows differ in {_spoken(name, *zip(*rows.values(), strict=True))}")
     return list(dict.fromkeys(said))
 
 
 def _values(runs, name):
-    """The distinct values of a field among the runs of a row, as texts; of the data (hash, file) pairs of texts."""
-    fields = ("data_hash", "data_file") if name == "data_hash" else (name,)
-    return tuple(dict.fromkeys(tuple(cells.short(cells.field(run, field)) for field in fields) for run in runs))
+    """The distinct values of a field among runs: value -> text. Data are told by their hash, and called by their file."""
+    found = {}
+    for run in runs:
+        value = _text(cells.field(run, name))
+        found.setdefault(value, _text(run.fact("data_file")) if name == "data_hash" else value)
+    return found
 
 
-def _spoken(name, rows):
-    """'batch_size: 1 (gem), 10 (single)'; data by the file's name, and by the hash besides where names do not tell."""
-    texts = [" and ".join(value[-1] for value in values) for values in rows]
-    if len(set(texts)) < len(rows):
-        texts = [" and ".join(f"{file} {data}" for data, file in values) for values in rows]
-    parts = ", ".join(f"{text} ({_few(where)})" for text, where in zip(texts, rows.values(), strict=True))
-    return f"{'data_file' if name == 'data_hash' else name}: {parts}"
+def _text(value):
+    """A field's value; of a list that has the same for every task, which is no other for more tasks, that."""
+    same = isinstance(value, list) and value and value.count(value[0]) == len(value)
+    return f"{value[0]} a task" if same else cells.short(value)
+
+
+def _called(name):
+    return "data_file" if name == "data_hash" else name
+
+
+def _texts(rows):
+    """What rows have in a field, of each {value: text}; of data the hash besides, where file names do not tell."""
+    texts = [" and ".join(values.values()) for values in rows]
+    if len(set(texts)) < len(texts):
+        texts = [" and ".join(f"{text} {value}" for value, text in values.items()) for values in rows]
+    return texts
+
+
+def _spoken(name, rows, names):
+    """'batch_size: 1 (gem), 10 (single)'."""
+    return f"{_called(name)}: " + ", ".join(f"{t} ({_few(n)})" for t, n in zip(_texts(rows), names, strict=True))
 
 
 def _few(names):

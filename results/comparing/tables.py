@@ -4,9 +4,8 @@ import json
 
 from results.comparing import cells
 from results.comparing.measures import MEASURES, shown
+from results.comparing.rows import UNPAIRED
 from results.table import render
-
-UNPAIRED = ("memory_mb",)  # a seed does not change it
 
 
 def tables(rows, metrics, baseline, form, confidence, title="", notes=()):

@@ -103,6 +103,7 @@ RULES = [  # cell, how it is printed in each form
     ("+0.0940 [-0.0470, +0.1410]", "latex", r"$+$0.0940 [$-$0.0470, $+$0.1410]"),
     ("1e-05", "latex", r"$1 \times 10^{-5}$"),
     ("-2.5e+20", "latex", r"$-2.5 \times 10^{20}$"),
+    ("ACC - single's", "latex", "ACC $-$ single's"),
     ("agem-2, -, 3-5, --lr, 12e456789012, v1.-2", "latex", "agem-2, -, 3-5, --lr, 12e456789012, v1.-2"),
     (r"a_b & 50% <i> |x| \y", "latex", r"a\_b \& 50\% $<$i$>$ $|$x$|$ \textbackslash{}y"),
     ("[0, 1]", "latex", "{}[0, 1]"),
@@ -323,7 +324,14 @@ def test_the_reader_may_leave(tmp_path):
 
 # -- rows that are not comparable --------------------------------------------------------------------------
 
-THREE = {"grid": [[0.9, 0.2, 0.1]] * 3, "baseline": [0.1] * 3, "evolution": None, "final": 0.4, "forward": 0.1 / 3}
+THREE = {
+    "samples_per_task": [7] * 3,
+    "grid": [[0.9, 0.2, 0.1]] * 3,
+    "baseline": [0.1] * 3,
+    "evolution": None,
+    "final": 0.4,
+    "forward": 0.1 / 3,
+}
 STREAM = [
     ("data_hash", {"data_hash": "b" * 64, "data_file": "c.pt"}, "data_file: d.pt (gem), c.pt (single)"),
     ("data_hash", {"data_hash": "b" * 64}, f"data_file: d.pt {'a' * 12} (gem), d.pt {'b' * 12} (single)"),
@@ -331,7 +339,8 @@ STREAM = [
     ("first_task", {"first_task": 3}, "first_task: unknown (gem), 3 (single)"),
     ("validation", {"validation": 500}, "validation: unknown (gem), 500 (single)"),
     ("shuffle_tasks", {"shuffle_tasks": "yes"}, "shuffle_tasks: unknown (gem), yes (single)"),
-    ("samples_per_task", {"samples_per_task": [9, 9]}, "samples_per_task: 2 x 7 (gem), 2 x 9 (single)"),
+    ("samples_per_task", {"samples_per_task": [9, 9]}, "samples_per_task: 7 a task (gem), 9 a task (single)"),
+    ("samples_per_task", {"samples_per_task": [7, 9]}, "samples_per_task: 7 a task (gem), [7, 9] (single)"),
     ("n_epochs", {"n_epochs": 2}, "n_epochs: 1 (gem), 2 (single)"),
     ("batch_size", {"batch_size": 10}, "batch_size: 1 (gem), 10 (single)"),
     ("head", {"head": "split"}, "head: shared (gem), split (single)"),
@@ -353,7 +362,8 @@ def test_a_table_says_which_rows_are_not_comparable(tmp_path, capsys, name, chan
         out, err = capsys.readouterr()
         assert "comparable" not in out and err == f"results.compare: {sentence}\n"
     assert compared(tmp_path, "--baseline", "single") == 2
-    assert f"differ in {name}" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"gem and single differ in {said.partition(':')[0]}: " in err and f"(--allow {name} takes it" in err
     assert compared(tmp_path, "--baseline", "single", "--allow", name, "--metric", "final") == 0
     assert capsys.readouterr().out.splitlines()[-1] == sentence
 
@@ -376,6 +386,12 @@ def test_rows_that_the_table_tells_apart_are_no_surprise(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == (
         "not comparable: rows differ in batch_size: 10 (d.pt ewc), 1 (d.pt gem, d.pt single)"
     )
+
+
+def test_data_are_the_same_under_another_name(tmp_path, capsys):
+    write(tmp_path, make(), make("single", data_file="copy.pt"))
+    assert compared(tmp_path, "--metric", "final", "--baseline", "single") == 0
+    assert "comparable" not in capsys.readouterr().out
 
 
 def test_the_memory_may_differ_and_many_rows_are_counted(tmp_path, capsys):
