@@ -49,7 +49,7 @@ def warnings(gathered, by, names=None):
                 values = _values(runs, name)
                 rows.setdefault(frozenset(values), (values, []))[1].append(names[key])
             if len(rows) > 1:
-                said.append(f"not comparable: rows differ in {_spoken(name, *zip(*rows.values(), strict=True))}")
+                said.append(f"not comparable: {_spoken(name, *zip(*rows.values(), strict=True))}")
     return list(dict.fromkeys(said))
 
 
@@ -81,11 +81,14 @@ def _texts(rows):
 
 
 def _spoken(name, rows, names):
-    """'batch_size: 1 (gem), 10 (single)'."""
-    return f"{_called(name)}: " + ", ".join(f"{t} ({_few(n)})" for t, n in zip(_texts(rows), names, strict=True))
+    """'batch_size differs: 1 (gem), 10 (single)'."""
+    return f"{_called(name)} differs: " + ", ".join(
+        f"{t} ({_few(n)})" for t, n in zip(_texts(rows), names, strict=True)
+    )
 
 
 def _few(names):
+    names = list(dict.fromkeys(names))
     rest = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return ", ".join(names[:MANY]) + rest
 

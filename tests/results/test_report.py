@@ -122,7 +122,7 @@ def test_the_page_says_what_is_not_comparable(tmp_path):
     assert report.main([folder, "-o", str(tmp_path / "x.html")]) == 0
     said = re.findall('<p class="warning">(.*)</p>', (tmp_path / "x.html").read_text())
     assert said == [
-        "not comparable: rows differ in data_file: d.pt (gem), &lt;i&gt;c&lt;/i&gt;.pt (single)",
+        "not comparable: data_file differs: d.pt (gem), &lt;i&gt;c&lt;/i&gt;.pt (single)",
         "left out: 1 run whose seed was begun again with the same settings",
     ]
     assert report.main([write(tmp_path / "s", make(), make("single")), "-o", str(tmp_path / "x.html")]) == 0
