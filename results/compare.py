@@ -14,13 +14,14 @@ if __package__ in (None, ""):  # cd results; python compare.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from results import RecordError, console
-from results.comparing import cells, choice, comparable, inference, protocol
+from results.comparing import cells, choice, comparable, frames, inference, protocol
 from results.comparing.measures import DEFAULT, MEASURES
 from results.comparing.rows import compare, rows
 from results.comparing.tables import tables
 from results.table import FORMATS, SILENT
 
 __all__ = ["compare", "main"]
+NUMBERS = ("json", "long")  # forms that are made from the numbers, not from a table: all of compare(), a line a run
 
 
 def main(argv=None):
@@ -30,7 +31,7 @@ def main(argv=None):
     parser.add_argument(
         "--metric", "--metrics", default=",".join(DEFAULT), metavar="NAME,..", help=f"of {', '.join(MEASURES)}"
     )
-    parser.add_argument("--format", choices=FORMATS, default="text")
+    parser.add_argument("--format", choices=(*FORMATS, *NUMBERS), default="text")
     parser.add_argument(
         "--baseline", metavar="CELL", help="take differences to this method, or to the cells with FIELD=VALUE,.."
     )
@@ -56,6 +57,13 @@ def _print(args, program):
         raise RecordError(f"--confidence {args.confidence:g}: give a number between 0 and 1")
     baseline = args.baseline and cells.resolved(args.baseline)
     found, unread = cells.read(args.paths, program)
+    if args.format == "long":
+        if baseline or args.label:
+            raise RecordError(
+                "--format long: has a line for each run, so that neither --baseline nor --label can be given"
+            )
+        print(frames.long(found, by, metrics))
+        return 1 if unread else 0
     gathered = cells.gather(found, by, allow)
     names = choice.named(gathered, by, args.label) if args.label else None
     table = rows(gathered, by, metrics, baseline, allow, args.confidence)
@@ -64,7 +72,7 @@ def _print(args, program):
         table = [{**by_key[key], "by": {"row": name}} for key, name in names.items()]
     notes = [protocol.sentence([run for cell in gathered.values() for run in cell.values()])] if args.protocol else []
     notes += comparable.warnings(gathered, by, names) + comparable.repeated(found, gathered)
-    if args.format in SILENT:
+    if args.format in (*SILENT, *NUMBERS):
         for note in notes:
             print(f"{program}: {note}", file=sys.stderr)
     print(tables(table, metrics, baseline, args.format, args.confidence, args.title, notes))

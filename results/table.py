@@ -8,8 +8,8 @@ import csv
 import io
 import re
 
-FORMATS = ("text", "markdown", "csv", "latex", "json")  # json is made from the numbers, not from a table
-SILENT = ("csv", "json")  # formats that can hold neither title nor notes: who prints one tells them elsewhere
+FORMATS = ("text", "markdown", "csv", "latex")
+SILENT = ("csv",)  # can hold neither title nor notes: who prints such a form tells them elsewhere
 _LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "\u2212": "$-$", "~": r"\textasciitilde{}"}
 _LATEX |= {"^": r"\textasciicircum{}", **{c: f"${c}$" for c in "<>|"}, **{c: "\\" + c for c in "&%$#_{}"}}
 # A number with a sign or an exponent, in a text; not the hyphen of a name, nor the digits of a hash.

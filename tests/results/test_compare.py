@@ -132,8 +132,7 @@ def test_what_a_cell_holds_does_not_break_the_table(cell, form, printed):
 
 def test_title_and_notes():
     printed = {
-        form: table.render(["a", "b"], [["1", "2"]], form, "A\ntitle", ["One <b>.", "Two."])
-        for form in table.FORMATS[:4]
+        form: table.render(["a", "b"], [["1", "2"]], form, "A\ntitle", ["One <b>.", "Two."]) for form in table.FORMATS
     }
     assert printed["text"] == "A title\n\na  b\n1  2\n\nOne <b>.\nTwo."
     assert printed["markdown"] == "A title\n\n| a | b |\n| --- | --: |\n| 1 | 2 |\n\nOne &lt;b>.\n\nTwo."
