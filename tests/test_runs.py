@@ -11,7 +11,7 @@ import torch
 import main
 from data import files
 from metrics import metrics
-from results import record
+from results.reading import records
 from tests.conftest import stream
 
 
@@ -125,7 +125,7 @@ def test_a_stream_can_be_set_to_a_place():
 def test_the_three_files_of_a_record_agree(run):
     result = run(model="gem")
     assert len({path.stem for path in run.latest.iterdir()}) == 1 and len(list(run.latest.iterdir())) == 3
-    assert record.read(run.file(".txt")) == json.loads(run.file(".json").read_text()) == result
+    assert records.read(run.file(".txt")) == json.loads(run.file(".json").read_text()) == result
     result_t, result_a, state, stats, one_liner, args = torch.load(run.file(".pt"), weights_only=True)
     baseline, grid, _ = metrics.split(result_t, result_a)
     assert torch.equal(grid, torch.tensor(result["grid"])) and torch.equal(baseline, torch.tensor(result["baseline"]))

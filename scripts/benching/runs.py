@@ -1,6 +1,5 @@
 """Whole runs of main.py: seed 004's command against its parts, the GEM paper's against --parity yes."""
 
-import json
 import statistics
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import main
 from data import DataError, standard
+from results.reading import logs
 from scripts.benching.evaluation import evaluation_seconds
 from scripts.benching.stopwatch import DATA, Bench, table
 
@@ -73,4 +73,5 @@ def _run(argv: list[str]) -> dict:
         line = [sys.executable, main.__file__, *argv, "--save_path", folder]
         subprocess.run(line, check=True, capture_output=True)
         seconds = time.perf_counter() - begun
-        return {**json.loads(next(Path(folder).glob("*.json")).read_text()), "wall": seconds}
+        (run,) = logs.records(folder)
+        return {**run.record, "wall": seconds}

@@ -4,7 +4,7 @@ Column `tag` of the file: C, read in the authors' code or its output; T, read in
 not checked against any source: the file holds no number then. In `protocol` a ? is a value that is not recorded.
 
 The comparison is two-sided, at 95 %: "agrees" if the paper's number lies in the prediction interval of our runs (where
-it is one run), or if the means' difference is within Welch's interval (where the paper gives mean and deviation), the
+it is one run), or if 0 lies in Welch's interval of the difference (where the paper gives mean and deviation), the
 rounding of what was printed allowed for; else "higher" or "lower" says on which side we are. With fewer than two runs of
 ours there is no interval.
 """
@@ -109,18 +109,17 @@ def verdict(values: list[float], paper: float, spread: float | None, n_paper: in
 
     rounding: by how much the paper's number may be nearer to ours than it was printed.
     """
-    n, mean, sd = len(values), inference.mean(values), inference.deviation(values)
-    if sd is None:
+    ours = inference.sample(values)
+    if ours.sd is None:
         return "-"
-    paper += max(-rounding, min(rounding, mean - paper))
+    paper += max(-rounding, min(rounding, ours.mean - paper))
     if spread is not None and n_paper > 1:
-        from scipy.stats import ttest_ind_from_stats
-
-        agrees = ttest_ind_from_stats(mean, sd, n, paper, spread, n_paper, equal_var=False).pvalue >= 0.05
+        low, high = inference.welch(ours, inference.Sample(paper, spread, n_paper))
+        agrees = low <= 0 <= high
     else:
-        low, high = inference.prediction(values, 0.95)
+        low, high = inference.prediction(values)
         agrees = low <= paper <= high
-    return "agrees" if agrees else "higher" if mean > paper else "lower"
+    return "agrees" if agrees else "higher" if ours.mean > paper else "lower"
 
 
 def compare(row: dict, runs: list[dict]) -> list[Comparison]:
@@ -129,7 +128,7 @@ def compare(row: dict, runs: list[dict]) -> list[Comparison]:
     kept, found = [run for run in runs if run["status"] == "done"], []
     for metric in given or METRICS[:3]:
         paper, spread = number(row[metric])
-        values = [run[metric] if metric in run else run["metrics"][metric] for run in kept]
+        values = [run[metric] if metric in run else run["metrics"].get(metric) for run in kept]
         values = [value for value in values if value is not None]
         if not values or paper is None:
             difference, side = None, "-" if values else ""

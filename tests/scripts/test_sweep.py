@@ -17,6 +17,7 @@ import main
 from data import files
 from model import UsageError
 from results import RecordError, record
+from results.reading import records
 from scripts import sweep as program
 from scripts.sweeping import jobs, process, selection
 from scripts.sweeping.store import Store
@@ -49,7 +50,7 @@ def facts(folder):
     found = {}
     for path in Path(folder).glob("[!.]*/*.json"):
         assert path.parent.name not in found
-        found[path.parent.name] = lasting(record.read(path))
+        found[path.parent.name] = lasting(records.read(path))
     return found
 
 
@@ -604,6 +605,7 @@ def kept(folder, model="gem", lr=0.1, seed=0, final=0.5, status="done", data_has
         "args": {"model": model, "data_file": "d.pt", "data_path": "data/", "lr": lr, "seed": seed, "n_tasks": 3,
                  "first_task": 0, "validation": 0, "threads": 1, "cuda": False, **args},
         "protocol": {"data_hash": data_hash},
+        "baseline": [0.1, 0.1, 0.1],
         "final": final,
     }  # fmt: skip
     path = folder / f"{model}-{lr}-{seed}-{len(list(folder.glob('*')))}" / "a.json"
@@ -625,6 +627,7 @@ def test_best_is_the_mean_over_seeds(tmp_path, capsys):
     lines = best(tmp_path, capsys).splitlines()
     assert "test sets of tasks 0-2, which --first_task 3 keeps out of the table" in lines[0]
     assert lines[1] == "#   0.5500, sd 0.0707  --lr 0.1  <- chosen"
+    assert lines[2] == "#   0.5000, sd 0.5657, difference -0.0500 [-5.7678, +5.6678]  --lr 0.3"
     assert lines[3] == "#   diverged  --lr 3.0"
     assert lines[4] == "#   --lr 0.1 is the smallest of the 3 values tried: the best may lie beyond"
     assert lines[5] == "--model gem --data_file d.pt --lr 0.1 --first_task 3"
@@ -714,5 +717,18 @@ def test_best_does_not_mind_where_scalars_went_and_says_what_failed(tmp_path, ca
 
 def test_best_names_a_record_that_is_not_whole(tmp_path):
     (tmp_path / "a.json").write_text('{"format": 1, "args": []}')
-    with pytest.raises(RecordError, match=r"a\.json: is no whole record"):
+    with pytest.raises(RecordError, match=r"a\.json: 'args' is \[\], not an object; it is not a whole record"):
+        selection.main([str(tmp_path)])
+    (tmp_path / "a.json").unlink()
+    kept(tmp_path)
+    path = next(tmp_path.rglob("a.json"))
+    content = json.loads(path.read_text())
+    for place in selection.NEEDED:
+        part, _, name = place.partition(".")
+        inner = {part: {k: v for k, v in content[part].items() if k != name}} if name else {}
+        path.write_text(json.dumps({k: v for k, v in content.items() if k != part} | inner))
+        with pytest.raises(RecordError, match=f"a.json: has no '{place}'"):
+            selection.main([str(tmp_path)])
+    path.write_text(json.dumps({**content, "args": {**content["args"], "lr": [0.1]}}))
+    with pytest.raises(RecordError, match=r"a\.json: has a list where a flag has one value"):
         selection.main([str(tmp_path)])

@@ -100,8 +100,18 @@ def test_all_diverged_is_not_a_run_that_is_missing(tmp_path):
     assert cells(paper_table.brief_table("gem", tmp_path))[0][3] == "diverged"
 
 
-@pytest.mark.parametrize("change", [{"protocol": {"n_epochs": 0}}, {"args": 5}, {"final": "abc"}, {"seconds": []}])
-def test_a_record_that_is_none_is_named(tmp_path, capsys, change):
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"protocol": {"n_epochs": 0}}, "its protocol is not that of a run"),
+        ({"args": 5}, "'args' is 5, not an object"),
+        ({"final": "abc"}, "'final' is 'abc', not a number"),
+        ({"seconds": []}, "'seconds' is [], not an object"),
+        ({"versions": {"torch": [2]}}, "in 'versions' 'torch' is [2], not text or a number"),
+        ({"metrics": {"forgetting": "x"}}, "in 'metrics' 'forgetting' is 'x', not a finite number"),
+    ],
+)
+def test_a_record_that_is_none_is_named(tmp_path, capsys, change, said):
     kept(tmp_path)
     path = next(tmp_path.rglob("a.json"))
     record = json.loads(path.read_text())
@@ -110,7 +120,21 @@ def test_a_record_that_is_none_is_named(tmp_path, capsys, change):
     )
     assert paper_table.main(["gem", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert err == f"papers/table.py: {path}: is not a whole record of a run; move it away\n"
+    assert err.startswith(f"papers/table.py: {path}: {said}") and err.count("\n") == 1 and "move it away" in err
+
+
+def test_a_record_that_lacks_an_entry_is_named(tmp_path, capsys):
+    kept(tmp_path)
+    path = next(tmp_path.rglob("a.json"))
+    record = json.loads(path.read_text())
+    for place in paper_table.NEEDED:
+        part, _, name = place.partition(".")
+        lacking = {k: v for k, v in record.items() if k != part}
+        if name:
+            lacking[part] = {k: v for k, v in record[part].items() if k != name}
+        path.write_text(json.dumps(lacking))
+        assert paper_table.main(["gem", str(tmp_path)]) == 2
+        assert f"{path}: has no '{place}'" in capsys.readouterr().err
 
 
 def test_the_rounding_of_the_paper_is_allowed_for():
