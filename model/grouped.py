@@ -76,12 +76,11 @@ class Grouping:
         if due:
             self._estimate()
 
-    def finish(self, engine) -> None:
+    def finish(self) -> None:
         """The present task may have ended: make groups, if there are none yet and something was learned."""
         stored = self.first.rows()
         if self.partition is not None or stored is None:
             return
-        engine.fold()
         self._use(list(self._make()))
         if self._sizes:
             x, y, _ = stored

@@ -17,7 +17,7 @@ class Pass:
     """
 
     def __init__(self, engine, layers, stored, B: int):
-        self.engine, self.first, self.B = engine, layers[0], B
+        self.engine, self.layers, self.first, self.B = engine, layers, layers[0], B
         self.blocks = None if stored is None else stored.blocks
         self.N = N = 0 if stored is None else stored.blocks.N
         self.by_pairs = N > 0 and self.blocks.R > 1 and (self.first.kept or any(layer.by_pairs for layer in layers))
@@ -45,7 +45,7 @@ class Pass:
         # what the loops below go through, looked up once
         self.up, self.down, self.upper = [], [], []
         if self.H:
-            self.output = (layers[-1].b.unsqueeze(1), layers[-1].W, self.H[-1].t())
+            self.output = (layers[-1].column, layers[-1].W, self.H[-1].t())
             self.up = [(layer, self.H[i], self.H[i + 1]) for i, layer in enumerate(layers[1:-1])]
             stack = list(zip(layers[1:], self.D[1:], self.H, self.D[:-1], strict=True))
             self.down = [(layer, D, H, below) for layer, D, H, below in reversed(stack)]
@@ -62,6 +62,8 @@ class Pass:
 
     def run(self, x: torch.Tensor, y: torch.Tensor, task: int) -> "Pass":
         """Activations and weighted deltas of all examples. Raises ``FloatingPointError`` if they are not finite."""
+        for layer in self.layers:
+            layer.prepared = None
         self.forward(x, task)
         torch.softmax(self.logits, 0, out=self.DT)
         torch.index_select(self.eye, 0, y, out=self.current_targets)
@@ -173,6 +175,7 @@ class Pass:
 
         With ``blocks`` the weights are (n_blocks, R).
         """
+        self.engine.before_step(self)
         if blocks is not None and correction is not None:
             blocks.descend(self, lr, correction.weights)
             return
