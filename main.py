@@ -18,6 +18,7 @@ import random
 import sys
 import time
 import uuid
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ import model as methods
 from data import DataError, files, standard
 from data.cut import cut
 from metrics import metrics, unlearning
-from model import UsageError, arguments, common
+from model import UsageError, arguments, common, reference
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
 from results import RecordError, console, record
@@ -260,7 +261,7 @@ def main(argv: list[str] | None = None) -> dict:
     args, module, unused = parse(argv)
     if args.cuda and not torch.cuda.is_available():
         raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
-    with common.resnet_layout(plain=args.parity):
+    with reference.conditions() if args.parity else nullcontext():
         return run(args, module, unused, argv, started)
 
 

@@ -226,5 +226,5 @@ def test_gradients_that_the_references_program_fails_on():
 
 
 def test_no_fisher_but_the_references():
-    with pytest.raises(UsageError, match="--ewc_fisher sampled --parity yes: .*; give one of the two"):
+    with pytest.raises(UsageError, match=r"--ewc_fisher sampled --parity yes: .*; give one of the two"):
         net("ewc", parity=True, ewc_fisher="sampled")
