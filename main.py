@@ -18,6 +18,7 @@ import random
 import sys
 import time
 import uuid
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ import model as methods
 from data import DataError, files, standard
 from data.cut import cut
 from metrics import metrics, unlearning
-from model import UsageError, arguments, common, own_flags
+from model import UsageError, arguments, common, own_flags, reference
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
 from results import RecordError, console, record
@@ -133,9 +134,14 @@ class Continuum:
 
 
 def eval_tasks(model, tasks: list, args) -> list[float]:
-    """Accuracy on each task's test set. With ``--parity yes`` the last example is never scored, as in the reference."""
+    """Accuracy on each task's test set.
+
+    With ``--parity yes`` it is as in the reference: the last example is never scored, the others all in one pass.
+    """
     model.eval()
     chunk = CONVOLUTION_CHUNK if tasks[0][1].shape[1] == common.IMAGE_INPUTS else EVALUATION_CHUNK
+    if args.parity:
+        chunk = max(len(y) for _, _, y in tasks)
     result = []
     with torch.no_grad():
         for t, (_, x, y) in enumerate(tasks):
@@ -191,6 +197,8 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
                         bar.set_description(f"task {t}", refresh=False)
                 if args.cuda:
                     x, y = x.cuda(), y.cuda()
+                elif args.parity:
+                    x = x.clone()  # in memory of its own: where a product's operands begin decides how it rounds
                 model.observe(x, t, y)
                 bar.update()
             i += 1
@@ -241,6 +249,8 @@ def parse(argv: list[str]):
     for name in others:
         delattr(args, name)
     args.model = method
+    if args.parity:
+        module = methods.load(method, parity=True)
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
     if method in arguments.FLAGS["n_memories"].methods:
         arguments.require_memories(args, method)
@@ -261,6 +271,12 @@ def main(argv: list[str] | None = None) -> dict:
     args, module, unused = parse(argv)
     if args.cuda and not torch.cuda.is_available():
         raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
+    with reference.conditions() if args.parity else nullcontext():
+        return run(args, module, unused, argv, started)
+
+
+def run(args, module, unused: list[str], argv: list[str], started) -> dict:
+    """One run of settled arguments; what ``main`` returns."""
     if unused:
         print(f"note: {args.model} does not use {' '.join('--' + name for name in unused)}", file=sys.stderr)
     data = load_datasets(args)

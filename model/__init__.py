@@ -56,6 +56,9 @@ METHODS = {
 ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
 
 
+REFERENCE = ("single", "ewc", "gem")  # those that model/reference/ has in the reference's own arithmetic
+
+
 class UsageError(Exception):
     """A user's mistake; its text is one sentence: what is wrong, the value, the remedy."""
 
@@ -101,13 +104,15 @@ def resolve(name: str) -> str:
     raise UsageError(f"--model {name!r}: no such method; {hint}The names are:\n{describe()}")
 
 
-def load(name: str):
+def load(name: str, parity: bool = False):
     """The module of the method ``name`` (as ``resolve`` returns it).
 
-    ``UsageError`` if it has no ``Net``, or if a module that is not ours cannot be imported.
+    With ``parity`` it is the one of ``model/reference/``, if that has the method. ``UsageError`` if it has no ``Net``, or if
+    a module that is not ours cannot be imported.
     """
+    folder = f"{__name__}.reference" if parity and name in REFERENCE else __name__
     try:
-        module = importlib.import_module(f"{__name__}.{name}")
+        module = importlib.import_module(f"{folder}.{name}")
     except Exception as error:
         if name in METHODS:
             raise

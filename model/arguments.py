@@ -205,8 +205,8 @@ def unused(given: list[str], method: str) -> list[str]:
 
 
 def require_memories(args, method: str):
-    """``UsageError`` unless at least one example per task is stored."""
-    if args.n_memories < 1:
+    """``UsageError`` unless at least one example per task is stored; the reference's EWC always keeps a whole batch."""
+    if args.n_memories < 1 and not (args.parity and method == "ewc"):
         raise UsageError(
             f"--n_memories {args.n_memories}: {method} needs at least one memory per task; give --n_memories 10, say"
         )

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import nn
@@ -76,16 +78,32 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 
 
+_plain_layout = ContextVar("plain_layout", default=False)
+
+
+@contextmanager
+def resnet_layout(plain: bool):
+    """Every ResNet18 made inside lays its maps one after another if ``plain``, as the reference's do, else pixel by pixel.
+
+    It reaches those that a foreign module makes, which knows neither layout.
+    """
+    token = _plain_layout.set(plain)
+    try:
+        yield
+    finally:
+        _plain_layout.reset(token)
+
+
 class ResNet18(nn.Module):
     """The reduced ResNet-18 of the GEM paper: ``width`` feature maps where He et al. have 64; 3 x 32 x 32 inputs.
 
     1,109,240 parameters with 20 maps and 100 outputs. On a CPU maps lie pixel by pixel (``channels_last``), which takes
-    half the time where they are few; with ``parity`` map by map, whose digits are the reference's.
+    half the time where they are few; map by map where ``resnet_layout`` asks for the reference's digits.
     """
 
-    def __init__(self, n_outputs: int, width: int = 20, parity: bool = False):
+    def __init__(self, n_outputs: int, width: int = 20):
         super().__init__()
-        self.parity = parity
+        self.plain_layout = _plain_layout.get()
         self.conv1 = _conv3x3(3, width)
         self.bn1 = nn.BatchNorm2d(width)
         maps = width
@@ -98,7 +116,7 @@ class ResNet18(nn.Module):
 
     def forward(self, x):
         x = x.view(-1, 3, 32, 32)
-        if not self.parity and x.device.type == "cpu":
+        if not self.plain_layout and x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
@@ -110,7 +128,7 @@ def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
     if args.net == "resnet18" and n_inputs != IMAGE_INPUTS:
         raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
     if args.net == "resnet18" or (args.net == "auto" and n_inputs == IMAGE_INPUTS):
-        return ResNet18(n_outputs, parity=args.parity)
+        return ResNet18(n_outputs)
     return MLP([n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs])
 
 

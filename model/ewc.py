@@ -40,10 +40,9 @@ class Net(Learner):
         self.kept.write(t, x, y)
 
     def remember(self, x, y):
-        """Keep the first n_memories examples; in parity a first batch is kept whole, as the reference does."""
+        """Keep the first n_memories examples."""
         n = self.args.n_memories
         if self.x is None:
-            n = len(y) if self.args.parity else n
             self.x, self.y = x[:n].clone(), y[:n].clone()
         elif len(self.y) < n:
             self.x, self.y = torch.cat((self.x, x))[:n], torch.cat((self.y, y))[:n]

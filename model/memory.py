@@ -50,22 +50,26 @@ class RingMemory:
     def rows(self, tasks: list[int]):
         """All that is stored of ``tasks``, task by task: x (N, n_inputs), y (N,), task ids (N,).
 
-        With a shared pointer every row must have been written: the reference would train on the rest as it lies in
-        memory.
+        With a shared pointer every row must have been written.
         """
         if self.x is None or not tasks:
             return None
+        if self.shared_pointer:
+            self.require_complete(tasks)
         written = self.written[tasks]
-        if self.shared_pointer and not bool(written.all()):
-            short = next(t for t in tasks if not bool(self.written[t].all()))
-            raise UsageError(
-                f"--parity yes: only {int(self.written[short].sum())} of --n_memories {self.capacity} rows of task "
-                f"{short} were written, and the reference would use the rest unwritten; give fewer --n_memories or "
-                "--parity no"
-            )
         ids = torch.tensor(tasks).repeat_interleave(written.sum(1))
         chosen = written.to(self.x.device)
         return self.x[tasks][chosen], self.y[tasks][chosen], ids
+
+    def require_complete(self, tasks) -> None:
+        """``UsageError`` if a row of ``tasks`` was not written: the reference would train on it as it lies in memory."""
+        for task in tasks:
+            n = int(self.written[task].sum())
+            if n < self.capacity:
+                raise UsageError(
+                    f"--parity yes: only {n} of --n_memories {self.capacity} rows of task {task} were written, and the "
+                    "reference would use the rest unwritten; give fewer --n_memories or --parity no"
+                )
 
     def erase(self, tasks) -> None:
         """Delete what is stored of ``tasks``."""

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 import model as methods
 from data import files
-from model import arguments
+from model import arguments, common
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
@@ -74,9 +74,11 @@ def namespace(**given) -> argparse.Namespace:
 
 
 def net(name: str, n_inputs=12, n_outputs=4, n_tasks=3, seed=0, **given):
-    """A fresh ``Net`` of the method ``name``."""
+    """A fresh ``Net`` of the method ``name``, with ``parity`` as main makes it."""
     torch.manual_seed(seed)
-    return methods.load(name).Net(n_inputs, n_outputs, n_tasks, namespace(seed=seed, **given))
+    parity = given.get("parity", False)
+    with common.resnet_layout(plain=parity):
+        return methods.load(name, parity).Net(n_inputs, n_outputs, n_tasks, namespace(seed=seed, **given))
 
 
 def learn(model, tasks, batch_size=1, steps=None):

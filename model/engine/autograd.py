@@ -167,28 +167,18 @@ class Gradients:
         self._rows64 = None
 
     def dots(self, blocks=None) -> np.ndarray:
-        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given.
-
-        In parity they are float32 products, as the reference's.
-        """
+        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given."""
         if blocks is not None:
             return blocks.row_dots(self._g, self._rows)
         if self._rows is None:
             return np.empty(0)
-        if self._engine.parity:
-            return torch.mm(self._g.unsqueeze(0), self._rows.t())[0].double().cpu().numpy()
         return (self._double() @ self._g.double()).cpu().numpy()
 
-    def gram(self, blocks=None, current: bool = False) -> np.ndarray:
-        """<g_r, g_s>: float64 (R, R), or (R + 1, R + 1) with g_0 in row 0 if ``current``.
-
-        Over the ``blocks`` of coordinates given it is (n_blocks, R, R).
-        """
+    def gram(self, blocks=None) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the ``blocks`` of coordinates given."""
         if blocks is not None:
             return blocks.row_gram(self._rows)
         rows = self._double()
-        if current:
-            rows = torch.cat((self._g.double().unsqueeze(0), rows))
         return (rows @ rows.t()).cpu().numpy()
 
     def flat(self, correction=None) -> torch.Tensor:

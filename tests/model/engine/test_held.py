@@ -190,7 +190,7 @@ def test_steps_after_which_nobody_asks_keep_the_parameters_held():
             assert model.engine.held == (t > 0)
     model.zero_grad()
     model.train()
-    assert [tuple(p.shape) for p in model.parameters()][0] == (8, 12) and model.engine.held
+    assert next(tuple(p.shape) for p in model.parameters()) == (8, 12) and model.engine.held
     assert sum(p.numel() for p in model.parameters()) == len(model.engine.flat.theta) and model.engine.held
     assert isinstance(next(model.parameters()), nn.Parameter)
     assert "HeldParameter" not in repr(next(model.parameters())) and not model.engine.held
