@@ -71,7 +71,8 @@ def _print(args, program):
         by_key = dict(zip(gathered, table, strict=True))
         table = [{**by_key[key], "by": {"row": name}} for key, name in names.items()]
     notes = [protocol.sentence([run for cell in gathered.values() for run in cell.values()])] if args.protocol else []
-    notes += comparable.warnings(gathered, by, names) + comparable.repeated(found, gathered)
+    shown = () if names else by  # a label stands for the fields
+    notes += comparable.warnings(gathered, shown, names) + comparable.repeated(found, gathered)
     if args.format in (*SILENT, *NUMBERS):
         for note in notes:
             print(f"{program}: {note}", file=sys.stderr)

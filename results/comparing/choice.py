@@ -45,10 +45,10 @@ def baseline(gathered, by, text):
     wanted = parsed(text, by, "baseline")
     serving = [key for key in gathered if fits(key, by, wanted)]
     if not serving:
-        place = by.index("model") if "model" in wanted else None
-        names = dict.fromkeys(str(key[place]) if place is not None else cells.label(key) for key in gathered)
-        what, kind = (wanted["model"], "methods") if set(wanted) == {"model"} else (text, "rows")
-        raise RecordError(f"--baseline {what}: no run of it; the {kind} are {', '.join(names)}")
+        if set(wanted) == {"model"}:
+            names = dict.fromkeys(str(_method(key, by)) for key in gathered)
+            raise RecordError(f"--baseline {wanted['model']}: no run of it; the methods are {', '.join(names)}")
+        raise RecordError(f"--baseline {text}: no run of it; the rows are {', '.join(map(cells.label, gathered))}")
     found, own = {}, "model" in by and "model" not in wanted
     for key in gathered:
         near = [other for other in serving if not own or _method(other, by) == _method(key, by)]

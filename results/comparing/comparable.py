@@ -34,8 +34,8 @@ def same_stream(gathered, key, base, besides):
 def warnings(gathered, by, names=None):
     """A sentence for each field of the stream in which cells differ: its values, and the rows that have them.
 
-    gathered: as cells.gather() gives it, `by` its fields; names: key -> what the row is called. Rows that a field of `by`
-    tells apart, the data file say, are compared with those only that have the same value of it, which the table shows.
+    gathered: as cells.gather() gives it; names: key -> what the row is called; by: its fields, as far as the reader sees
+    them. Rows that a field of `by` tells apart, the data file say, are compared with those only that share its value.
     """
     names = names or cells.labels(gathered)
     shown = [i for i, name in enumerate(by) if name in (*stream(), "data_file")]

@@ -388,6 +388,13 @@ def test_rows_that_the_table_tells_apart_are_no_surprise(tmp_path, capsys):
     )
 
 
+def test_a_label_hides_what_the_fields_would_tell(tmp_path, capsys):
+    write(tmp_path, make(), make(data_hash="b" * 64, data_file="c.pt"))
+    labels = ["--label", "data_file=d.pt", "ours", "--label", "data_file=c.pt", "theirs"]
+    assert compared(tmp_path, "--by", "model,data_file", "--metric", "final", *labels) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "not comparable: data_file differs: c.pt (theirs), d.pt (ours)"
+
+
 def test_data_are_the_same_under_another_name(tmp_path, capsys):
     write(tmp_path, make(), make("single", data_file="copy.pt"))
     assert compared(tmp_path, "--metric", "final", "--baseline", "single") == 0
@@ -487,6 +494,7 @@ def test_labels(tmp_path, capsys):
         (["--label", "lr=0.1", "O"], "--label lr=0.1: names lr, so --by must name lr"),
         (["--label", ",", "O"], "--label ',': names no cell; give a method or FIELD=VALUE,.."),
         (["--baseline", "lr=0.1"], "--baseline lr=0.1: names lr, so --by must name lr"),
+        (["--baseline", "gdp,lr=0.1", "--by", "model,lr"], "--baseline gdp,lr=0.1: no run of it; the rows are gem 0.1"),
         (["--baseline", "lr=0.3", "--by", "model,lr"], "--baseline lr=0.3: no run of it; the rows are gem 0.1"),
     ],
 )
