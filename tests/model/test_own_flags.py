@@ -148,13 +148,14 @@ def test_a_run_records_them_and_its_seeds_are_not_averaged_over_them(drop, data_
     for pace in ("0.3", "1"):
         for seed in ("0", "1", "2"):
             main.main([*argv, "--model", NAME, "--pace", pace, "--seed", seed])
+    main.main([*argv, "--model", "single"])
     sys.modules.pop(f"model.{NAME}")
     capsys.readouterr()
     assert compare.main([str(tmp_path / "r"), "--metric", "final"]) == 2
     assert f"runs of {NAME} differ in pace: 0.3, 1; they are not averaged" in capsys.readouterr().err
     assert compare.main([str(tmp_path / "r"), "--metric", "final", "--by", "model,pace"]) == 0
     rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]]
-    assert rows == [[NAME, "0.3", "3"], [NAME, "1", "3"]]
+    assert rows == [[NAME, "0.3", "3"], [NAME, "1", "3"], ["single", "-", "1"]]
     assert f"model.{NAME}" not in sys.modules  # a table needs the records, not the method
 
 
