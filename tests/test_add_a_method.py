@@ -166,7 +166,7 @@ def test_from_a_run_to_a_row_in_a_table(tree):
     assert "9 jobs: 0 finished before, 9 now, 0 failed" in run(sweep, tree)
     printed = run(compare, tree)
     rows = [line.split() for line in printed.splitlines()]
-    told = re.search(r"(?:^    (?:model|der|single) .*\n)+", DOCUMENT, re.MULTILINE)[0]
+    told = re.search(r"(?:^    (?:model|der|single)  +\S+  .*\n)+", DOCUMENT, re.MULTILINE)[0]
     assert [row[:3] for row in rows] == [line.split()[:3] for line in told.splitlines()]
     for row, line in zip(rows[1:], told.splitlines()[1:], strict=True):
         assert float(row[3]) == pytest.approx(float(line.split()[3]), abs=0.05)  # other kernels, other digits
