@@ -4,14 +4,13 @@ A method is a module of this folder with a class ``Net(n_inputs, n_outputs, n_ta
 of ours its line in ``--help``; any other module dropped into the folder is a method too if it has a ``Net``.
 """
 
-import difflib
 import importlib
-import importlib.util
-import keyword
-import pkgutil
-import re
 import traceback
 from typing import NamedTuple
+
+from model.lookup import describe, names, resolve, source
+
+__all__ = ["ALIASES", "METHODS", "Method", "UsageError", "describe", "load", "names", "resolve", "source"]
 
 
 class Method(NamedTuple):
@@ -61,47 +60,6 @@ REFERENCE = ("single", "ewc", "gem")  # those that model/reference/ has in the r
 
 class UsageError(Exception):
     """A user's mistake; its text is one sentence: what is wrong, the value, the remedy."""
-
-
-def names() -> list[str]:
-    """Every method that can be asked for: the table's, then foreign modules with a ``Net``."""
-    others = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in METHODS)
-    net = re.compile(r"^(class Net\b|Net\s*=|from .* import (.*\W)?Net\b)", re.MULTILINE)
-    return [*METHODS, *(name for name in others if net.search(source(name)))]
-
-
-def source(name: str) -> str:
-    """The text of a module of this folder. It is not imported: a broken one must not take a list of names with it."""
-    with open(importlib.util.find_spec(f"{__name__}.{name}").origin, encoding="utf-8", errors="replace") as f:
-        return f.read()
-
-
-def describe() -> str:
-    """One line for each name."""
-    width = max(map(len, METHODS))
-    dropped_in = Method("a module in model/")
-    return "\n".join(f"  {name:{width}}  {METHODS.get(name, dropped_in).text}" for name in names())
-
-
-def resolve(name: str) -> str:
-    """The canonical name of a method: without regard to case, aliases followed.
-
-    Raises ``UsageError`` with the nearest name where there is none such.
-    """
-    if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_"):
-        lowered = ALIASES.get(name.lower(), name.lower())
-        if lowered in METHODS:
-            return lowered
-        for candidate in (name, lowered):
-            if importlib.util.find_spec(f"{__name__}.{candidate}") is not None:
-                return candidate
-    elif any(sign in name for sign in "/\\."):
-        raise UsageError(
-            f"--model {name!r}: a method's name, not a path; put the file into model/ and give its name without .py"
-        )
-    near = difflib.get_close_matches(name.lower(), [*METHODS, *ALIASES], n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"--model {name!r}: no such method; {hint}The names are:\n{describe()}")
 
 
 def load(name: str, parity: bool = False):

@@ -1,4 +1,7 @@
-"""The one table of all command-line flags: type, range, default and where the default comes from, who uses it.
+"""The one table of all command-line flags: type, range, default and where the default comes from, role.
+
+Which methods use a flag follows from the table of methods (model/__init__.py); which flags a tool counts, keeps or
+ignores follows from their roles (model/flags.py). Flags that a method's module brings along: model/own_flags.py.
 
 Origins: *GEM* is the public GEM code, *MER* its fork, *fork* the group/relatedness fork of MER, *here* is ours. Where
 their defaults differ, GEM's hold and the help names the other.
@@ -133,18 +136,19 @@ def parser(more: Mapping[str, Iterable[Flag]] = NONE, hidden: Iterable[Flag] = (
     Values stay text until ``settle`` has told ranges and types in one sentence.
     """
     result = Parser(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
-    for title, flags in {**GROUPS, **more, "": hidden}.items():
+    for title, flags in {**GROUPS, **more}.items():
         group = result.add_argument_group(title)
         for flag in flags:
-            text = (
-                f"{flag.help} ({_default(flag)}{flag.origin})".strip().replace("%", "%%")
-                if title
-                else argparse.SUPPRESS
-            )
-            value = {"nargs": "?", "const": "yes"} if flag.switch else {}
-            names = {"dest": flag.name, "metavar": flag.metavar, "required": flag.required and bool(title)}
-            group.add_argument(*flag.spellings, **names, **value, default=None, help=text)
+            text = f"{flag.help} ({_default(flag)}{flag.origin})".strip().replace("%", "%%")
+            _add(group, flag, metavar=flag.metavar, required=flag.required, help=text)
+    for flag in hidden:
+        _add(result, flag, help=argparse.SUPPRESS)
     return result
+
+
+def _add(group, flag: Flag, **kwargs):
+    switch = {"nargs": "?", "const": "yes"} if flag.switch else {}
+    group.add_argument(*flag.spellings, dest=flag.name, default=None, **switch, **kwargs)
 
 
 def _default(flag: Flag) -> str:

@@ -102,10 +102,10 @@ class ReservoirMemory:
         return min(self.seen, self.capacity)
 
     def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Offer the batch x (B, n_inputs), y (B,) of one task."""
+        """Offer the batch x (B, n_inputs), y (B,) of one task; what is kept beside x may have more axes, as logits (B, C)."""
         if self.x is None:
             self.x = x.new_zeros(self.capacity, x.shape[1])
-            self.y = y.new_zeros(self.capacity)
+            self.y = y.new_zeros(self.capacity, *y.shape[1:])
             self.tasks = torch.zeros(self.capacity, dtype=torch.long)
         for i in range(len(y)):
             row = self.seen
@@ -116,7 +116,7 @@ class ReservoirMemory:
                 self.x[row], self.y[row], self.tasks[row] = x[i], y[i], task
 
     def rows(self):
-        """All that is stored: x (N, n_inputs), y (N,), task ids (N,); None if nothing is."""
+        """All that is stored: x (N, n_inputs), y (N, ...), task ids (N,); None if nothing is."""
         n = len(self)
         return (self.x[:n], self.y[:n], self.tasks[:n]) if n else None
 

@@ -31,12 +31,12 @@ def of(module) -> dict[str, Flag]:
     try:
         module.add_arguments(parser)
         found = {action.dest: _flag(parser, action, f"model/{name}.py") for action in parser._actions}
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{where} fails ({type(error).__name__}: {error}); mend it") from error
     for flag in found.values():
-        taken = sorted({option.lstrip("-").replace("-", "_") for option in flag.spellings} & set(FLAGS))
-        if taken:
-            raise UsageError(f"{where} declares --{taken[0]}, a flag of main.py; use that one, or give another name")
+        for option in flag.spellings:
+            if option.lstrip("-").replace("-", "_") in {*FLAGS, "h", "help"}:
+                raise UsageError(f"{where} declares {option}, a flag of main.py; use that one, or give another name")
     alien = sorted(set(parser._defaults) - set(found))
     if alien:
         raise UsageError(f"{where} sets a default for --{alien[0]}, which it does not declare; leave that out")
@@ -83,7 +83,10 @@ def elsewhere(argv: list[str], known: dict[str, Flag]) -> dict[str, Flag]:
             text = methods.source(name)
             mentioned = "add_arguments" in text and any(re.search(pattern, text) for pattern in patterns)
             flags = of(methods.load(name)).values() if mentioned else ()
-        except Exception:
+        except (Exception, SystemExit):
             continue
-        found |= {flag.name: flag for flag in flags if wanted & set(flag.spellings)}
+        for flag in flags:
+            spellings = wanted & set(flag.spellings)  # the others may be those of a flag that is known
+            if spellings and flag.name not in known:
+                found[flag.name] = dataclasses.replace(flag, options=tuple(spellings))
     return found

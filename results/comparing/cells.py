@@ -107,8 +107,10 @@ def gather(found, by=("model",), allow=()):
         if any(isinstance(value, dict) or (isinstance(value, list) and not _plain(value)) for value in values):
             raise RecordError(f"--{flag} {name}: is not one value a run; give a field such as {', '.join(PROTOCOL)}")
     cells = {}
+    owners = {name: _owners(found, name) for name in by}
     for run in found:
-        cells.setdefault(tuple(_hashable(field(run, name)) for name in by), []).append(run)
+        key = (UNUSED if method(run) not in owners[name] else _hashable(field(run, name)) for name in by)
+        cells.setdefault(tuple(key), []).append(run)
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
         differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
@@ -125,6 +127,12 @@ def gather(found, by=("model",), allow=()):
             )
         cells[key] = one_a_seed(group, tuple(differ))
     return dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))
+
+
+def _owners(found, name):
+    """The methods that may have a field: of a flag that is not in our table, those of which a run has it."""
+    own = {method(run) for run in found if name not in FLAGS and name in (run.args or {})}
+    return own or {method(run) for run in found}
 
 
 def done(cell):

@@ -11,7 +11,7 @@ from model import UsageError, arguments
 from tests.conftest import learn, namespace, net, parameters, stream
 
 NAMES = list(methods.METHODS)
-EPISODIC = arguments.EPISODIC
+STORING = arguments.FLAGS["n_memories"].methods
 
 
 @pytest.fixture(params=["shared", "split"])
@@ -115,7 +115,7 @@ def test_every_dtype_and_order_of_tasks(name, tasks):
     assert parameters(model).dtype == torch.float64 and bool(parameters(model).isfinite().all())
 
 
-@pytest.mark.parametrize("name", [*EPISODIC, "ewc"])
+@pytest.mark.parametrize("name", STORING)
 def test_no_memory_is_an_error(name):
     with pytest.raises(UsageError, match=f"--n_memories 0: {name} needs at least one memory per task"):
         net(name, n_memories=0)

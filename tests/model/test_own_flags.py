@@ -104,6 +104,8 @@ def test_a_wrong_value_is_one_sentence(drop, words, said):
     [
         ("parser.add_argument('--lr', type=float)", "declares --lr, a flag of main.py; use that one"),
         ("parser.add_argument('--data-file')", "declares --data_file, a flag of main.py"),
+        ("parser.add_argument('-h', '--height')", "declares -h, a flag of main.py"),
+        ("raise SystemExit('no')", "fails (SystemExit: no); mend it"),
         ("parser.add_argument('sizes')", "fails (TypeError: sizes is neither a flag with one value nor a switch"),
         ("parser.add_argument('--sizes', nargs='+')", "fails (TypeError: --sizes is neither a flag with one value"),
         ("parser.add_argument('--off', action='store_false')", "fails (TypeError: --off is neither a flag"),
@@ -148,13 +150,14 @@ def test_a_run_records_them_and_its_seeds_are_not_averaged_over_them(drop, data_
     for pace in ("0.3", "1"):
         for seed in ("0", "1", "2"):
             main.main([*argv, "--model", NAME, "--pace", pace, "--seed", seed])
+    main.main([*argv, "--model", "single"])
     sys.modules.pop(f"model.{NAME}")
     capsys.readouterr()
     assert compare.main([str(tmp_path / "r"), "--metric", "final"]) == 2
     assert f"runs of {NAME} differ in pace: 0.3, 1; they are not averaged" in capsys.readouterr().err
     assert compare.main([str(tmp_path / "r"), "--metric", "final", "--by", "model,pace"]) == 0
     rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]]
-    assert rows == [[NAME, "0.3", "3"], [NAME, "1", "3"]]
+    assert rows == [[NAME, "0.3", "3"], [NAME, "1", "3"], ["single", "-", "1"]]
     assert f"model.{NAME}" not in sys.modules  # a table needs the records, not the method
 
 
@@ -222,6 +225,17 @@ def test_the_best_setting_has_them(drop, tmp_path, capsys):
     assert lines[1] == "#   0.9000, sd 0.0000  --pace 1.0  <- chosen" and "--pace 1.0" in command
     (job,), _ = jobs.read({"best": command}, {})
     assert job.args.items() >= {"pace": 1.0, "wild": True, "how_deep": 4, "first_task": 3}.items()
+
+
+def test_a_spelling_that_two_methods_have_is_that_of_the_one_that_runs(drop, tmp_path):
+    drop(METHOD + KINDS)
+    (tmp_path / "model" / f"{NAME}_too.py").write_text(
+        declaring("parser.add_argument('-d', '--depth'); parser.add_argument('--pacing', dest='pace')")
+    )
+    args, _, unused = main.parse(["--model", NAME, "-d", "4", "--depth", "7"])
+    assert args.how_deep == 4 and unused == ["depth"]
+    sys.modules.pop(f"model.{NAME}_too")
+    vars(methods).pop(f"{NAME}_too")
 
 
 def test_a_broken_module_hides_no_other_and_is_not_asked_without_need(drop, capsys):
