@@ -96,6 +96,7 @@ class Continuum:
         for _, x, _ in data:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
             samples.append(torch.randperm(len(x))[:n].tolist())
+        self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
         self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
         for task in self.order:
             examples = []
@@ -259,7 +260,7 @@ def main(argv: list[str] | None = None) -> dict:
     np.random.seed(args.seed)
     random.seed(args.seed)
     continuum = Continuum(data.train, args)
-    handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs)
+    handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
     try:
         model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, handed_on)
     except (MemoryError, RuntimeError) as error:

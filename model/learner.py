@@ -68,7 +68,8 @@ class Learner(nn.Module):
         return state
 
     def restore(self, state: dict) -> None:
-        """The counterpart of ``checkpoint``, into a fresh object of the same arguments."""
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
+        self.to(next(value.dtype for value in state["parameters"].values() if value.is_floating_point()))
         self.load_state_dict(state["parameters"])
         for name in ("task", "seen", "counts", *self.STATE):
             setattr(self, name, _thaw(getattr(self, name), state[name]))

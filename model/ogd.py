@@ -48,7 +48,9 @@ class Net(Learner):
                 f"give --task_sample {args.ogd_per_task} too"
             )
         outputs = sum(map(self.outputs.count, range(n_tasks)))
-        offered = {"loss_mean": n_tasks, "all": args.ogd_per_task * outputs}.get(args.ogd_mode, args.ogd_per_task * n_tasks)
+        offered = {"loss_mean": n_tasks, "all": args.ogd_per_task * outputs}.get(
+            args.ogd_mode, args.ogd_per_task * n_tasks
+        )
         rows = min(args.ogd_max_basis, offered, p + 1)  # p would be complete, not full
         size, room = 4 * rows * p * (2 if args.forgetting_mode else 1), available_memory(args.cuda)
         if size > room:
