@@ -61,3 +61,7 @@ class Net(EpisodicLearner):
         """A step of the unlearning phase, with whole gradients as in `agem_closed` or `agem_meanqp`."""
         margin = self.margin if self.args.agem_group_rule == "qp" else 0.0
         self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=margin)))
+
+    def unlearned(self, attack):
+        super().unlearned(attack)
+        self.grouping.erase(attack.tasks)

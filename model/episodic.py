@@ -12,7 +12,7 @@ class EpisodicLearner(Learner):
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        arguments.require_memories(self.args, type(self).__module__.rpartition(".")[2])
+        arguments.require_memories(self.args, self.name)
         self.memory = RingMemory(n_tasks, self.args.n_memories, shared_pointer=self.args.parity)
         self.margin = self.args.memory_strength
         self.phase: int | None = None  # the task being seen again, once unlearning has begun
@@ -46,7 +46,8 @@ class EpisodicLearner(Learner):
         """The phase is over: delete the attacked tasks' memory."""
         self.memory.erase(attack.tasks)
         self.engine.clear_rows()
-        self.task = self.phase = None
+        self.drop(attack.tasks)
+        self.phase = None
 
     def descend(self, g, correction) -> None:
         """The step along g and, where there is one, its correction."""

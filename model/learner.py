@@ -28,6 +28,11 @@ class Learner(nn.Module):
         self.seen: list[int] = []  # all tasks begun, in order
         self.counts = {"violations": 0, "qp_solves": 0, "qp_rescues": 0}
 
+    @property
+    def name(self) -> str:
+        """What ``--model`` calls the method."""
+        return type(self).__module__.rpartition(".")[2]
+
     def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
         return self.engine.predict(x, t)
@@ -37,6 +42,11 @@ class Learner(nn.Module):
         self.task = t
         if t not in self.seen:
             self.seen.append(t)
+
+    def drop(self, tasks) -> None:
+        """The unlearned ``tasks`` count as never begun; the next batch begins a task, whichever it is of."""
+        self.seen = [t for t in self.seen if t not in tasks]
+        self.task = None
 
     def count(self, correction) -> None:
         """Keep count of a projection's outcome (``projection.Correction`` or None)."""
