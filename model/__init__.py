@@ -10,7 +10,6 @@ import importlib.util
 import keyword
 import pkgutil
 import re
-import traceback
 
 METHODS = {
     "single": "one network trained task after task by plain SGD; keeps nothing (the lower baseline)",
@@ -73,16 +72,10 @@ def load(name: str):
 
     ``UsageError`` if it has no ``Net``, or if a module that is not ours cannot be imported.
     """
-    try:
+    from model import foreign
+
+    with foreign.told(name, "cannot be imported"):
         module = importlib.import_module(f"{__name__}.{name}")
-    except Exception as error:
-        if name in METHODS:
-            raise
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"--model {name!r}: model/{name}.py cannot be imported "
-            f"({type(error).__name__}: {error}; {where.filename}:{where.lineno}); mend it"
-        ) from error
     if not hasattr(module, "Net"):
         raise UsageError(
             f"--model {name!r}: model/{name}.py has no class Net, so it is a helper, not a method; "

@@ -25,7 +25,7 @@ PROTOCOL = {
 }
 # Flags that do not change what is measured, or that a field of PROTOCOL stands for.
 _FREE = {"model", "seed", "log_every", "save_path", "data_path", "raw_path", "data_file", "threads", "cuda", "engine"}
-_FREE |= {"n_tasks", "samples_per_task", "n_epochs", "batch_size", "n_memories", "head", "parity", "tensorboard"}
+_FREE |= {"n_tasks", "samples_per_task", "n_epochs", "batch_size", "n_memories", "head", "parity", "tensorboard", "lca"}
 UNUSED = "-"
 
 
