@@ -49,6 +49,7 @@ MEASURES = {
     "forward_paper": Measure("FWT/(T-1)", 4, 1, _summary("forward_paper"), "forward transfer as in GEM's paper"),
     "forgetting": Measure("F", 4, -1, _summary("forgetting"), "A-GEM's forgetting"),
     "learning_accuracy": Measure("LA", 4, 1, _summary("learning_accuracy"), "accuracy on each task just learned"),
+    "lca": Measure("LCA", 4, 1, _record("metrics", "lca"), "A-GEM's learning curve area, of runs with --lca yes"),
     "violations": Measure("violations", 0, 0, _record("counts", "violations"), "steps with a violated constraint"),
     "qp_solves": Measure("QPs", 0, 0, _record("counts", "qp_solves"), "quadratic programs solved"),
     "step": Measure("us/step", 0, -1, _step_time, "training time in microseconds per step"),
