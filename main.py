@@ -17,6 +17,7 @@ import math
 import random
 import sys
 import time
+import traceback
 import uuid
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -29,12 +30,12 @@ import model as methods
 from data import DataError, files, standard
 from data.cut import cut
 from metrics import metrics, unlearning
-from model import UsageError, arguments, common, own_flags, reference
+from model import UsageError, arguments, common, foreign, own_flags, reference
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
-from results import RecordError, console, record
+from results import RecordError, console, notes, record
 from results.board import Board
-from results.life import Diverged, Life, describe
+from results.life import Divergence, Life, describe
 
 EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
 CONVOLUTION_CHUNK = 100  # of a ResNet, whose maps should stay in a cache
@@ -61,23 +62,15 @@ def load_datasets(args) -> Datasets:
     n_tasks = len(train)
     labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
     n_outputs = max(max(task) for task in labels) + 1
-    return Datasets(train, test, train[0][1].shape[1], n_outputs, n_tasks, _outputs(labels, n_outputs, args), file.hash)
-
-
-def _outputs(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
-    """The outputs of each task: None for a shared head; where labels are disjoint, a set a task."""
-    n_tasks = len(labels)
-    slices = common.equal_slices(n_outputs, n_tasks)
-    if args.parity:
-        return slices if args.data_file == "cifar100.pt" else None
-    disjoint = n_tasks > 1 and sum(map(len, labels)) == len(set().union(*labels))
-    if args.head == "split" and not disjoint:
-        raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
-    if args.head == "shared" or not disjoint:
-        return None
-    if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):
-        return slices
-    return [sorted(task) for task in labels]
+    return Datasets(
+        train,
+        test,
+        train[0][1].shape[1],
+        n_outputs,
+        n_tasks,
+        common.outputs_by_label(labels, n_outputs, args),
+        file.hash,
+    )
 
 
 class Continuum:
@@ -97,6 +90,7 @@ class Continuum:
         for _, x, _ in data:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
             samples.append(torch.randperm(len(x))[:n].tolist())
+        self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
         self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
         for task in self.order:
             examples = []
@@ -133,8 +127,8 @@ class Continuum:
                     yield xs[at : at + self.batch_size], task, ys[at : at + self.batch_size]
 
 
-def eval_tasks(model, tasks: list, args) -> list[float]:
-    """Accuracy on each task's test set.
+def eval_tasks(model, tasks: list, args, only: list[int] | None = None) -> list[float]:
+    """Accuracy on each task's test set, or on those of the tasks ``only``.
 
     With ``--parity yes`` it is as in the reference: the last example is never scored, the others all in one pass.
     """
@@ -144,7 +138,8 @@ def eval_tasks(model, tasks: list, args) -> list[float]:
         chunk = max(len(y) for _, _, y in tasks)
     result = []
     with torch.no_grad():
-        for t, (_, x, y) in enumerate(tasks):
+        for t in range(len(tasks)) if only is None else only:
+            _, x, y = tasks[t]
             n = len(y) - 1 if args.parity and len(y) > 1 else len(y)
             right = 0
             for start in range(0, n, chunk):
@@ -158,20 +153,25 @@ def eval_tasks(model, tasks: list, args) -> list[float]:
     return result
 
 
+def finite(model) -> bool:
+    """Whether every parameter is."""
+    return all(bool(p.isfinite().all()) for p in model.state_dict().values() if p.is_floating_point())
+
+
 def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=None) -> Life:
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
     ``finish_task``, where the method has it, is called after a task's last evaluation; ``watch(step, task, accuracies,
-    model)``, if given, after each.
+    model)``, if given, after each. With ``--lca yes`` each task's learning curve is measured besides.
     """
-    life = Life([], [], [], {"train": 0.0, "eval": 0.0})
+    life = Life([], [], [], {"train": 0.0, "eval": 0.0}, {})
     current, diverged, i = continuum.order[0], None, 0
     finish = getattr(model, "finish_task", lambda: None)
     begun = time.perf_counter()
 
     def evaluate():
         started = time.perf_counter()
-        if not all(bool(p.isfinite().all()) for p in model.state_dict().values() if p.is_floating_point()):
+        if not finite(model):
             raise FloatingPointError("a parameter is not finite")
         with threads(args.threads):
             accuracies = eval_tasks(model, tasks_te, args)
@@ -180,6 +180,14 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
         life.steps.append(i)
         if watch:
             watch(i, current, accuracies, model)
+        life.seconds["eval"] += time.perf_counter() - started
+
+    def follow(task):
+        started = time.perf_counter()
+        curve = life.curves.setdefault(task, [life.result_a[-1][task]])  # evaluated just before the task's first batch
+        if len(curve) <= metrics.LCA_BATCHES:
+            with threads(args.threads):
+                curve.append(eval_tasks(model, tasks_te, args, [task])[0] if finite(model) else None)
         life.seconds["eval"] += time.perf_counter() - started
 
     training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
@@ -200,12 +208,14 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
                 elif args.parity:
                     x = x.clone()  # in memory of its own: where a product's operands begin decides how it rounds
                 model.observe(x, t, y)
+                if args.lca:
+                    follow(t)
                 bar.update()
             i += 1
             evaluate()
             finish()
         except FloatingPointError as error:
-            diverged = Diverged(current, i, error)
+            diverged = Divergence(current, i, error)
     life.seconds["total"] = time.perf_counter() - begun
     life.seconds["train"] = life.seconds["total"] - life.seconds["eval"]
     return life._replace(diverged=diverged)
@@ -213,12 +223,16 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
 
 def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: Life, args) -> Life:
     """The unlearning phase, and one more evaluation after it."""
-    begun = time.perf_counter()
+    begun, seen = time.perf_counter(), {}
     try:
         with threads(1):
-            seen = phase(model, continuum, attack, args)
+            phase(model, continuum, attack, args, seen)
+        if not finite(model):
+            raise FloatingPointError("a parameter is not finite")
     except FloatingPointError as error:
-        return life._replace(diverged=Diverged("the unlearning phase", continuum.position, error))
+        return life._replace(
+            diverged=Divergence(next(reversed(seen), None), sum(seen.values()), error, unlearning=True)
+        )
     with threads(args.threads):
         after = eval_tasks(model, data.test, args)
     life.seconds["forgetting"] = time.perf_counter() - begun
@@ -261,57 +275,66 @@ def parse(argv: list[str]):
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
 
 
-def main(argv: list[str] | None = None) -> dict:
-    """One run, from the command line to its record, which is returned.
-
-    Raises ``UsageError``, ``DataError`` or ``RecordError`` for a user's mistake; ``cli`` turns them into exit status 2.
-    """
-    argv = sys.argv[1:] if argv is None else argv
-    started = datetime.datetime.now()
-    args, module, unused = parse(argv)
-    if args.cuda and not torch.cuda.is_available():
-        raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
-    with reference.conditions() if args.parity else nullcontext():
-        return run(args, module, unused, argv, started)
-
-
-def run(args, module, unused: list[str], argv: list[str], started) -> dict:
-    """One run of settled arguments; what ``main`` returns."""
-    if unused:
-        print(f"note: {args.model} does not use {' '.join('--' + name for name in unused)}", file=sys.stderr)
-    data = load_datasets(args)
-
-    torch.manual_seed(args.seed)
-    np.random.seed(args.seed)
-    random.seed(args.seed)
-    continuum = Continuum(data.train, args)
-    handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs)
+def build(module, data: Datasets, continuum: Continuum, args):
+    """The method's object, for the data's type of numbers and where the run computes."""
+    handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
     try:
         model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, handed_on)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "size" not in str(error):
+        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "overflow" not in str(error):
             raise
         raise UsageError(
             f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network does not fit into memory; give fewer"
         ) from None
     if data.train[0][1].dtype == torch.float64:
         model.double()
-    if args.cuda:
-        model.cuda()
+    return model.cuda() if args.cuda else model
 
-    attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
-    folder = record.folder(args.save_path)
-    record.check_writable(folder)
-    name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
-    watch = Board(args.tensorboard, name) if args.tensorboard else None
-    life = life_experience(model, continuum, data.test, args, watch)
-    if attack and not life.diverged:
-        life = unlearn(model, continuum, data, attack, life, args)
-    result_t, result_a = life.complete()
-    result = describe(args, argv, data, continuum, model, life, started)
+
+def _say(sentences: list[str]) -> None:
+    for sentence in sentences:
+        print(f"note: {sentence}", file=sys.stderr)
+
+
+def main(argv: list | None = None) -> dict:
+    """One run, from the command line to its record, which is returned; ``argv`` may hold numbers and paths.
+
+    Raises ``UsageError``, ``DataError`` or ``RecordError`` for a user's mistake; ``cli`` turns them into exit status 2.
+    """
+    argv = sys.argv[1:] if argv is None else list(map(str, argv))
+    started = datetime.datetime.now()
+    args, module, unused = parse(argv)
+    if args.cuda and not torch.cuda.is_available():
+        raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
+    if unused:
+        _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
+    with reference.conditions() if args.parity else nullcontext():
+        return run(args, module, argv, started)
+
+
+def run(args, module, argv: list[str], started) -> dict:
+    """One run of settled arguments; what ``main`` returns."""
+    data = load_datasets(args)
+    torch.manual_seed(args.seed)
+    np.random.seed(args.seed)
+    random.seed(args.seed)
+    continuum = Continuum(data.train, args)
+    _say(notes.short_curves(args, continuum))
+    with foreign.told(args.model, but=(DataError, RecordError, BrokenPipeError)):
+        model = build(module, data, continuum, args)
+        attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
+        folder = record.folder(args.save_path)
+        record.check_writable(folder)
+        name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
+        watch = Board(args.tensorboard, name) if args.tensorboard else None
+        life = life_experience(model, continuum, data.test, args, watch)
+        if attack and not life.diverged:
+            life = unlearn(model, continuum, data, attack, life, args)
+        result = describe(args, argv, data, continuum, model, life, started)
+        state = model.state_dict()
     stats = [result[key] for key in metrics.REFERENCE_KEYS]
     one_liner = record.one_liner(args, stats)
-    base = record.write(folder, name, result, result_t, result_a, model.state_dict(), one_liner)
+    base = record.write(folder, name, result, *life.complete(), state, one_liner)
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))
@@ -328,6 +351,8 @@ def cli(argv: list[str] | None = None) -> int:
     try:
         return 3 if main(argv)["status"] == "diverged" else 0
     except (UsageError, DataError, RecordError, ModuleNotFoundError) as mistake:
+        if os.environ.get("CL_TRACEBACK", "0") != "0":
+            traceback.print_exc()
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
         print(f"main.py: {mistake}{remedy}", file=sys.stderr)
         return 2

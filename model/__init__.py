@@ -5,7 +5,6 @@ of ours its line in ``--help``; any other module dropped into the folder is a me
 """
 
 import importlib
-import traceback
 from typing import NamedTuple
 
 from model.lookup import describe, names, resolve, source
@@ -68,17 +67,11 @@ def load(name: str, parity: bool = False):
     With ``parity`` it is the one of ``model/reference/``, if that has the method. ``UsageError`` if it has no ``Net``, or if
     a module that is not ours cannot be imported.
     """
+    from model import foreign
+
     folder = f"{__name__}.reference" if parity and name in REFERENCE else __name__
-    try:
+    with foreign.told(name, "cannot be imported"):
         module = importlib.import_module(f"{folder}.{name}")
-    except Exception as error:
-        if name in METHODS:
-            raise
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"--model {name!r}: model/{name}.py cannot be imported "
-            f"({type(error).__name__}: {error}; {where.filename}:{where.lineno}); mend it"
-        ) from error
     if not hasattr(module, "Net"):
         raise UsageError(
             f"--model {name!r}: model/{name}.py has no class Net, so it is a helper, not a method; "

@@ -13,6 +13,8 @@ from model.numeric import projection
 
 
 class Net(EpisodicLearner):
+    has_margin = False
+
     def observe(self, x, t, y):
         self.recall(t, averaged)
         g = self.engine.gradients(x, y, t)

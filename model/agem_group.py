@@ -27,17 +27,21 @@ class Net(EpisodicLearner):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         self.grouping = Grouping(self, reverse(self.args, self.args.gem_reverse))
         rule = blockwise.one_row if self.args.agem_group_scope == "block" else blockwise.one_row_globally
-        self.rule = partial(rule, bound=self.margin if self.args.agem_group_rule == "qp" else 0.0)
+        self.rule = partial(rule, bound=self.margin)
         self._blend, self._of = None, None
+
+    @property
+    def has_margin(self) -> bool:
+        return self.args.agem_group_rule == "qp"
 
     def observe(self, x, t, y):
         if t != self.task:
             self.finish_task()
             self.recall(t, averaged)
             self.grouping.begin(t, self.others(t))
-        blend = self.blend()
-        g = self.engine.gradients(x, y, t, blend)
+        g = self.engine.gradients(x, y, t, blended=True)
         self.grouping.watch(g, x, y)
+        blend = self.blend()
         correction = None if blend is None else self.rule(g.dots(blend), partial(g.gram, blend))
         self.count(correction)
         g.descend(self.lr, correction, blend)
@@ -59,5 +63,8 @@ class Net(EpisodicLearner):
 
     def unlearn(self, x, t, y, attack):
         """A step of the unlearning phase, with whole gradients as in `agem_closed` or `agem_meanqp`."""
-        margin = self.margin if self.args.agem_group_rule == "qp" else 0.0
-        self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=margin)))
+        self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=self.margin)))
+
+    def unlearned(self, attack):
+        super().unlearned(attack)
+        self.grouping.erase(attack.tasks)

@@ -8,6 +8,7 @@ their defaults differ, GEM's hold and the help names the other.
 """
 
 import argparse
+import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -99,6 +100,7 @@ GROUPS = {
         Flag("cuda", yes_no, False, "GEM", "train on the GPU", MACHINE),
         Flag("seed", whole, 0, "GEM", "of every random draw", RUN, low=0, high=2**32 - 1),
         Flag("log_every", whole, 100, "GEM", "steps between evaluations", MACHINE, low=1),
+        Flag("lca", yes_no, False, "here", "yes: learning curve area, from A-GEM's 10 more evaluations of each task", MACHINE),
         Flag("save_path", str, "results/", "GEM", "folder of the records", PLACE),
         Flag("parity", yes_no, False, "here", "yes: the reference's digits, defects included; one thread", PROTOCOL),
         Flag("engine", str, "auto", "here", "fast: MLPs without autograd; auto: fast where it applies", MACHINE,
@@ -128,6 +130,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise UsageError(message[:1].upper() + message[1:] + "; see main.py --help")
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse's; of flags that do not exist the nearest is named."""
+        namespace, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [text.lstrip("-") for text in self._option_string_actions]
+            typed = [text.lstrip("-").partition("=")[0] for text in unknown if text.startswith("-")]
+            near = [flag for text in typed for flag in difflib.get_close_matches(text, flags, n=1)]
+            hint = f"did you mean --{', --'.join(near)}? See" if near else "see"
+            raise UsageError(f"Unrecognized arguments: {' '.join(unknown)}; {hint} main.py --help")
+        return namespace
 
 
 def parser(more: Mapping[str, Iterable[Flag]] = NONE, hidden: Iterable[Flag] = (), **kwargs) -> Parser:

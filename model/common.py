@@ -148,11 +148,16 @@ class TaskOutputs:
 
     def mask_(self, logits: torch.Tensor, tasks) -> torch.Tensor:
         """Fill, in place, the logits (B, n_outputs) that are foreign to ``tasks``: one task, or (B,) of them."""
-        if self.foreign is None:
-            return logits
+        return logits if self.foreign is None else logits.masked_fill_(self._foreign_to(logits)[tasks], FOREIGN_LOGIT)
+
+    def own(self, logits: torch.Tensor, tasks) -> torch.Tensor:
+        """The logits (B, n_outputs) with 0 in place of those that are foreign to ``tasks``: one task, or (B,) of them."""
+        return logits if self.foreign is None else logits.masked_fill(self._foreign_to(logits)[tasks], 0)
+
+    def _foreign_to(self, logits: torch.Tensor) -> torch.Tensor:
         if self.foreign.device != logits.device:
             self.foreign = self.foreign.to(logits.device)
-        return logits.masked_fill_(self.foreign[tasks], FOREIGN_LOGIT)
+        return self.foreign
 
     def count(self, task: int) -> int:
         """How many outputs the task has."""
@@ -175,3 +180,22 @@ def equal_slices(n_outputs: int, n_tasks: int) -> list[list[int]]:
     """The reference's split head: task t owns the outputs [t c, (t + 1) c), c = n_outputs // n_tasks."""
     c = n_outputs // n_tasks
     return [list(range(t * c, (t + 1) * c)) for t in range(n_tasks)]
+
+
+def outputs_by_label(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
+    """The outputs of each task from its ``labels``: None for a shared head; where labels are disjoint, a set a task.
+
+    ``UsageError`` if ``--head`` asks for what the labels do not allow.
+    """
+    n_tasks = len(labels)
+    slices = equal_slices(n_outputs, n_tasks)
+    if args.parity:
+        return slices if args.data_file == "cifar100.pt" else None
+    disjoint = n_tasks > 1 and sum(map(len, labels)) == len(set().union(*labels))
+    if args.head == "split" and not disjoint:
+        raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
+    if args.head == "shared" or not disjoint:
+        return None
+    if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):
+        return slices
+    return [sorted(task) for task in labels]

@@ -50,6 +50,10 @@ class Net(ewc.Net):
             self.terms.append((self.task, self.fisher(), self.engine.theta.clone()))
             self.x = self.y = None
 
+    def unlearned(self, attack):
+        super().unlearned(attack)
+        self.grouping.erase(attack.tasks)
+
     def fold(self):
         """a, m and what follows from them, for the relatedness as it is now."""
         self.a = self.mean = None

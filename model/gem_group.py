@@ -81,3 +81,7 @@ class Net(EpisodicLearner):
     def unlearn(self, x, t, y, attack):
         """A step of the unlearning phase, with whole gradients as in `gem`."""
         self.see_again(x, t, y, partial(attack.along_rows, rule=partial(projection.gem, margin=self.margin)))
+
+    def unlearned(self, attack):
+        super().unlearned(attack)
+        self.grouping.erase(attack.tasks)

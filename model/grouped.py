@@ -26,11 +26,10 @@ class Grouping:
 
     def __init__(self, learner, reverse: bool, own_biases: bool = False):
         self.args, self.net, self.reverse, self.own_biases = learner.args, learner.net, reverse, own_biases
-        name = type(learner).__module__.rpartition(".")[2]
         layers = linear_layers(self.net)
         if layers is None:
             raise UsageError(
-                f"--model {name}: its groups are of an MLP's hidden units, and this network is "
+                f"--model {learner.name}: its groups are of an MLP's hidden units, and this network is "
                 f"{type(self.net).__name__}; give --net mlp"
             )
         self.shapes = [tuple(layer.weight.shape) for layer in layers]
@@ -83,9 +82,9 @@ class Grouping:
             return
         self._use(list(self._make()))
         if self._sizes:
-            x, y, _ = stored
+            x, y, tasks = stored
             hidden, scores = activations(self.net.net, x)
-            self.pending.append(self._samples(hidden, scores, y))
+            self.pending.append(self._samples(hidden, engine.outputs.own(scores, tasks), y))
         self.first.clear()
 
     def _make(self):
@@ -105,6 +104,14 @@ class Grouping:
                         stacklevel=2,
                     )
             yield groups.random(n, K, self.generator) if labels is None else labels
+
+    def erase(self, tasks) -> None:
+        """Delete the covariances of ``tasks``; a task must begin before the next batch."""
+        self._flush()
+        for task in tasks:
+            self.covariances.pop(task, None)
+        self.past, self.divergences = [], None
+        self._relate()
 
     # ---------------------------------------------------------------- covariances and relatedness
 

@@ -30,6 +30,11 @@ class Learner(nn.Module):
         self.seen: list[int] = []  # all tasks begun, in order
         self.counts = {"violations": 0, "qp_solves": 0, "qp_rescues": 0}
 
+    @property
+    def name(self) -> str:
+        """What ``--model`` calls the method."""
+        return type(self).__module__.rpartition(".")[2]
+
     def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
         return self.engine.predict(x, t)
@@ -39,6 +44,11 @@ class Learner(nn.Module):
         self.task = t
         if t not in self.seen:
             self.seen.append(t)
+
+    def drop(self, tasks) -> None:
+        """The unlearned ``tasks`` count as never begun; the next batch begins a task, whichever it is of."""
+        self.seen = [t for t in self.seen if t not in tasks]
+        self.task = None
 
     def count(self, correction) -> None:
         """Keep count of a projection's outcome (``projection.Correction`` or None)."""
@@ -55,7 +65,8 @@ class Learner(nn.Module):
         return state
 
     def restore(self, state: dict) -> None:
-        """The counterpart of ``checkpoint``, into a fresh object of the same arguments."""
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
+        self.to(next(value.dtype for value in state["parameters"].values() if value.is_floating_point()))
         self.load_state_dict(state["parameters"])
         for name in ("task", "seen", "counts", *self.STATE):
             setattr(self, name, _thaw(getattr(self, name), state[name]))

@@ -138,12 +138,17 @@ def _copy(**tensors) -> dict:
     return {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
 
 
-def set_rows(engine, stored, weighting) -> None:
-    """Give an engine what a memory's ``rows`` returned, with rows as ``weighting(task ids)`` says; None: no rows."""
+def set_rows(engine, stored, weighting) -> float:
+    """Give an engine what a memory's ``rows`` returned, with rows as ``weighting(task ids)`` says; None: no rows.
+
+    Returns what a row weighs, in mean losses of one task: t where it is the sum of t tasks', else 1; 0 without rows.
+    """
     if stored is None:
         engine.clear_rows()
-    else:
-        engine.set_rows(*stored, weighting(stored[2]))
+        return 0.0
+    weights = weighting(stored[2])
+    engine.set_rows(*stored, weights)
+    return round(float(weights[0].sum()), 6)
 
 
 def per_task(tasks: torch.Tensor) -> torch.Tensor:

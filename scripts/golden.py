@@ -1,8 +1,8 @@
-"""The quick runs that scripts/regress.sh checks: python scripts/golden.py [--make]
+"""The quick runs that scripts/regress.sh checks: python scripts/golden.py [--make [METHOD ...]]
 
 The parity cases of results/logged/parity.json, and every method on five permutations of scikit-learn's digits, 20 steps
-a task, with five seeds; records go to results/runs/regress/, which is emptied first. --make stores seed 0's records as
-results/logged/golden_<method>.json: do so only where a change of the digits is meant.
+a task, with five seeds; records go to results/runs/regress/, which is emptied first. --make stores seed 0's records, or
+those of the methods named, as results/logged/golden_<method>.json: do so only where a change of the digits is meant.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def run(flags):
 
 
 def every(make):
-    """Make all runs; with `make`, store the golden ones."""
+    """Make all runs; store the golden ones of the methods in `make`."""
     shutil.rmtree(ROOT / FOLDER, ignore_errors=True)
     for flags in parity_cases():
         result = run(flags)
@@ -56,11 +56,12 @@ def every(make):
         print(
             f"{name}: final {results[0]['final']:.4f} with seed 0, {seconds:.1f} s for {len(SEEDS)} seeds", flush=True
         )
-        if make:
+        if name in make:
             (LOGGED / f"golden_{name}.json").write_text(record.to_json(results[0]), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in ([], ["--make"]):
+    store, *names = sys.argv[1:] or [None]
+    if store not in (None, "--make") or not set(names) <= set(METHODS):
         sys.exit(__doc__)
-    every(sys.argv[1:] == ["--make"])
+    every((names or METHODS) if store else ())

@@ -1,6 +1,7 @@
 """Shared by all tests: small data files, and arguments for methods."""
 
 import argparse
+import io
 import os
 import sys
 
@@ -87,6 +88,46 @@ def learn(model, tasks, batch_size=1, steps=None):
         for i in range(0, min(len(y), (steps or len(y)) * batch_size), batch_size):
             model.observe(x[i : i + batch_size], t, y[i : i + batch_size])
     return model
+
+
+def differ_after_a_restore(make, tasks, batch_size=2, steps=6, dtype=torch.float32) -> list[tuple]:
+    """The places (task, batch, whether ``finish_task`` was called) at which a checkpoint does not restore to the byte.
+
+    ``make()`` gives a fresh object. One learns ``steps`` batches of each task, and its state is taken before each batch,
+    before and after ``finish_task``; another is restored from each state, by way of a file, and learns the rest.
+    """
+    batches = [
+        (t, i, x[i * batch_size : (i + 1) * batch_size].to(dtype), y[i * batch_size : (i + 1) * batch_size])
+        for t, (_, x, y) in enumerate(tasks)
+        for i in range(steps)
+    ]
+    states = []
+
+    def taken(model, place):
+        buffer = io.BytesIO()
+        torch.save(model.checkpoint(), buffer)
+        states.append((place, buffer))
+
+    def go_on(model, start, finished=False, watch=lambda *_: None):
+        for place, (t, i, x, y) in enumerate([*batches, (None, 0, None, None)][start:], start):
+            if place and i == 0 and not (finished and place == start):
+                watch(model, (place, False))
+                getattr(model, "finish_task", lambda: None)()
+            watch(model, (place, True))
+            if t is not None:
+                model.observe(x, t, y)
+        return parameters(model), model.counts
+
+    whole, counts = go_on(make().to(dtype), 0, watch=taken)
+    different = []
+    for (place, finished), buffer in states:
+        buffer.seek(0)
+        model = make()
+        model.restore(torch.load(buffer, weights_only=True))
+        ours, ours_counts = go_on(model, place, finished)
+        if ours.dtype != whole.dtype or not torch.equal(ours, whole) or ours_counts != counts:
+            different.append((*divmod(place, steps), finished))
+    return different
 
 
 def parameters(model) -> torch.Tensor:

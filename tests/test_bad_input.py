@@ -160,6 +160,14 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--parity yes --shuffle_tasks yes", r"--shuffle_tasks yes --parity yes: .*; give one of them"),
         ("--engine fast --parity yes", r"--engine fast --parity yes: "),
         ("--unheard_of 3", r"Unrecognized arguments: --unheard_of 3; see main.py --help"),
+        ("--modle gem", r"Unrecognized arguments: --modle gem; did you mean --model\? See main.py --help$"),
+        ("--n_memory 3 --foo", r"Unrecognized arguments: --n_memory 3 --foo; did you mean --n_memories\? See main"),
+        (
+            "--seeed=3 --batchsize 4",
+            r"Unrecognized arguments: .*; did you mean --seed, --batch_size\? See main.py --help$",
+        ),
+        ("-model gem", r"Unrecognized arguments: -model gem; did you mean --model\? See main.py --help$"),
+        ("gem", r"Unrecognized arguments: gem; see main.py --help$"),
         ("--lr", r"Argument --lr: expected one argument; see main.py --help"),
     ],
 )

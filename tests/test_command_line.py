@@ -77,6 +77,16 @@ def test_seed_004s_command_as_it_stands(tmp_path, monkeypatch, capsys):
     assert note.count("--beta") == 1 and "--memory_strength" not in note and "--lr" not in note
 
 
+def test_arguments_need_not_be_text(data_file, tmp_path):
+    """As a notebook passes them: numbers, booleans, paths."""
+    argv = ["--data_path", data_file.parent, "--data_file", "tiny.pt", "--save_path", tmp_path / "r", "--model", "gem"]
+    result = main.main([*argv, "--n_memories", 10, "--lr", 0.05, "--shuffle_tasks", True, "--threads", 1])
+    args = result["args"]
+    assert (args["n_memories"], args["lr"], args["shuffle_tasks"], args["threads"]) == (10, 0.05, "yes", 1)
+    assert "--n_memories 10 --lr 0.05 --shuffle_tasks True" in result["command"]
+    assert main.cli([*argv, "--n_memories", -3]) == 2
+
+
 def test_n_tasks_omitted_or_fewer(data_file, tmp_path):
     argv = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(tmp_path / "r")]
     whole, part = main.main(argv), main.main([*argv, "--n_tasks", "2"])

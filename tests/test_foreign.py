@@ -93,7 +93,7 @@ def test_another_method_does_not_use_its_flags(drop, argv, capsys):
             "import not_installed_anywhere\n",
             f"model/{NAME}.py cannot be imported (ModuleNotFoundError: No module named",
         ),
-        ("1 / 0\nclass Net: pass\n", f"{NAME}.py:1); mend it"),
+        ("1 / 0\nclass Net: pass\n", f"{NAME}.py:1); mend it, or"),
     ],
 )
 def test_a_module_that_is_no_method(text, sentence, drop, argv, capsys):
@@ -103,6 +103,96 @@ def test_a_module_that_is_no_method(text, sentence, drop, argv, capsys):
     assert sentence in said
     assert (NAME in methods.names()) == ("class Net:" in text)  # by its text: the list of names imports nothing
     assert f"model.{NAME}" not in sys.modules or "class Network" in text
+
+
+def line_of(text, part):
+    (number,) = (i for i, line in enumerate(text.splitlines(), 1) if part in line)
+    return number
+
+
+BEGIN = THEIRS[: THEIRS.index("    def observe")]
+FAILURES = {
+    "import": ("import nothing_of_this_name\n" + THEIRS, "import nothing", "cannot be imported (ModuleNotFoundError: "),
+    "import inside": ("def f():\n    torch.mm()\n\n\nimport torch\nf()\n", "torch.mm()", "(TypeError: "),
+    "syntax": (THEIRS + "\ndef broken(:\n", "def broken(:", "cannot be imported (SyntaxError: "),
+    "leaves at import": ("import sys\nsys.exit('no data')\n", "sys.exit", "cannot be imported (SystemExit: no data"),
+    "construction": (
+        THEIRS.replace("self.bce = ", "error('set --samples_per_task')\n        self.bce = "),
+        "error('set",
+        "failed (NameError: name 'error' is not defined",
+    ),
+    "without a message": (
+        THEIRS.replace("self.bce = ", "raise LookupError\n        self.bce = ", 1),
+        "raise LookupError",
+        "failed (LookupError: raise LookupError; ",
+    ),
+    "observe": (
+        THEIRS.replace("self.zero_grad()", "x @ x[:, :3]"),
+        "x @ x[:, :3]",
+        "failed (RuntimeError: ",
+    ),
+    "forward": (THEIRS.replace("return self.net(x)", "return self.nett(x)"), "self.nett", "failed (AttributeError: "),
+    "finish_task": (
+        THEIRS + "\n    def finish_task(self):\n        {}['key']\n",
+        "{}['key']",
+        "failed (KeyError: 'key'",
+    ),
+    "leaves": (THEIRS.replace("self.zero_grad()", "raise SystemExit"), "raise SystemExit", "failed (SystemExit: "),
+    "wrong arguments": (
+        THEIRS.replace("def observe(self, x, t, y)", "def observe(self, x, y)"),
+        None,
+        "failed (TypeError: ",
+    ),
+    "no logits": (THEIRS.replace("return self.net(x)", "self.net(x)"), None, "failed (AttributeError: 'NoneType'"),
+    "no observe": (BEGIN, None, "failed (AttributeError: 'Net' object has no attribute 'observe'"),
+    "no forward": (THEIRS.replace("def forward", "def forwards"), None, "failed (NotImplementedError: "),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_failure_of_a_module_that_is_not_ours_is_one_sentence_with_its_line(kind, drop, argv, capsys, monkeypatch):
+    text, place, said = FAILURES[kind]
+    drop(text)
+    assert main.cli([*argv, "--model", NAME]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(f"main.py: --model '{NAME}': model/{NAME}.py ") and said in sentence
+    assert sentence.endswith("; mend it, or see the traceback with CL_TRACEBACK=1")
+    if place:
+        assert f"{NAME}.py:{line_of(text, place)})" in sentence
+    monkeypatch.setenv("CL_TRACEBACK", "1")
+    sys.modules.pop(f"model.{NAME}", None)
+    assert main.cli([*argv, "--model", NAME]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback (most recent call last):") and shown.endswith(sentence + "\n")
+
+
+def test_a_numerical_failure_of_a_module_that_is_not_ours_is_divergence(drop, argv, capsys):
+    drop(THEIRS.replace("self.zero_grad()", "raise FloatingPointError('too steep')"))
+    assert main.cli([*argv, "--model", NAME]) == 3
+    assert f"{NAME} diverged in task 0 at step 0: too steep" in capsys.readouterr().err
+
+
+def test_a_users_mistake_found_by_our_helpers_stays_one(drop, argv, capsys):
+    drop("from model.episodic import EpisodicLearner\n\n\nclass Net(EpisodicLearner):\n    pass\n")
+    assert main.cli([*argv, "--model", NAME]) == 2
+    assert capsys.readouterr().err.startswith(f"main.py: --n_memories 0: {NAME} needs at least one memory")
+
+
+@pytest.mark.parametrize("place", ["__init__", "observe", "forward"])
+def test_a_bug_of_ours_keeps_its_traceback(place, argv, monkeypatch):
+    def fails(*_):
+        return undefined  # noqa: F821
+
+    monkeypatch.setattr(methods.load("single").Net, place, fails)
+    with pytest.raises(NameError, match="undefined"):
+        main.cli([*argv, "--model", "single"])
+
+
+def test_attributes_that_only_look_like_ours(drop, argv):
+    """``counts``, ``engine`` and ``name`` may be anything in a module that is not ours."""
+    more = "        self.counts = torch.zeros(3)\n        self.engine = self.name = print\n        self.phase = 4\n"
+    drop(THEIRS.replace("        self.bce = ", f"{more}        self.bce = "))
+    assert main.main([*argv, "--model", NAME])["counts"] == {"steps": 600}
 
 
 def test_help_with_a_broken_module_in_the_folder(drop, capsys):

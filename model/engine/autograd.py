@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model.engine.blocks import activations
+from model.engine.blocks import Blend, activations
 from model.engine.flat import FlatParameters
 
 
@@ -92,31 +92,23 @@ class AutogradEngine:
     def clear_rows(self) -> None:
         self._stored = self._rows = None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blend=None) -> "Gradients":
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> "Gradients":
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        With ``blend`` (``blocks.Blend``) the tasks of a row count differently in each block. Raises
+        ``blended`` leaves the one row until a ``blocks.Blend`` says how its tasks count in each block. Raises
         ``FloatingPointError`` if the batch's loss is not finite.
         """
         self.flat.bind()
         grad = self.flat.grad
         rows, losses = None, []
         with torch.enable_grad():
-            if self._rows is not None:
+            if self._rows is not None and not blended:
                 rows = grad.new_empty(len(self._rows), len(grad))
                 with self._memory_pass():
                     for row, parts in zip(rows, self._rows, strict=True):
-                        if blend is None:
-                            grad.zero_()
-                            losses.append(sum(self._accumulate(*part) for part in parts))
-                            row.copy_(grad)
-                            continue
-                        losses.append(0.0)
-                        row.zero_()
-                        for part in parts:
-                            grad.zero_()
-                            losses[-1] += self._accumulate(*part)
-                            blend.accumulate(row, grad, part[2])
+                        grad.zero_()
+                        losses.append(sum(self._accumulate(*part) for part in parts))
+                        row.copy_(grad)
             grad.zero_()
             loss = F.cross_entropy(self.predict(x, task), y)
             loss.backward()
@@ -124,6 +116,18 @@ class AutogradEngine:
         if not loss - loss == 0:
             raise FloatingPointError(f"the loss of the batch is {loss}")
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
+
+    def blended(self, blend) -> torch.Tensor:
+        """The one row (1, p), its tasks weighed as ``blend`` (``blocks.Blend``) says; overwrites the gradient."""
+        grad = self.flat.grad
+        row = torch.zeros_like(grad)
+        (parts,) = self._rows
+        with torch.enable_grad(), self._memory_pass():
+            for part in parts:
+                grad.zero_()
+                self._accumulate(*part)
+                blend.accumulate(row, grad, part[2])
+        return row.unsqueeze(0)
 
     def _accumulate(self, x, y, task, weights) -> float:
         losses = F.cross_entropy(self.predict(x, task), y, reduction="none")
@@ -169,6 +173,9 @@ class Gradients:
     def dots(self, blocks=None) -> np.ndarray:
         """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given."""
         if blocks is not None:
+            if self._rows is None and isinstance(blocks, Blend):
+                self._g = self._g.clone()
+                self._rows = self._engine.blended(blocks)
             return blocks.row_dots(self._g, self._rows)
         if self._rows is None:
             return np.empty(0)
@@ -200,8 +207,7 @@ class Gradients:
     def scores(self) -> torch.Tensor:
         """The logits (B, C) of an MLP for the current batch; those of other tasks' outputs are 0."""
         x, task = self._batch
-        foreign, logits = self._engine.outputs.foreign, activations(self._engine.net.net, x)[1]
-        return logits if foreign is None else logits.masked_fill(foreign[task], 0)
+        return self._engine.outputs.own(activations(self._engine.net.net, x)[1], task)
 
     def descend(self, lr: float, correction=None, blocks=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone).

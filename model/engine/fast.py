@@ -207,10 +207,10 @@ class FastEngine:
         self._check()
         self.stored = self.layers = self._carried = None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blend=None) -> Pass:
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> Pass:
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        ``blend`` (``blocks.Blend``) is for products that are asked for later; a pass does not need it. Raises
+        ``blended`` says that products will be asked for with a ``blocks.Blend``; a pass is the same. Raises
         ``FloatingPointError`` if the batch's loss is not finite.
         """
         self._take()

@@ -69,6 +69,7 @@ MEASURES = {
     "forward_paper": Measure("FWT/(T-1)", 4, 1, _summary("forward_paper"), "forward transfer as in GEM's paper"),
     "forgetting": Measure("F", 4, -1, _summary("forgetting"), "A-GEM's forgetting"),
     "learning_accuracy": Measure("LA", 4, 1, _summary("learning_accuracy"), "accuracy on each task just learned"),
+    "lca": Measure("LCA", 4, 1, _record("metrics", "lca"), "A-GEM's learning curve area, of runs with --lca yes"),
     "attacked_before": Measure(
         "attacked before", 4, 0, _unlearning("before", True), "attacked tasks, before unlearning"
     ),

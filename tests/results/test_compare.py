@@ -21,6 +21,18 @@ ROOT = Path(compare.__file__).parents[1]
 OURS, THEIRS = [0.71, 0.74, 0.69, 0.80, 0.75], [0.60, 0.66, 0.61, 0.65, 0.70]
 
 
+def test_the_learning_curve_area_of_the_runs_that_measured_it(tmp_path, capsys):
+    """--lca decides what is measured, not what comes out: runs with and without it are averaged."""
+    runs = [make("gem", seed, metrics={"lca": 0.4 + seed / 10 if seed else None}) for seed in range(3)]
+    for record, asked in zip(runs, (False, True, True), strict=True):
+        record["args"]["lca"] = asked
+    write(tmp_path, *runs, make("single", 0))
+    assert compared(tmp_path, "--metric", "final,lca") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["model", "n", "ACC", "LCA"]
+    assert out[1].endswith("0.5500 ± 0.0707 (n 2)") and out[2].split()[-1] == "X"
+
+
 def test_paired_interval_is_scipys():
     pair = inference.difference(dict(enumerate(OURS)), dict(enumerate(THEIRS)))
     reference = stats.ttest_rel(OURS, THEIRS).confidence_interval(0.95)
