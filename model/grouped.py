@@ -25,7 +25,8 @@ class Grouping:
     """
 
     def __init__(self, learner, reverse: bool, own_biases: bool = False):
-        self.args, self.net, self.reverse, self.own_biases = learner.args, learner.net, reverse, own_biases
+        self.args, self.net, self.outputs = learner.args, learner.net, learner.outputs
+        self.reverse, self.own_biases = reverse, own_biases
         layers = linear_layers(self.net)
         if layers is None:
             raise UsageError(
@@ -84,7 +85,7 @@ class Grouping:
         if self._sizes:
             x, y, tasks = stored
             hidden, scores = activations(self.net.net, x)
-            self.pending.append(self._samples(hidden, engine.outputs.own(scores, tasks), y))
+            self.pending.append(self._samples(hidden, self.outputs.own(scores, tasks), y))
         self.first.clear()
 
     def _make(self):
