@@ -250,7 +250,6 @@ def test_covariances_are_of_the_right_samples(name, y_part, engine):
         x, y = train[1][1][i : i + 3], train[1][2][i : i + 3]
         seen.append(sample(x, 1, y))
         model.observe(x, 1, y)
-        model.engine.fold()
     samples[1] = torch.cat(seen)
     grouping = model.grouping
     for task, Z in samples.items():
@@ -333,7 +332,6 @@ def test_an_estimate_acts_on_the_batch_that_made_it(name, engine):
     told_apart = 0
     for i in range(1, 20):
         x, y, before = train[2][1][i : i + 1], train[2][2][i : i + 1], grouping.rho
-        model.engine.fold()
         theta, g = parameters(model).clone(), gradient(x, y)
         if name != "ewc_group":
             G = torch.stack([gradient(*model.memory.rows([s])[:2]) for s in grouping.past])
