@@ -1,4 +1,4 @@
-"""A-GEM with relatedness by groups of hidden units: the modular A-GEM that seed 004 (4) was after, in O(p) memory.
+"""A-GEM with relatedness by groups of hidden units: the modular A-GEM that the A-GEM note's way (4) was after, in O(p) memory.
 
 The reference gradient is a mean of the past tasks' that weighs them differently in each block of coordinates
 (`engine.blocks`), r|_b = sum_s rho_sb g_s|_b with the relatedness rho (1/t in block 0). Then A-GEM's closed form

@@ -57,7 +57,7 @@ GROUPS = {
              choices=("kl", "additive", "frobenius")),
         Flag("ncl_fisher", str, "sample", "tachukao/ncl", "labels of the Fisher: one drawn, all weighed, the data's",
              choices=("sample", "all", "empirical")),
-        Flag("ncl_radius", float, None, "seed 000", "longest step in the norm of the precision", above=0),
+        Flag("ncl_radius", float, None, "the gradient-direction note", "longest step in the norm of the precision", above=0),
         Flag("ncl_diag", yes_no, False, "here", "a diagonal precision, for any network"),
     ),
     "experience replay (MER)": (

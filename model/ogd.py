@@ -4,8 +4,8 @@ At the end of a task gradients of the network's outputs on examples of it enter 
 gradient loses its component in their span, g <- g - V'(V g), so that to first order the stored outputs do not change.
 
 Modes: `gtl` stores the gradient of the ground-truth logit of each example (the paper's choice), `ave` of the mean of
-its logits, `all` of each of its logits; `loss_mean` stores one vector a task, the gradient of its mean loss: what seed
-002 does, although the paper's OGD-AVE is something else.
+its logits, `all` of each of its logits; `loss_mean` stores one vector a task, the gradient of its mean loss: what the split-MNIST
+note does, although the paper's OGD-AVE is something else.
 
 Deviations: examples are a uniform sample of the task's stream, taken without a second pass over it; the basis is
 bounded (`--ogd_max_basis`), and when it is full nothing more is added. Where each task has outputs of its own, only

@@ -1,4 +1,4 @@
-"""The three A-GEMs of seed 004 beside its logged numbers: python scripts/side_by_side.py [PATH...]
+"""The A-GEM note's three ways beside its logged numbers: python scripts/side_by_side.py [PATH...]
 
 For each logged run: its numbers, and those of the newest record in PATH (results/ by default) that the same command
 made, data file aside. A record is known by what its JSON says, never by its name.
@@ -95,7 +95,7 @@ def main(argv=None):
     except RecordError as mistake:
         print(f"side_by_side.py: {mistake}", file=sys.stderr)
         return 2
-    title = f"seed 004's command: logged (one run each) and here (one run each, {data_file})"
+    title = f"The A-GEM note's command: logged (one run each) and here (one run each, {data_file})"
     print(table(pairs, title, notes(pairs, data_file)))
     return 0
 

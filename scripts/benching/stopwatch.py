@@ -79,7 +79,7 @@ class Bench:
     # ---------------------------------------------------------------- training
 
     def net(self, name: str, n_tasks: int = 10, form: str = "auto", **given):
-        """A fresh method, as seed 004's command makes it."""
+        """A fresh method, as the A-GEM note's command makes it."""
         torch.manual_seed(3)
         settled = {"n_memories": 10, "memory_strength": 0.5, "lr": 0.01, "seed": 3, "threads": 1, "task_outputs": None}
         model = methods.load(name).Net(784, 10, n_tasks, arguments.of(argparse.Namespace(**{**settled, **given})))

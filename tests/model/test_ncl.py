@@ -309,7 +309,7 @@ class Quadratic:
 
 
 def test_on_a_quadratic_it_converges_to_the_posterior_mean_and_never_climbs():
-    """(H + Lambda)^-1 (H c + Lambda mu); seed 000's sign climbs instead."""
+    """(H + Lambda)^-1 (H c + Lambda mu); the gradient-direction note's sign climbs instead."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(3, 2).double()
     flat = FlatParameters(layer)

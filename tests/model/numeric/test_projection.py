@@ -159,7 +159,7 @@ def test_closed_form_is_the_nearest_vector(problem):
         assert again.weights * 7.5 == pytest.approx(correction.weights, rel=1e-12)
 
 
-def test_closed_form_of_seed_000():
+def test_closed_form_of_the_gradient_direction_note():
     g, r = np.array([-1.0, 1.0]), np.array([[1.0, 0.0]])
     assert (g + projection.one_row(r @ g, lambda: r @ r.T).weights @ r).tolist() == [0.0, 1.0]
     assert projection.one_row(np.array([0.0]), None) is None

@@ -22,7 +22,7 @@ from results.reading.run import Run
 from results.reading.text import parse_text
 
 LOGGED = Path(__file__).parents[3] / "results" / "logged"
-SEED_004 = json.loads((LOGGED / "seed_004.json").read_text())
+A_GEM_NOTE = json.loads((LOGGED / "seed_004.json").read_text())
 ARGS = {"model": "gem", "data_file": "d.pt", "seed": 3, "lr": 0.1, "samples_per_task": 1000, "cuda": False}
 RESULT_T = torch.tensor([0.0, 0, 1])
 RESULT_A = torch.tensor([[0.1, 0.2], [0.9, 0.3], [0.8, 0.7]])
@@ -55,10 +55,10 @@ def one(found):
 
 
 def document():
-    """A note with seed 004's grids, flattened to a line each, among prose and code, as it was handed round."""
+    """A note with the A-GEM note's grids, flattened to a line each, among prose and code, as it was handed round."""
     text = ["There are three ways of AGEM:", "", "```", "def project2cone2(gradient, memories, margin=0.5):"]
     text += ["   h = np.zeros(t) + margin", "   P = P + np.eye(P.shape[0])*(1e-3)", "```", ""]
-    for i, entry in enumerate(SEED_004["runs"]):
+    for i, entry in enumerate(A_GEM_NOTE["runs"]):
         rows, printed = entry["text"][:-1], entry["text"][-1]
         text += [f"{entry['label']}:", "", "Use the average, of shape [41, 89610]", "", "Result:", "", "```"]
         text += [" ".join(rows), "", printed] if i == 1 else [" ".join(rows) + " " + printed]
@@ -68,7 +68,7 @@ def document():
             *text,
             "All use the same call:",
             "```",
-            SEED_004["command"],
+            A_GEM_NOTE["command"],
             "```",
             "The error is Killed:9.",
             "(5) Conclusion:",
@@ -76,7 +76,7 @@ def document():
     )
 
 
-# Seed 004
+# The A-GEM note
 
 
 def check_seed_004(found):
@@ -118,7 +118,7 @@ def test_a_document_with_numbers_in_prose(tmp_path):
     (tmp_path / "note.txt").write_text(document())
     found = parse(tmp_path / "note.txt")
     check_seed_004(found)
-    assert [run.label for run in found] == [entry["label"] for entry in SEED_004["runs"]]
+    assert [run.label for run in found] == [entry["label"] for entry in A_GEM_NOTE["runs"]]
     lines = document().split("\n")
     assert all(lines[run.line - 1].startswith("0.7113") for run in found)
 
