@@ -3,16 +3,17 @@
 import pytest
 import torch
 
+import main
 import model as methods
-from model import arguments
+from model import UsageError, arguments
 from model.arguments import FLAGS
 from model.flags import Role
 from results.comparing import cells, matching
 from results.reading.run import Run
 from scripts import side_by_side
 from scripts.papers import targets
-from scripts.sweeping import selection
-from tests.conftest import learn, net, parameters, stream
+from scripts.sweeping import jobs, selection
+from tests.conftest import DROPPED_IN, learn, net, parameters, stream
 from tests.results.records import make
 from tests.scripts.papers.test_table import kept as paper_run
 from tests.scripts.test_sweep import best, kept
@@ -64,6 +65,21 @@ def test_runs_differ_in_a_flag_if_and_only_if_it_decides_numbers(flag):
     fields = [name for name in (*cells.PROTOCOL, *cells.settings(two)) if name != "n_tasks"]  # counted from the grid
     if flag.name not in ("n_tasks", "model"):
         assert bool(cells.differing([one, two], fields)) == bool(matching.differing(one, two)) == decisive
+
+
+def test_a_row_alone_makes_every_tool_know_a_methods_flags(drop, monkeypatch):
+    """A module of one's own and a line in the table, nothing else."""
+    drop("from model.episodic import EpisodicLearner\n\n\nclass Net(EpisodicLearner):\n    pass\n")
+    monkeypatch.setitem(methods.METHODS, DROPPED_IN, methods.Method("of a test", ("n_memories",)))
+    one, two, three = (Run("", record=make(DROPPED_IN, **more)) for more in ({}, {"memory": 5}, {"memory_strength": 7}))
+    assert cells.differing([one, two], cells.PROTOCOL) == {"memory": [10, 5]} and "n_memories" in matching.facts(one)
+    assert cells.settings(one) == cells.settings(three) and matching.differing(one, three) == {}
+    words = {"--model": [DROPPED_IN], "--n_memories": ["3", "4"], "--memory_strength": ["0", "1"]}
+    assert len(jobs.read({}, words)[0]) == 2
+    assert main.parse(["--model", DROPPED_IN, "--n_memories", "3", "--beta", "1"])[2] == ["beta"]
+    with pytest.raises(UsageError, match=f"--n_memories 0: {DROPPED_IN} needs at least one memory per task"):
+        main.parse(["--model", DROPPED_IN])
+    assert DROPPED_IN in methods.describe() and "of a test" in methods.describe()
 
 
 def test_a_logged_run_says_that_it_was_one_of_parity():
