@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 RIDGE = 1e-6  # relative to the unit diagonal of the normalised Gram matrix
+REFERENCE_RIDGE = 1e-3  # absolute, as the reference adds it
 
 
 class Correction(NamedTuple):

@@ -5,10 +5,8 @@ import quadprog
 import torch
 
 from model import gem
-from model.numeric.projection import Correction
+from model.numeric.projection import REFERENCE_RIDGE, Correction
 from model.reference.arithmetic import Arithmetic
-
-RIDGE = 1e-3  # absolute: added to the QP's diagonal whatever the gradients' scale
 
 
 class Net(Arithmetic, gem.Net):
@@ -47,19 +45,18 @@ class Net(Arithmetic, gem.Net):
 def project(g: torch.Tensor, columns: torch.Tensor, margin: float) -> tuple[np.ndarray, torch.Tensor]:
     """The weights v (R,) of the rows, and x (p,) = g + M'v in g's dtype, M (R, p) being the transpose of ``columns``.
 
-    v minimises 1/2 v'(M M' + RIDGE I)v + (M g)'v subject to v >= margin. M keeps the strides of ``columns`` (p, R),
+    v minimises 1/2 v'(M M' + REFERENCE_RIDGE I)v + (M g)'v subject to v >= margin. M keeps the strides of ``columns`` (p, R),
     contiguous, which decide how BLAS forms the three products, and so their last bits.
     """
     M = columns.cpu().t().double().numpy()
     g64 = g.cpu().contiguous().double().numpy()
     R = len(M)
     P = np.dot(M, M.T)
-    P = 0.5 * (P + P.T) + RIDGE * np.eye(R)
-    q = -np.dot(M, g64)
-    if not (np.isfinite(P).all() and np.isfinite(q).all()):
-        raise FloatingPointError(f"inner products of the gradients are not finite: {-q}")
+    P = 0.5 * (P + P.T) + REFERENCE_RIDGE * np.eye(R)
+    if not (np.isfinite(P).all() and np.isfinite(g64).all()):
+        raise FloatingPointError("a gradient is not finite")
     try:
-        v = quadprog.solve_qp(P, q, np.eye(R), np.full(R, float(margin)))[0]
+        v = quadprog.solve_qp(P, -np.dot(M, g64), np.eye(R), np.full(R, float(margin)))[0]
     except ValueError as error:  # where the reference ends in a traceback
         raise FloatingPointError(f"the reference's quadratic program of {R} rows fails ({error})") from None
     return v, torch.from_numpy(np.dot(v, M) + g64).to(g)

@@ -183,7 +183,7 @@ def test_the_same_bits(name, memory, setting):
 @pytest.mark.parametrize("name", methods.REFERENCE)
 def test_the_methods_compute_the_same_but_for_rounding(name, monkeypatch):
     """In float64, where the memory is the same and the ridge next to nothing: the parity path is the method."""
-    monkeypatch.setattr(gem, "RIDGE", 1e-9)
+    monkeypatch.setattr(gem, "REFERENCE_RIDGE", 1e-9)
     given = {**SETTINGS["split heads"], "n_memories": 30, "memory_strength": 0.5, "lr": 0.01}
     default, parity = (
         learn(net(name, parity=p, **given).double(), stream(5, 30, 64, 15, split=True, dtype=torch.float64)[0])
@@ -213,7 +213,7 @@ def test_the_projection_solves_its_problem():
     rows, g = torch.randn(90, 4, generator=draw), torch.randn(90, generator=draw)
     v, x = gem.project(g, rows, 0.5)
     G, g = rows.T.double().numpy(), g.double().numpy()
-    assert kkt(G @ G.T + gem.RIDGE * np.eye(4), -G @ g, np.full(4, 0.5), v) < 1e-10
+    assert kkt(G @ G.T + gem.REFERENCE_RIDGE * np.eye(4), -G @ g, np.full(4, 0.5), v) < 1e-10
     assert x.numpy() == pytest.approx(g + v @ G, abs=1e-5) and x.dtype == torch.float32
 
 
