@@ -67,9 +67,9 @@ def load_datasets(args) -> Datasets:
 def _outputs(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
     """The outputs of each task: None for a shared head; where labels are disjoint, a set a task."""
     n_tasks = len(labels)
+    if args.parity and args.head == "auto":
+        return reference.outputs(labels, n_outputs, args)
     slices = common.equal_slices(n_outputs, n_tasks)
-    if args.parity:
-        return slices if args.data_file == "cifar100.pt" else None
     disjoint = n_tasks > 1 and sum(map(len, labels)) == len(set().union(*labels))
     if args.head == "split" and not disjoint:
         raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
