@@ -62,15 +62,9 @@ def load_datasets(args) -> Datasets:
     n_tasks = len(train)
     labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
     n_outputs = max(max(task) for task in labels) + 1
-    return Datasets(
-        train,
-        test,
-        train[0][1].shape[1],
-        n_outputs,
-        n_tasks,
-        common.outputs_by_label(labels, n_outputs, args),
-        file.hash,
-    )
+    outputs = reference.outputs if args.parity and args.head == "auto" else common.outputs_by_label
+    n_inputs = train[0][1].shape[1]
+    return Datasets(train, test, n_inputs, n_outputs, n_tasks, outputs(labels, n_outputs, args), file.hash)
 
 
 class Continuum:

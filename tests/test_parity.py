@@ -138,3 +138,28 @@ def test_every_network_of_a_parity_run_and_no_later_one(drop, data_file, tmp_pat
         with pytest.raises(ZeroDivisionError), parity_path.conditions():
             assert common.ResNet18(2, 1).plain_layout and 1 / 0
         assert not common.ResNet18(2, 1).plain_layout
+
+
+@pytest.mark.parametrize(("model", "sizes"), [("single", (3, 3, 4)), ("gem", (3, 3, 3)), ("agem", (1, 1, 1))])
+def test_the_references_slices(model, sizes):
+    """Boundaries t C / T rounded down; in its GEM, t times C / T rounded down."""
+    args = main.parse(["--parity", "yes", "--model", model, "--data_file", "cifar100.pt", "--n_memories", "1"])[0]
+    first = [sum(sizes[:t]) for t in range(3)]
+    labels = [{a, a + n - 1} for a, n in zip(first, sizes, strict=True)]
+    slices = parity_path.outputs(labels, max(map(max, labels)) + 1, args)
+    assert slices == [list(range(a, a + n)) for a, n in zip(first, sizes, strict=True)]
+    args.data_file = "cifar10.pt"
+    assert parity_path.outputs(labels, sum(sizes), args) is None
+
+
+def test_labels_that_the_reference_has_no_output_for(tmp_path, capsys):
+    x, y = torch.rand(4, 3072), torch.tensor([0, 1, 2, 3])
+    files.save(tmp_path / "cifar100.pt", *[[["", x, y], ["", x, y]]] * 2)
+    argv = ["--data_path", str(tmp_path), "--data_file", "cifar100.pt", "--save_path", str(tmp_path)]
+    assert main.cli([*argv, "--parity", "yes"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert (
+        "--parity yes: the reference gives task 0 of cifar100.pt the outputs 0 to 1, and the task has the label 2; "
+        in said
+    )
+    assert main.cli([*argv, "--parity", "yes", "--head", "shared", "--samples_per_task", "1"]) == 0

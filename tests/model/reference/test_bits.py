@@ -18,7 +18,14 @@ BATCH, LR = 3, 0.1
 MLP = {"n_inputs": 64, "n_tasks": 5, "lr": LR}
 SHARED = {**MLP, "n_outputs": 10}
 SPLIT = {**MLP, "n_outputs": 15, "task_outputs": common.equal_slices(15, 5)}
-RESNET = {"n_inputs": 3072, "n_tasks": 3, "lr": 0.03, "n_outputs": 6, "task_outputs": common.equal_slices(6, 3)}
+RESNET = {
+    "data_file": "cifar100.pt",
+    "n_inputs": 3072,
+    "n_tasks": 3,
+    "lr": 0.03,
+    "n_outputs": 6,
+    "task_outputs": common.equal_slices(6, 3),
+}
 # 33 units: whatever follows the first layer's weights in a vector of all parameters begins off any boundary.
 SETTINGS = {
     "one hidden layer": {**SHARED, "n_layers": 1, "n_hiddens": 100},
