@@ -14,7 +14,7 @@ from model import common
 from model import reference as parity_path
 from results.reading.logs import parse
 from scripts import parity
-from tests.test_foreign import NAME, drop  # noqa: F401 - a fixture
+from tests.conftest import DROPPED_IN as NAME
 
 DIGITS = [path for path in parity.fixtures() if "_digits_" in path.name]
 CASES = [(path, i) for path in DIGITS for i in range(len(json.loads(path.read_text())["runs"]))]
@@ -114,7 +114,7 @@ class Net(torch.nn.Module):
 """
 
 
-def test_every_network_of_a_parity_run_and_no_later_one(drop, data_file, tmp_path):  # noqa: F811
+def test_every_network_of_a_parity_run_and_no_later_one(drop, data_file, tmp_path):
     """Plain layouts wherever a ResNet18 is made, numpy on one thread, each batch in memory of its own: foreign modules too."""
     drop(FOREIGN)
     argv = [
