@@ -1,11 +1,30 @@
 """One forward and backward pass over N stored and B current examples, and what a method asks of it."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
 from model.common import FOREIGN_LOGIT
+from model.engine.layers import Layer
 
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+class Upper(NamedTuple):
+    """A layer above the first, and its part of a pass: the deltas that leave it, and the activations that enter it.
+
+    ``deltas`` (N + B, o) and ``inputs`` (N + B, i) are of all examples; the others are views of their rows, the N stored
+    examples' and the B current ones'.
+    """
+
+    layer: Layer
+    deltas: torch.Tensor
+    inputs: torch.Tensor
+    stored_deltas: torch.Tensor
+    stored_inputs: torch.Tensor
+    current_deltas: torch.Tensor
+    current_inputs: torch.Tensor
 
 
 class Pass:
@@ -49,7 +68,7 @@ class Pass:
             self.up = [(layer, self.H[i], self.H[i + 1]) for i, layer in enumerate(layers[1:-1])]
             stack = list(zip(layers[1:], self.D[1:], self.H, self.D[:-1], strict=True))
             self.down = [(layer, D, H, below) for layer, D, H, below in reversed(stack)]
-            self.upper = [(layer, D, H, D[:N], H[:N], D[N:], H[N:]) for layer, D, H, _ in stack]
+            self.upper = [Upper(layer, D, H, D[:N], H[:N], D[N:], H[N:]) for layer, D, H, _ in stack]
 
     def load(self, stored) -> None:
         """Labels, weights and tasks of the stored examples."""
