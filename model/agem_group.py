@@ -1,7 +1,7 @@
 """A-GEM with relatedness by groups of hidden units: the modular A-GEM that the A-GEM note's way (4) was after, in O(p) memory.
 
 The reference gradient is a mean of the past tasks' that weighs them differently in each block of coordinates
-(`engine.blocks`), r|_b = sum_s rho_sb g_s|_b with the relatedness rho (1/t in block 0). Then A-GEM's closed form
+(`engine.partition`), r|_b = sum_s rho_sb g_s|_b with the relatedness rho (1/t in block 0). Then A-GEM's closed form
 (Chaudhry et al. 2019, eq. 11) or the 1-D QP with margin replaces g in each block where <g|_b, r|_b> < 0, or with
 `--agem_group_scope global` once for the whole of r. With rho = 1/t and one scope it is `agem_closed` or `agem_meanqp`.
 
@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from model.engine.blocks import Blend
+from model.engine.partition import Blend
 from model.episodic import EpisodicLearner
 from model.grouped import Grouping, reverse
 from model.memory import averaged

@@ -1,7 +1,7 @@
 """Elastic weight consolidation by groups of hidden units, with relatedness (arXiv:2011.01272, and the fork of MER).
 
 The penalty of task t is lambda sum_s sum_i rho_sb(i) F_si (theta_i - theta*_si)^2 over past tasks s, where b(i) is the
-coordinate's block (`engine.blocks`), rho the relatedness of task s to the present one there (1/t in block 0, which has
+coordinate's block (`engine.partition`), rho the relatedness of task s to the present one there (1/t in block 0, which has
 the biases), F as in `ewc`, lambda = memory_strength. With a_i = sum_s rho F and m_i the mean of the theta*_s, weighted
 alike, its gradient is 2 lambda a (theta - m): O(p) a step, O(T p) once an estimate.
 

@@ -1,6 +1,6 @@
 """GEM by groups of hidden units, with margins from relatedness (arXiv:2011.01272, and the public fork of MER).
 
-The coordinates fall into blocks (`engine.blocks`), and the step must not increase, to first order, any past task's loss
+The coordinates fall into blocks (`engine.partition`), and the step must not increase, to first order, any past task's loss
 *in any block*: GEM's QP for each block that has a violated product. The lower bound of the dual variables in a block is
 the margin plus the relatedness of the past task to the present one in that group. `--gem_variant weighted` runs GEM on
 one row a task instead, g^w_s = sum_b w_sb g_s|_b, with bound 0.

@@ -6,8 +6,8 @@ import warnings
 import torch
 
 from model import UsageError
-from model.engine.blocks import Partition, activations
 from model.engine.fast import linear_layers
+from model.engine.partition import Partition, activations
 from model.memory import ReservoirMemory
 from model.numeric import groups
 from model.numeric.relatedness import Covariance, conditional, prepare, relatedness, ridged

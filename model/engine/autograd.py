@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model.engine.blocks import Blend, activations
 from model.engine.flat import FlatParameters
+from model.engine.partition import Blend, activations
 
 
 class AutogradEngine:
@@ -95,7 +95,7 @@ class AutogradEngine:
     def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> "Gradients":
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        ``blended`` leaves the one row until a ``blocks.Blend`` says how its tasks count in each block. Raises
+        ``blended`` leaves the one row until a ``partition.Blend`` says how its tasks count in each block. Raises
         ``FloatingPointError`` if the batch's loss is not finite.
         """
         self.flat.bind()
@@ -118,7 +118,7 @@ class AutogradEngine:
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
 
     def blended(self, blend) -> torch.Tensor:
-        """The one row (1, p), its tasks weighed as ``blend`` (``blocks.Blend``) says; overwrites the gradient."""
+        """The one row (1, p), its tasks weighed as ``blend`` (``partition.Blend``) says; overwrites the gradient."""
         grad = self.flat.grad
         row = torch.zeros_like(grad)
         (parts,) = self._rows
@@ -170,21 +170,21 @@ class Gradients:
         self._engine, self._g, self._rows, self.losses, self._batch = engine, g, rows, losses, batch
         self._rows64 = None
 
-    def dots(self, blocks=None) -> np.ndarray:
-        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given."""
-        if blocks is not None:
-            if self._rows is None and isinstance(blocks, Blend):
+    def dots(self, partition=None) -> np.ndarray:
+        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the blocks of the ``partition`` given."""
+        if partition is not None:
+            if self._rows is None and isinstance(partition, Blend):
                 self._g = self._g.clone()
-                self._rows = self._engine.blended(blocks)
-            return blocks.row_dots(self._g, self._rows)
+                self._rows = self._engine.blended(partition)
+            return partition.row_dots(self._g, self._rows)
         if self._rows is None:
             return np.empty(0)
         return (self._double() @ self._g.double()).cpu().numpy()
 
-    def gram(self, blocks=None) -> np.ndarray:
-        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the ``blocks`` of coordinates given."""
-        if blocks is not None:
-            return blocks.row_gram(self._rows)
+    def gram(self, partition=None) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the blocks of the ``partition`` given."""
+        if partition is not None:
+            return partition.row_gram(self._rows)
         rows = self._double()
         return (rows @ rows.t()).cpu().numpy()
 
@@ -209,14 +209,14 @@ class Gradients:
         x, task = self._batch
         return self._engine.outputs.own(activations(self._engine.net.net, x)[1], task)
 
-    def descend(self, lr: float, correction=None, blocks=None) -> None:
+    def descend(self, lr: float, correction=None, partition=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone).
 
-        With ``blocks`` the weights are (n_blocks, R).
+        With ``partition`` the weights are (n_blocks, R).
         """
-        g = self.flat(None if blocks is not None else correction)
-        if correction is not None and blocks is not None:
-            blocks.combine(g, self._rows, correction.weights)
+        g = self.flat(None if partition is not None else correction)
+        if correction is not None and partition is not None:
+            partition.combine(g, self._rows, correction.weights)
         self._engine.theta.sub_(g, alpha=lr)
 
     def _double(self) -> torch.Tensor:

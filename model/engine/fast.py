@@ -210,7 +210,7 @@ class FastEngine:
     def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> Pass:
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        ``blended`` says that products will be asked for with a ``blocks.Blend``; a pass is the same. Raises
+        ``blended`` says that products will be asked for with a ``partition.Blend``; a pass is the same. Raises
         ``FloatingPointError`` if the batch's loss is not finite.
         """
         self._take()

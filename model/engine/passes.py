@@ -122,10 +122,10 @@ class Pass:
 
     # ---------------------------------------------------------------- what a method asks
 
-    def dots(self, blocks=None) -> np.ndarray:
-        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given."""
-        if blocks is not None:
-            return blocks.dots(self)
+    def dots(self, partition=None) -> np.ndarray:
+        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the blocks of the ``partition`` given."""
+        if partition is not None:
+            return partition.dots(self)
         if not self.N:
             return np.empty(0)
         D, N = self.D[0], self.N
@@ -138,10 +138,10 @@ class Pass:
             s.addcmul_(d, a)
         return self.per_row.sum((0, 2), dtype=torch.float64).numpy(force=True)
 
-    def gram(self, blocks=None) -> np.ndarray:
-        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the ``blocks`` given."""
-        if blocks is not None:
-            return blocks.gram(self)
+    def gram(self, partition=None) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the blocks of the ``partition`` given."""
+        if partition is not None:
+            return partition.gram(self)
         S = self.blocks.pairs()[0].zero_() if self.by_pairs else None
         total = self.first.gram(self.D[0][: self.N], self.first.X)
         for layer, _, _, D, H, _, _ in self.upper:
@@ -188,14 +188,14 @@ class Pass:
         """The logits (B, C) of the current batch; those of other tasks' outputs are 0."""
         return self.engine.outputs.own(self.logits[:, self.N :].t(), self.foreign_task)
 
-    def descend(self, lr: float, correction=None, blocks=None) -> None:
+    def descend(self, lr: float, correction=None, partition=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone). Once a step.
 
-        With ``blocks`` the weights are (n_blocks, R).
+        With ``partition`` the weights are (n_blocks, R).
         """
         self.engine.before_step(self)
-        if blocks is not None and correction is not None:
-            blocks.descend(self, lr, correction.weights)
+        if partition is not None and correction is not None:
+            partition.descend(self, lr, correction.weights)
             return
         v = None
         if correction is not None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from model import common
 from model.engine.autograd import AutogradEngine
-from model.engine.blocks import Blend, Partition, activations
 from model.engine.fast import FastEngine
+from model.engine.partition import Blend, Partition, activations
 from model.numeric import projection
 from tests.model.engine.test_engine import plain
 
