@@ -26,7 +26,6 @@ class FlatParameters:
         self.sizes = [p.numel() for p in self.parameters]
         self.theta: torch.Tensor | None = None
         self._views: list[torch.Tensor] = []
-        self._addresses: list[int] = []
         self._grad: torch.Tensor | None = None
         self._find()
 
@@ -47,13 +46,15 @@ class FlatParameters:
         if new:
             self.theta, self._grad = values, None
             self._views = self.split(values)
-            self._addresses = [view.data_ptr() for view in self._views]
             self._nan = [values.new_full((), torch.nan).expand(shape) for shape in self.shapes]
             self._own = self._references()
         else:
             self.theta.copy_(values)
-        for parameter, view in zip(self.parameters, self._views, strict=True):
+        self._memory = []
+        for parameter, view, shape in zip(self.parameters, self._views, self.shapes, strict=True):
             parameter.data = view
+            transposable = len(set(shape)) < len(shape)  # into the same shape
+            self._memory.append((parameter, view.data_ptr(), transposable))
         return "new" if new else "moved"
 
     def in_place(self) -> bool:
@@ -64,8 +65,8 @@ class FlatParameters:
         return True
 
     def _whole(self) -> bool:
-        for parameter, address in zip(self.parameters, self._addresses, strict=True):
-            if parameter.data_ptr() != address or not parameter.is_contiguous():
+        for parameter, address, transposable in self._memory:
+            if parameter.data_ptr() != address or (transposable and not parameter.is_contiguous()):
                 return False
         return True
 
@@ -120,14 +121,15 @@ class FlatParameters:
         """The gradients' vector; every parameter's ``.grad`` is a view into it."""
         if self._grad is None or self._grad_broken():
             self._grad = torch.zeros_like(self.theta)
-            self._grad_views = self.split(self._grad)
-            for parameter, view in zip(self.parameters, self._grad_views, strict=True):
+            views = self.split(self._grad)
+            self._grad_addresses = [view.data_ptr() for view in views]
+            for parameter, view in zip(self.parameters, views, strict=True):
                 parameter.grad = view
         return self._grad
 
     def _grad_broken(self) -> bool:
-        views = zip(self.parameters, self._grad_views, strict=True)
-        return any(p.grad is None or p.grad.data_ptr() != view.data_ptr() for p, view in views)
+        places = zip(self.parameters, self._grad_addresses, strict=True)
+        return any(p.grad is None or p.grad.data_ptr() != address for p, address in places)
 
     def __getstate__(self) -> dict:
         """For copies and pickles, in which the parameters lie elsewhere."""

@@ -133,16 +133,16 @@ READS = {
 }
 
 
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("way", READS)
-def test_what_is_read_is_complete(way):
-    for name in METHODS:
-        three = learned(name)
-        held = [list(model.parameters()) for model in three]
-        for model in three:
-            observe(model, 2, 6, 1)
-        for model, mine in zip(three, held, strict=True):
-            close(READS[way](model, mine), READS["a list kept from the beginning"](three[2], held[2]))
-        same(three)
+def test_what_is_read_is_complete(name, way):
+    three = learned(name)
+    held = [list(model.parameters()) for model in three]
+    for model in three:
+        observe(model, 2, 6, 1)
+    for model, mine in zip(three, held, strict=True):
+        close(READS[way](model, mine), READS["a list kept from the beginning"](three[2], held[2]))
+    same(three)
 
 
 @pytest.mark.parametrize("way", READS)
@@ -335,18 +335,19 @@ WRITES = {
 }
 
 
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("way", WRITES)
-def test_what_is_written_counts(way):
-    for name in METHODS:
-        three = learned(name)
-        for model in three:
-            WRITES[way](model)
-        same(three)
-        for model in three:
-            WRITES[way](model)  # once more, and nobody looks
-            observe(model, 2, 6)
-        same(three)
-        assert three[0].counts == three[1].counts == three[2].counts
+def test_what_is_written_counts(name, way):
+    three = learned(name)
+    for model in three:
+        WRITES[way](model)
+    same(three)
+    for model in three:
+        observe(model, 2, 6)
+        WRITES[way](model)  # and nobody looks
+        observe(model, 2, 12)
+    same(three)
+    assert three[0].counts == three[1].counts == three[2].counts
 
 
 @pytest.mark.parametrize("way", WRITES)
@@ -397,34 +398,34 @@ ALIASES = {
 }
 
 
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("way", ALIASES)
-def test_memory_that_is_referred_to_stays_complete(way):
-    for name in METHODS:
-        three = learned(name)
-        aliases = [ALIASES[way](model) for model in three]
-        for i in range(6, 12):
-            for model, alias in zip(three, aliases, strict=True):
-                observe(model, 2, i, 1)
-                assert torch.equal(vector(alias), parameters(model))
-            same(three)
-
-
-@pytest.mark.parametrize("way", ALIASES)
-def test_what_is_written_to_such_memory_counts(way):
-    for name in METHODS:
-        three = learned(name)
-        for model in three:
-            alias = ALIASES[way](model)
-            observe(model, 2, 6)
-            for tensor in alias:
-                tensor.mul_(0.9)
-            observe(model, 2, 12)
-            alias[0].mul_(0.9)
-            assert torch.equal(alias[0], model.net.net[0].weight.detach())
-            del tensor, alias
-            observe(model, 2, 18)
-        assert three[0].engine.held and three[1].engine.held
+def test_memory_that_is_referred_to_stays_complete(name, way):
+    three = learned(name)
+    aliases = [ALIASES[way](model) for model in three]
+    for i in range(6, 12):
+        for model, alias in zip(three, aliases, strict=True):
+            observe(model, 2, i, 1)
+            assert torch.equal(vector(alias), parameters(model))
         same(three)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("way", ALIASES)
+def test_what_is_written_to_such_memory_counts(name, way):
+    three = learned(name)
+    for model in three:
+        alias = ALIASES[way](model)
+        observe(model, 2, 6)
+        for tensor in alias:
+            tensor.mul_(0.9)
+        observe(model, 2, 12)
+        alias[0].mul_(0.9)
+        assert torch.equal(alias[0], model.net.net[0].weight.detach())
+        del tensor, alias
+        observe(model, 2, 18)
+    assert three[0].engine.held and three[1].engine.held
+    same(three)
 
 
 @pytest.mark.parametrize("way", ALIASES)
