@@ -335,6 +335,7 @@ def run(args, module, argv: list[str], started) -> dict:
     if life.unlearning:
         print(unlearning.text(life.unlearning))
     print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
+    _say(notes.drowned(result))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result

@@ -355,6 +355,17 @@ def test_violations_are_counted(run):
     assert counts["agem"]["qp_solves"] == 0 < counts["gem"]["qp_solves"] and counts["gem"]["qp_rescues"] == 0
 
 
+@pytest.mark.parametrize("model", ["gem", "agem", "agem_meanqp", "gem_group", "agem_group"])
+def test_a_margin_that_drowns_the_gradient_is_told_in_one_line(run, capsys, model):
+    flags = {"model": model, "num_groups": 2, "agem_group_rule": "qp", "lr": 0.01}
+    result = run(memory_strength=300, **flags)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "replayed" in line]
+    assert line.startswith(f"note: {model} replayed rather than learned: with --memory_strength 300 the past tasks weighed ")
+    assert result["counts"]["replay_weight"] > 15 * 80
+    run(memory_strength=0.5, **flags)
+    assert "replayed" not in capsys.readouterr().err
+
+
 def test_what_is_printed(run, capsys):
     result = run(model="agem_meanqp")
     out = capsys.readouterr().out.splitlines()

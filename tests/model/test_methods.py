@@ -51,6 +51,7 @@ def test_going_on_after_a_restore_anywhere(name, tasks, dtype, engine):
         "cov_recompute_every": 2,
         "num_groups": 2,
         "engine": engine,
+        "memory_strength": 1.5,
         **outputs,
     }
     assert differ_after_a_restore(lambda: net(name, **given), train, dtype=dtype) == []
@@ -222,6 +223,37 @@ def test_counts():
     model = learn(net("gem", lr=0.3), train)
     assert 0 < model.counts["violations"] == model.counts["qp_solves"] <= 80
     assert learn(net("agem_closed", lr=0.3), train).counts["qp_solves"] == 0
+
+
+@pytest.mark.parametrize(
+    "name, given",
+    [("gem", {}), ("agem", {}), ("agem_meanqp", {}), ("gem_group", {}), ("agem_group", {"agem_group_rule": "qp"})],
+)
+def test_what_a_margin_replays_is_counted(name, given):
+    """At least the margin for each past task's loss, or for their mean; in blocks, in the share that is corrected."""
+    train, _ = stream(n_tasks=3)
+    model, wanted = net(name, lr=0.1, memory_strength=3.0, num_groups=2, **given), []
+    count = model.count
+
+    def watched(correction):
+        count(correction)
+        if correction is not None:
+            losses = 1 if name in ("agem_meanqp", "agem_group") else len(model.others(model.task))
+            changed = correction.weights.any(1) if correction.weights.ndim == 2 else [True]
+            wanted.append(3.0 * losses * sum(changed) / len(changed))
+
+    model.count = watched
+    learn(model, train)
+    assert len(wanted) == model.counts["violations"] > 10 and len(set(wanted)) > (name in ("gem", "agem", "gem_group"))
+    assert model.counts["replay_weight"] == pytest.approx(sum(wanted))
+
+
+@pytest.mark.parametrize(
+    "name, margin",
+    [("gem", 1.0), ("agem_closed", 3.0), ("agem_sampled", 3.0), ("agem_group", 3.0), ("ewc", 3.0), ("gem_group", 0.5)],
+)
+def test_replay_is_counted_only_where_a_margin_is_above_one(name, margin):
+    assert "replay_weight" not in learn(net(name, memory_strength=margin, num_groups=2), stream()[0]).counts
 
 
 def test_parity_refuses_rows_never_written():
