@@ -33,7 +33,7 @@ def run(task: dict) -> dict:
     for a job.
     """
     here = os.environ.get("SWEEP_ROOT")
-    root, cwd = here or task["root"], here or task["cwd"]
+    root, cwd = map(os.path.abspath, (here, here) if here else (task["root"], task["cwd"]))
     result = {"code": None, "reason": None, "files": {}, "output": b"", "host": socket.gethostname()}
     began = time.perf_counter()
     program = os.path.join(root, "main.py")
