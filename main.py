@@ -33,9 +33,9 @@ from metrics import metrics, unlearning
 from model import UsageError, arguments, common, foreign, own_flags, reference
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
-from results import RecordError, console, notes, record
+from results import RecordError, console, record
 from results.board import Board
-from results.life import Divergence, Life, describe
+from results.life import Divergence, Life, describe, drowned, short_curves
 
 EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
 CONVOLUTION_CHUNK = 100  # of a ResNet, whose maps should stay in a cache
@@ -313,7 +313,7 @@ def run(args, module, argv: list[str], started) -> dict:
     np.random.seed(args.seed)
     random.seed(args.seed)
     continuum = Continuum(data.train, args)
-    _say(notes.short_curves(args, continuum))
+    _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError, BrokenPipeError)):
         model = build(module, data, continuum, args)
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
@@ -335,7 +335,7 @@ def run(args, module, argv: list[str], started) -> dict:
     if life.unlearning:
         print(unlearning.text(life.unlearning))
     print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
-    _say(notes.drowned(result))
+    _say(drowned(result))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result

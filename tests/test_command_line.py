@@ -73,7 +73,9 @@ def test_seed_004s_command_as_it_stands(tmp_path, monkeypatch, capsys):
     assert result.startswith("results/agem_fashion_mnist_permutations_reduced.pt_") and ".pt_20" in result
     # Named once, in one line: the flags of other methods in this command. And what its margin of 10 does.
     note, margin = err.splitlines()
-    assert margin.startswith("note: agem replayed rather than learned: with --memory_strength 10 the past tasks weighed")
+    assert margin.startswith(
+        "note: agem replayed rather than learned: with --memory_strength 10 the past tasks weighed"
+    )
     assert note.startswith("note: agem does not use --memories --replay_batch_size --batches_per_example --beta")
     assert note.count("--beta") == 1 and "--memory_strength" not in note and "--lr" not in note
 

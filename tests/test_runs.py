@@ -360,7 +360,9 @@ def test_a_margin_that_drowns_the_gradient_is_told_in_one_line(run, capsys, mode
     flags = {"model": model, "num_groups": 2, "agem_group_rule": "qp", "lr": 0.01}
     result = run(memory_strength=300, **flags)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "replayed" in line]
-    assert line.startswith(f"note: {model} replayed rather than learned: with --memory_strength 300 the past tasks weighed ")
+    assert line.startswith(
+        f"note: {model} replayed rather than learned: with --memory_strength 300 the past tasks weighed "
+    )
     assert result["counts"]["replay_weight"] > 15 * 80
     run(memory_strength=0.5, **flags)
     assert "replayed" not in capsys.readouterr().err

@@ -4,12 +4,12 @@ import argparse
 
 import pytest
 
-from results import notes
+from results import life
 from tests.results.records import make
 
 
 class Stream:
-    """A continuum as far as the notes look at it."""
+    """A continuum as far as they look at it."""
 
     def __init__(self, order, samples):
         self.order, self.samples = order, samples
@@ -29,7 +29,7 @@ class Stream:
 )
 def test_short_curves(lca, batch_size, samples, said):
     args = argparse.Namespace(lca=lca, batch_size=batch_size)
-    found = notes.short_curves(args, Stream([2, 0, 1], samples))
+    found = life.short_curves(args, Stream([2, 0, 1], samples))
     assert len(found) == (said is not None) and (said is None or found[0].startswith(said))
 
 
@@ -43,7 +43,7 @@ def margin(replay, steps=100, **more):
 @pytest.mark.parametrize("replay, warns", [(None, False), (0.0, False), (80 * 14.9, False), (80 * 15.1, True)])
 def test_drowned(replay, warns):
     """Of 100 steps of one example 20 are the first task's."""
-    found = notes.drowned(margin(replay))
+    found = life.drowned(margin(replay))
     assert bool(found) == warns
     if warns:
         assert found == [
@@ -53,5 +53,5 @@ def test_drowned(replay, warns):
 
 
 def test_drowned_counts_the_unlearning_phase_and_survives_a_short_run():
-    assert notes.drowned(margin(80 * 15.1, forgetting={"batches": {"0": 20, "3": 20}})) == []
-    assert notes.drowned(margin(0.0, steps=3)) == []  # diverged in its first task
+    assert life.drowned(margin(80 * 15.1, forgetting={"batches": {"0": 20, "3": 20}})) == []
+    assert life.drowned(margin(0.0, steps=3)) == []  # diverged in its first task
