@@ -269,22 +269,6 @@ def parse(argv: list[str]):
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
 
 
-def build(module, data: Datasets, continuum: Continuum, args):
-    """The method's object, for the data's type of numbers and where the run computes."""
-    handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
-    try:
-        model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, handed_on)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "overflow" not in str(error):
-            raise
-        raise UsageError(
-            f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network does not fit into memory; give fewer"
-        ) from None
-    if data.train[0][1].dtype == torch.float64:
-        model.double()
-    return model.cuda() if args.cuda else model
-
-
 def _say(sentences: list[str]) -> None:
     for sentence in sentences:
         print(f"note: {sentence}", file=sys.stderr)
@@ -315,7 +299,8 @@ def run(args, module, argv: list[str], started) -> dict:
     continuum = Continuum(data.train, args)
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError, BrokenPipeError)):
-        model = build(module, data, continuum, args)
+        handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
+        model = methods.build(module, data, handed_on)
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
         folder = record.folder(args.save_path)
         record.check_writable(folder)

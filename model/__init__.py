@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from model.lookup import describe, names, resolve, source
 
-__all__ = ["ALIASES", "METHODS", "Method", "UsageError", "describe", "load", "names", "resolve", "source"]
+__all__ = ["ALIASES", "METHODS", "Method", "UsageError", "build", "describe", "load", "names", "resolve", "source"]
 
 
 class Method(NamedTuple):
@@ -78,3 +78,21 @@ def load(name: str, parity: bool = False):
             f"the names are: {', '.join(names())}"
         )
     return module
+
+
+def build(module, data, args):
+    """The object of a method for the tasks ``data`` (sizes, and ``train``), in their dtype, where ``args.cuda`` says.
+
+    ``UsageError`` if its network does not fit into memory.
+    """
+    try:
+        model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "overflow" not in str(error):
+            raise
+        raise UsageError(
+            f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network does not fit into memory; give fewer"
+        ) from None
+    dtype = data.train[0][1].dtype
+    model = model.double() if dtype.itemsize == 8 else model
+    return model.cuda() if args.cuda else model

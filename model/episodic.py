@@ -9,7 +9,7 @@ class EpisodicLearner(Learner):
     """A ``Learner`` with a ring of ``--n_memories`` examples per task and the margin ``--memory_strength``.
 
     A margin is a replay weight: a step with a violated constraint is one on the loss of the batch plus at least margin
-    times that of each past task. ``counts["replay_weight"]`` adds these up (``results.notes`` has what comes of it).
+    times that of each past task. ``counts["replay_weight"]`` adds these up (``results.life`` has what comes of it).
     """
 
     STATE = ("memory", "phase", "row_weight")
