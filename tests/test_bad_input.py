@@ -140,8 +140,8 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--model", r"--model '': no such method; The names are:"),
         ("--model model/gem.py", r"--model 'model/gem.py': a method's name, not a path; put the file into model/"),
         (
-            "--model projection",
-            r"--model 'projection': model/numeric/projection.py has no class Net, so it is a helper",
+            "--model memory",
+            r"--model 'memory': model/memory.py has no class Net, so it is a helper",
         ),
         ("--n_tasks 4", r"--n_tasks 4: tiny.pt has only 3 tasks; give 3 or fewer"),
         ("--model gem --n_memories 0", r"--n_memories 0: gem needs at least one memory per task; give --n_memories 10"),
