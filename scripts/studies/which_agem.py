@@ -32,31 +32,33 @@ TEXT = """# Which way of A-GEM is correct?
 
 ## The answer
 
-- **`agem_sampled` is A-GEM as published** (Chaudhry et al. 2019): a fresh random batch of all past memories, closed form,
-  no margin. Report this one as "A-GEM".
-- **`agem_closed`, the note's way (2), is the same rule without the sampling noise**: the whole memory, every task weighing
-  the same. With memories as small as here (`--n_memories 10`, so at most 90 examples, and `--agem_batch 256`) the two
-  use the same examples. It has no margin to tune. Use it where the whole memory is affordable.
-- `agem_meanqp`, way (3), is way (2) plus a replay term of weight `--memory_strength`. Correct as such, but then it is
-  replay and should be called so; with margin 0 it *is* way (2).
-- `agem`, way (1), **is not comparable between streams of different length**: its margin acts t times as strongly at task
+The A-GEM note implements A-GEM in three ways, logs one run of each, and asks which is right.
+
+- **`agem_sampled` is A-GEM as published** (Chaudhry et al. 2019). It takes a fresh random batch of all past memories, the
+  closed form, and no margin. Report this one as "A-GEM". It is none of the note's ways.
+- **`agem_closed`, the note's way (2), is the same rule without the sampling noise.** It takes the whole memory, in which
+  every task weighs the same. With memories as small as here (`--n_memories 10`, so at most 90 examples, and
+  `--agem_batch 256`) the two use the same examples. It has no margin to tune. Use it where the whole memory is affordable.
+- `agem_meanqp`, way (3), is way (2) plus a replay term of weight `--memory_strength`. It is correct as such, but then it is
+  replay and should be called so. With margin 0 it *is* way (2).
+- `agem`, way (1), **is not comparable between streams of different length.** Its margin acts t times as strongly at task
   t + 1. {verdict}
 
 ## The algebra, in ten lines
 
-1. g is the gradient of the current batch, g_1 .. g_t those of the past tasks' memories; r is one reference gradient.
-2. With one row, GEM's QP is: minimise v^2 <r,r> / 2 + v <g,r> subject to v >= margin; then x = g + v r.
-3. It is a parabola, so v = max(margin, -<g,r> / <r,r>), and it is used only if <g,r> < 0. No solver is needed.
+1. g is the gradient of the current batch, g_1 .. g_t are those of the past tasks' memories, and r is one reference gradient.
+2. With r as its only row, GEM's QP is: minimise v^2 <r,r> / 2 + v <g,r> subject to v >= margin. The step is x = g + v r.
+3. This is a parabola, so v = max(margin, -<g,r> / <r,r>), and no solver is needed. It is used only if <g,r> < 0.
 4. With margin 0: x = g - (<g,r> / <r,r>) r. That is A-GEM's closed form, way (2).
-5. It does not change if r is multiplied by a number. So with margin 0 the sum (1) and the mean (2), (3) coincide.
-6. The margin is replay: a bound v >= margin is the same as first replacing g by g + margin * r, then projecting with 0.
-7. Way (1) has r = sum of g_s, so it replays margin * sum of g_s; way (3) has r = mean of g_s: margin * sum of g_s / t.
-8. So (1) is t times as strong as (3): the same at the second task, where the logged rows agree to all digits.
-9. At margin 10 and t = 9 past tasks, (1) adds 90 mean memory gradients to a step, at learning rate 0.01 a step of 0.9.
-10. A single row protects the mean, not each task: only `gem` has one constraint a task, and pays for it with the QP.
+5. This x does not change if r is multiplied by a number. So with margin 0 the sum (1) and the mean (2), (3) coincide.
+6. A margin is replay: the bound v >= margin is the same as replacing g by g + margin * r, then projecting with margin 0.
+7. Way (1) has r = sum of g_s, so it replays margin * sum of g_s. Way (3) has r = mean of g_s: margin * sum of g_s / t.
+8. So (1) is t times as strong as (3). At the second task, t = 1, they are the same: the logged rows agree to all digits.
+9. At margin 10 and t = 9, (1) adds 90 mean memory gradients to a step. At learning rate 0.01 that is a step of 0.9.
+10. A single row protects the mean, not each task. Only `gem` has one constraint a task, and pays for it with the QP.
 
-With margin 0, (3) does the same arithmetic as (2). In (1) r is t times as long and rounds differently, which in time decides
-whether a step is a violation: its runs agree with the others' in distribution, not digit by digit.
+With margin 0, (3) does the same arithmetic as (2). In (1) r is t times as long and rounds differently. In time that decides
+whether a step is a violation, so its runs agree with the others' in distribution, not digit by digit.
 
 ## Measured
 
@@ -64,13 +66,13 @@ whether a step is a violation: its runs agree with the others' in distribution, 
 
 {table}
 
-`-`: the method does not use the flag. Violations are steps with <g,r> < 0, QPs those handed to a solver.
+`-`: the method does not use the flag. Violations are steps with <g,r> < 0. QPs are the programs handed to a solver.
 
 ## The logged runs beside ours
 
-One run each was logged; ours are n seeds of the same command. *Inside*: the logged number lies in the 95 % prediction
-interval of one more run of ours. Numbers of the logged grids; where the note's own printed numbers differ from its grids,
-`results/logged/README.md` says so.
+One run of each way was logged; ours are n seeds of the same command. *Inside*: the logged number lies in the 95 %
+prediction interval of one more run of ours. The logged numbers are computed from the logged grids. Where the note's own
+printed numbers differ from its grids, `results/logged/README.md` says so.
 
 {logged}
 
@@ -155,7 +157,7 @@ def _caution(found):
               if cells.method(run) == "agem" and run.fact("memory_strength") == 10}  # fmt: skip
     each = ", ".join(f"{shown(value, 3)} (seed {seed})" for seed, value in sorted(finals.items()))
     return (
-        f"Way (1) with margin 10 gave final accuracies of {each}: a single run of it says little, and an interval this wide "
+        f"Way (1) with margin 10 gave final accuracies of {each}. So a single run of it says little, and an interval this wide "
         "holds nearly anything. The permutations behind the logged runs are not known, so the digits cannot be compared."
     )
 
