@@ -142,7 +142,7 @@ def test_every_tool_is_right_about_it(tree):
     )
     assert wrong[::2] == [2, "main.py: --der_alpha much: not a number; give a number\n"]
     assert none[0] == 2 and none[2].startswith("main.py: --memories 0: der replays stored examples")
-    assert unlearning[0] == 2 and "der cannot forget single tasks" in unlearning[2]
+    assert unlearning[0] == 2 and "der cannot unlearn single tasks" in unlearning[2]
     assert once[0] == 0 and "note: der does not use --n_memories --beta\n" in once[2]
     (record,) = (json.loads(path.read_text()) for path in (tree / "results").glob("der_*.json"))
     assert record["args"]["der_alpha"] == 0.5 and record["counts"]["der_drift"] > 0

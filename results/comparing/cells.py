@@ -111,6 +111,8 @@ def gather(found, by=("model",), allow=()):
     for run in found:
         key = (UNUSED if method(run) not in owners[name] else _hashable(field(run, name)) for name in by)
         cells.setdefault(tuple(key), []).append(run)
+    # In order, so that the first refusal does not depend on the files' names.
+    cells = dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
         differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
@@ -126,7 +128,7 @@ def gather(found, by=("model",), allow=()):
                 f"(--by {','.join((*by, spoken))} keeps them apart, --allow {name} averages them all the same)"
             )
         cells[key] = one_a_seed(group, tuple(differ))
-    return dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))
+    return cells
 
 
 def _owners(found, name):

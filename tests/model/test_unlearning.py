@@ -281,7 +281,7 @@ def test_ids_that_cannot_be(ids, said):
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if name not in UNLEARNING])
 def test_methods_that_cannot_forget_say_so(name):
     with pytest.raises(
-        UsageError, match=f"--forgetting_mode True: {name} cannot forget single tasks: .*; give another"
+        UsageError, match=f"--forgetting_mode True: {name} cannot unlearn single tasks: .*; give another"
     ):
         plan(namespace(forgetting_task_ids="0"), 4, methods.load(name), name)
 
