@@ -643,7 +643,8 @@ def restored(model, name, kind):
     return fresh
 
 
-QUIET = [name for name in WRITES if name not in ("shared memory",)]
+# pruning leaves the bias before the weights, so that lists of parameters can no longer be compared
+QUIET = [name for name in WRITES if name not in ("pruned", "shared memory")]
 ACTS = ("steps", "steps", "read", "write", "evaluate", "restore", "copy", "next task", "refer", "let go", "write there")
 
 
@@ -671,6 +672,7 @@ def test_anything_in_any_order(name, acts):
             elif act == "copy":
                 three[k], aliases[k] = COPIES[list(COPIES)[n % len(COPIES)]](model), None
             elif act == "refer":
+                _ = model.engine.theta  # the memory that engines make for parameters; another is copied, not used
                 aliases[k] = ALIASES[list(ALIASES)[n % len(ALIASES)]](model)
             elif act == "let go":
                 aliases[k] = None
