@@ -163,3 +163,22 @@ def test_labels_that_the_reference_has_no_output_for(tmp_path, capsys):
         in said
     )
     assert main.cli([*argv, "--parity", "yes", "--head", "shared", "--samples_per_task", "1"]) == 0
+
+
+@pytest.mark.parametrize("name", ["ewc", "gem"])
+def test_a_parity_run_may_unlearn(name, data_file, tmp_path):
+    """The reference has no such phase; ours follows its digits."""
+    argv = [
+        "--model",
+        name,
+        "--data_path",
+        str(data_file.parent),
+        "--data_file",
+        "tiny.pt",
+        "--save_path",
+        str(tmp_path / "r"),
+    ]
+    argv += ["--parity", "yes", "--n_memories", "5", "--memory_strength", "0.5", "--lr", "0.1", "--batch_size", "1"]
+    plain, unlearned = main.main(argv), main.main([*argv, "--forgetting_mode", "True", "--forgetting_task_ids", "0"])
+    assert plain["grid"] == unlearned["grid"] and unlearned["status"] == "done"
+    assert unlearned["forgetting"]["effect"] != 0
