@@ -37,8 +37,8 @@ from results import RecordError, console, record
 from results.board import Board
 from results.life import Divergence, Life, describe, drowned, short_curves
 
-EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
-CONVOLUTION_CHUNK = 100  # of a ResNet, whose maps should stay in a cache
+EVALUATION_CHUNK = 2_500  # test examples in one forward pass of an MLP
+CONVOLUTION_CHUNK = 100  # test examples in one forward pass of a ResNet, whose maps should stay in a cache
 
 
 class Datasets(NamedTuple):
@@ -70,9 +70,9 @@ def load_datasets(args) -> Datasets:
 class Continuum:
     """The stream of mini-batches ``(x (B, n_inputs), task, y (B,))``: task after task, each shuffled once an epoch.
 
-    The draws are the reference's, in its order: ``torch.randperm`` for the order of tasks if they are shuffled, one for
-    each task's samples, then ``random.shuffle`` for each task and epoch. ``position`` is the number of batches given so
-    far; setting it moves the stream.
+    The draws are the reference's, in its order: ``torch.randperm`` for the order of tasks if they are shuffled, another
+    for each task's samples, then ``random.shuffle`` for each task and epoch. ``position`` is the number of batches
+    given so far; setting it moves the stream.
     """
 
     def __init__(self, data: list, args):
@@ -124,7 +124,8 @@ class Continuum:
 def eval_tasks(model, tasks: list, args, only: list[int] | None = None) -> list[float]:
     """Accuracy on each task's test set, or on those of the tasks ``only``.
 
-    With ``--parity yes`` it is as in the reference: the last example is never scored, the others all in one pass.
+    With ``--parity yes`` it evaluates as the reference does: the last example of a test set is never scored, and all
+    others are scored in one pass.
     """
     model.eval()
     chunk = CONVOLUTION_CHUNK if tasks[0][1].shape[1] == common.IMAGE_INPUTS else EVALUATION_CHUNK
@@ -148,15 +149,15 @@ def eval_tasks(model, tasks: list, args, only: list[int] | None = None) -> list[
 
 
 def finite(model) -> bool:
-    """Whether every parameter is."""
+    """Whether every parameter is finite."""
     return all(bool(p.isfinite().all()) for p in model.state_dict().values() if p.is_floating_point())
 
 
 def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=None) -> Life:
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
-    ``finish_task``, where the method has it, is called after a task's last evaluation; ``watch(step, task, accuracies,
-    model)``, if given, after each. With ``--lca yes`` each task's learning curve is measured besides.
+    ``finish_task``, where the method has it, is called after a task's last evaluation. ``watch(step, task, accuracies,
+    model)``, if given, is called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
     """
     life = Life([], [], [], {"train": 0.0, "eval": 0.0}, {})
     current, diverged, i = continuum.order[0], None, 0
@@ -200,7 +201,7 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
                 if args.cuda:
                     x, y = x.cuda(), y.cuda()
                 elif args.parity:
-                    x = x.clone()  # in memory of its own: where a product's operands begin decides how it rounds
+                    x = x.clone()  # own memory: the address where a product's operand begins decides its rounding
                 model.observe(x, t, y)
                 if args.lca:
                     follow(t)
@@ -238,7 +239,7 @@ def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: L
 def parse(argv: list[str]):
     """The settled arguments, the method's module, and the flags that it does not use."""
     first = arguments.Parser(add_help=False)
-    helped = {"-h", "--help"} & set(argv)  # then a method is imported only if it is named
+    helped = {"-h", "--help"} & set(argv)  # for a help text a method is imported only if it is named
     first.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
     asked = first.parse_known_args(argv)[0].model
     method = None if asked is None else methods.resolve(asked)
@@ -291,7 +292,7 @@ def main(argv: list | None = None) -> dict:
 
 
 def run(args, module, argv: list[str], started) -> dict:
-    """One run of settled arguments; what ``main`` returns."""
+    """One run of settled arguments; returns its record."""
     data = load_datasets(args)
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)

@@ -8,9 +8,9 @@ from data import DataError
 def cut(train, test, name, first_task=0, n_tasks=None, validation=0):
     """(train, test): tasks ``first_task`` and on, ``n_tasks`` of them or all, out of the data file called ``name``.
 
-    With ``validation`` that many training examples of each task are kept from training and stand in for its test set,
-    which nobody then looks at. They are drawn by a generator of their own, always the same: where tasks show the same
-    images, the same images are held out in each. DataError if there are too few tasks or examples.
+    With ``validation`` that many training examples of each task are not trained on. They replace the task's test set,
+    which stays unseen. A generator of its own with a fixed seed draws them, so that tasks which show the same images
+    hold out the same ones. DataError if there are too few tasks or examples.
     """
     left = len(train) - first_task
     if left < 1:

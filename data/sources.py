@@ -1,8 +1,8 @@
-"""Raw images: found on this machine, else downloaded; verified; as uint8 tensors.
+"""Raw images as uint8 tensors: their files are found on this machine or downloaded, and verified.
 
-Looked for in the folder the user names, in $CL_DATA_HOME, in data/raw/, and where Debian's package
-`dataset-fashion-mnist` installs Fashion-MNIST: in each of them in the data set's own sub-folder first.
-A file may be plain or compressed with gzip or xz: what is verified is the decompressed content.
+Files are looked for in the folder that the user names, in $CL_DATA_HOME, in data/raw/, and where Debian's package
+`dataset-fashion-mnist` installs Fashion-MNIST. In each of these the data set's own sub-folder comes first.
+A file may be plain or compressed with gzip or xz. Its decompressed content is verified.
 """
 
 import gzip
@@ -178,7 +178,7 @@ def _download(raw_set, missing, folders):
         for mirror in raw_set.mirrors:
             try:
                 return _fetch(pooch, raw_set, mirror, missing)
-            except Exception as error:  # a mirror fails in many ways; the next one may not
+            except Exception as error:  # a mirror fails in many ways, and the next one may work
                 failures.append(f"{urlsplit(mirror).netloc}: {type(error).__name__}")
     looked = ", ".join(str(folder) for folder in folders)
     raise DataError(
@@ -189,7 +189,7 @@ def _download(raw_set, missing, folders):
 
 
 def _fetch(pooch, raw_set, mirror, files):
-    """{file: content} from one mirror; what it offers is kept in data/raw/ once it is verified."""
+    """{file: content} from one mirror. Verified downloads are kept in data/raw/."""
     folder = RAW / raw_set.folder
     tty = sys.stderr.isatty()
     contents = {}

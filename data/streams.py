@@ -14,7 +14,7 @@ from data import DataError, sources
 
 
 def check(n_tasks, seed):
-    """DataError unless there is at least one task and the seed is one that every generator takes."""
+    """DataError unless there is at least one task and every generator takes the seed."""
     if n_tasks < 1:
         raise DataError(f"n_tasks {n_tasks}: at least one task is needed")
     if not 0 <= seed < 2**32:
@@ -22,7 +22,7 @@ def check(n_tasks, seed):
 
 
 def permutations(n_pixels, n_tasks, seed):
-    """One random pixel permutation a task, the first task's included: the reference's draws, which are
+    """One random pixel permutation for each task, also for the first. The draws are the reference's:
     torch.randperm after torch.manual_seed(seed)."""
     check(n_tasks, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -32,8 +32,8 @@ def permutations(n_pixels, n_tasks, seed):
 def digit_permutations(n_tasks, seed):
     """As `permutations`, for the digits: numpy's legacy generator, the same numbers on every machine.
 
-    The stream starts with the draw that shuffles the examples; it is passed over here, so that with seed 0
-    the file is one stream from the shuffle to the last task.
+    The generator's first draw is skipped. With seed 0 that draw is the one that shuffles the examples
+    (sources.images), so that a file's shuffle and permutations come from one stream.
     """
     check(n_tasks, seed)
     generator = np.random.RandomState(seed)
@@ -42,8 +42,8 @@ def digit_permutations(n_tasks, seed):
 
 
 def rotations(side, n_tasks, seed, min_rot, max_rot):
-    """One angle in degrees a task, which is also its description: uniform in the task's own n_tasks-th of
-    [min_rot, max_rot], drawn in float64 from a torch.Generator seeded with `seed`.
+    """One angle in degrees for each task, which is also its description. [min_rot, max_rot] is cut into n_tasks equal
+    parts, and task t's angle is uniform in part t, drawn in float64 from a torch.Generator seeded with `seed`.
 
     The reference draws from Python's unseeded generator: its angles differ from run to run.
     """

@@ -19,8 +19,8 @@ def split(result_t, result_a, order=None):
     result_t (E,): the task that was being learned at each evaluation, noted before the label changes.
     result_a (E, T): accuracy on every task. The first evaluation, of the untrained network, is the baseline.
     A task's row is its last evaluation before the id changes. The baseline's own id does not count: the
-    reference labels it 0, which made an extra row whenever a shuffled stream began with another task.
-    order: the whole order of the stream, where it is known; it is checked, and returned as it is.
+    reference labels it 0, which would make an extra row if a shuffled stream begins with another task.
+    order: the whole order of the stream, where it is known; it is checked, and returned unchanged.
     """
     result_a = torch.as_tensor(result_a)
     ids = [int(t) for t in result_t]
@@ -78,8 +78,8 @@ LCA_BATCHES = 10  # A-GEM's beta
 def shots(curves):
     """[Z_0, Z_1, ...], Z_b = mean over all tasks of the accuracy on a task after its first b mini-batches.
 
-    curves: for each task the accuracies before its first batch, after it, after the second ..., None where one is not
-    known. A Z_b is given if every task has its accuracy, and so are those before it.
+    curves: for each task its accuracies after 0, 1, 2 ... of its batches, None where one is not known. The list ends
+    before the first Z_b for which a task's accuracy is missing.
     """
     means = []
     for column in zip(*curves, strict=False):
@@ -191,5 +191,5 @@ def _matrix(values):
 
 
 def _mean_of_others(entries):
-    """Mean over all entries but the one that is 0 by definition; 0 if there is no other."""
+    """Mean (divisor T - 1) of entries (T,), one of which is 0 by definition and does not count; 0 if T = 1."""
     return float(entries.double().sum() / max(len(entries) - 1, 1))

@@ -4,8 +4,8 @@
 def report(before, after, attacked: list[int], sign: float, batches: dict[int, int], chance: list[float]) -> dict:
     """Accuracies before and after, and their summary; None where a mean is over nothing.
 
-    effect: the mean over A of (before - after). retention: the mean over R of (after - before). attacked_accuracy is to
-    be held against chance, both means over A. ``batches`` counts those that each task of R had to give.
+    effect: the mean over A of (before - after). retention: the mean over R of (after - before). attacked_accuracy and
+    chance are means over A, to be compared. ``batches``: how many batches each task gave to the phase.
     """
     kept = [t for t in range(len(before)) if t not in attacked]
     return {

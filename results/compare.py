@@ -1,9 +1,10 @@
 """Put methods side by side: python -m results.compare PATH... [--by model,memory_strength] [--baseline single]
 
-Mean, standard deviation (divisor n - 1) and number of runs for each cell; with --baseline the mean difference to it over
-common seeds, with its confidence interval (Student's t), or Welch's interval where no seed is common. Diverged runs are
-counted, not averaged. 'X' is a number that is missing. Rows that are not comparable are named under the table. Exit status
-0; 1 if a log could not be read (the rest is compared); 2 if the runs must not be averaged or the command is wrong.
+Each cell shows mean, standard deviation (divisor n - 1) and number of runs. --baseline adds the mean difference to the
+baseline over common seeds, with its confidence interval (Student's t), or Welch's interval where no seed is common.
+Diverged runs are counted, not averaged. 'X' is a missing number. Rows that are not comparable are named under the
+table. Exit status 0; 1 if a log could not be read (the rest is compared); 2 if the runs must not be averaged or the
+command is wrong.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from results.comparing.tables import tables
 from results.table import FORMATS, SILENT
 
 __all__ = ["compare", "main"]
-NUMBERS = ("json", "long")  # forms that are made from the numbers, not from a table: all of compare(), a line a run
+NUMBERS = ("json", "long")  # forms made from numbers and not from a table: json is all of compare(), long a line a run
 
 
 def main(argv=None):

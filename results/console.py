@@ -1,4 +1,4 @@
-"""What the tools of results/ share as commands: lists of names, mistakes in one sentence, readers that leave."""
+"""Shared by the commands of results/: lists of names, mistakes told in one sentence, readers that stop early."""
 
 import os
 import sys
@@ -28,12 +28,12 @@ def command(program, work):
     except BrokenPipeError:
         leave()
         return 0
-    except OSError as e:  # of the output: files are read and written with errors of their own
+    except OSError as e:  # only the output is left: files are read and written with errors of their own
         print(f"{program}: its output cannot be written ({e.strerror or e})", file=sys.stderr)
         leave()
         return 2
 
 
 def leave():
-    """Nothing more is written, not even what is still buffered."""
+    """Write nothing more to stdout, not even the text that is still buffered."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What a run measured, what its reader should be told about it, and the record that it becomes."""
+"""The measurements of a run, warnings to its reader, and the record made of both."""
 
 import shlex
 from typing import NamedTuple
@@ -16,8 +16,8 @@ DROWNED = 15
 class Divergence(NamedTuple):
     """Where the parameters, or a loss, became non-finite.
 
-    ``step``: how many steps had been made, of the whole stream or, in the unlearning phase, of that. ``task``: the one
-    being learned or seen again; None before the phase's first batch.
+    ``step``: the number of steps made before it, counted over the whole stream, or over the unlearning phase if it was
+    there. ``task``: the task being learned or seen again; None before the phase's first batch.
     """
 
     task: int | None
@@ -59,7 +59,7 @@ class Life(NamedTuple):
 
 
 def counts(model) -> dict:
-    """What the method counted; {} where an attribute of that name is something else."""
+    """The method's counts; {} if its attribute ``counts`` is something else."""
     found = getattr(model, "counts", None)
     return found if isinstance(found, dict) else {}
 
@@ -110,7 +110,7 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
 
 
 def short_curves(args, continuum) -> list[str]:
-    """Before training: a learning curve that will be too short for its area."""
+    """A warning before training: with --lca, a task has too few batches for the area under its learning curve."""
     batches = [-(-n // args.batch_size) for n in continuum.samples_per_task()]
     task, n = min(zip(continuum.order, batches, strict=True), key=lambda pair: pair[1])
     if not args.lca or n >= metrics.LCA_BATCHES:
@@ -122,9 +122,10 @@ def short_curves(args, continuum) -> list[str]:
 
 
 def drowned(result: dict) -> list[str]:
-    """After training: a margin that gave the past tasks so much weight that the batch's own gradient hardly counted.
+    """A warning after training: the margin gave the past tasks so much weight that the batch's gradient hardly counted.
 
-    ``result`` is the run's record. The weight is the mean over all steps after the first task, and the unlearning phase's.
+    ``result`` is the run's record. The weight is the mean over all steps after the first task, unlearning phase
+    included.
     """
     counts, samples = result["counts"], result["protocol"]["samples_per_task"]
     first = -(-samples[0] // result["protocol"]["batch_size"])

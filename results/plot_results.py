@@ -1,9 +1,9 @@
 """Draw runs: python -m results.plot_results [PATH...] [--by model,memory_strength] [--output FOLDER]
 
-bars: ACC, BWT, FWT with their spread. evolution: accuracy on the first task, and on all, over training. grids: heat maps
-side by side. memory: accuracy against stored examples. time: accuracy against training time. Each as PNG and PDF. Without
-PATH, the records that stand directly in results/. Exit status 0; 1 if a log could not be read (the rest is drawn); 2 if
-the command is wrong or matplotlib is missing.
+bars: ACC, BWT, FWT with their spread. evolution: accuracy on the first task, and on all, over training. grids: heat
+maps side by side. memory: accuracy against stored examples. time: accuracy against training time. Each figure is saved
+as PNG and PDF. Without PATH, the records directly in results/ are drawn. Exit status 0; 1 if a log could not be read
+(the rest is drawn); 2 if the command is wrong or matplotlib is missing.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def _with_memory(by):
 
 
 def _sized(found, by, allow):
-    """The cells of each memory size, its place the last in the keys, and key -> label without the size."""
+    """Cells with the memory size as the last part of their keys, and key -> label without the size."""
     gathered = cells.gather(found, _with_memory(by), allow)
     names = cells.labels(dict.fromkeys(key[:-1] for key in gathered))
     return gathered, {key: names[key[:-1]] for key in gathered}

@@ -35,7 +35,7 @@ def name(model, data_file, uid, when):
 def folder(save_path):
     """The folder of a run's record: --save_path, unless a sweep collects it elsewhere ($SWEEP_RECORDS).
 
-    That is a variable and no flag, so that the record holds the command line as the user gave it.
+    A sweep sets an environment variable and no flag, so that the record holds the command line as the user gave it.
     """
     return os.environ.get("SWEEP_RECORDS") or save_path
 
@@ -106,7 +106,7 @@ def one_liner(args, stats):
 
 
 def to_json(record):
-    """The record as JSON text, one top-level entry a line; what JSON cannot hold is made plain."""
+    """The record as JSON text with one top-level entry a line; ``plain`` converts what JSON cannot hold."""
     entries = [f"{json.dumps(str(k))}: {json.dumps(plain(v), allow_nan=False)}" for k, v in record.items()]
     return "{\n" + ",\n".join(entries) + "\n}\n"
 
@@ -150,7 +150,7 @@ def git_revision():
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
-            return None  # a copy inside some other project's repository
+            return None  # this is a copy inside another project's repository
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
@@ -167,11 +167,11 @@ def peak_memory_mb():
 
 
 def _temporary(path):
-    """Name beside path under which it is written first: hidden, so that no reader takes it for a record."""
+    """The name under which `path` is written first: beside it, and hidden, so that no reader takes it for a record."""
     return path.with_name(f".{path.name[-60:]}.{os.getpid()}.tmp")
 
 
 def _flush(path):
-    """Have the file's bytes on disk before its name: a rename may otherwise survive a crash without them."""
+    """Force the file's bytes to disk before it is renamed. Else the new name may survive a crash without them."""
     with open(path, "rb+") as f:
         os.fsync(f.fileno())

@@ -1,10 +1,10 @@
 """Check runs against logged ones: python -m results.regress --against results/logged/seed_004.json PATH...
 
-Each logged run is set beside those of our runs that come nearest to it. Where data, versions, engine and CPU
-capability are the same, the digits must agree; where they differ, that is said, and the logged run must lie inside the
-prediction interval of our seeds, in its three numbers and cell by cell. Exit status 0; 1 with a table of what deviates,
-by how much and the likely cause, or if a logged run was not checked or a log could not be read; 2 if nothing could be
-checked or the command is wrong.
+Each logged run is compared with the nearest of our runs. If data, versions, engine and CPU capability are the same, the
+digits must agree. If not, the differences are named, and the logged run must lie inside the prediction interval of our
+seeds, in its three numbers and cell by cell. Exit status 0; 1 with a table of what deviates, by how much and the likely
+cause, or if a logged run was not checked or a log could not be read; 2 if nothing could be checked or the command is
+wrong.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from results.comparing import cells, inference
 from results.comparing.deviations import check
 from results.table import render
 
-MANY = 12  # deviating numbers of one run that are listed
+MANY = 12  # the most deviating numbers of one run that are listed
 
 
 def text(checks):
@@ -52,7 +52,7 @@ def _name(result):
 
 
 def _guess(result):
-    """Where no known field differs."""
+    """The likely cause of a deviation if no known field differs, as text."""
     if result.exact is False:
         return "no field of the protocol differs: the code has changed (git " + _revisions(result) + ")"
     return "no field that both know differs; not logged: " + ("; ".join(result.obstacles) or "nothing")
@@ -98,7 +98,7 @@ def _checked(args, program):
 
 
 def _say(words):
-    """Print. A reader that has seen enough does not change what was found: no status 0, as console.command gives."""
+    """Print. A reader that stops early must not change the exit status; console.command would turn it into 0."""
     try:
         print(words, flush=True)
     except BrokenPipeError:

@@ -1,7 +1,8 @@
 """One page that holds everything about runs: python -m results.report PATH... -o report.html
 
-Protocol, a table to sort, curves over training, grids as heat maps, and each run's command. The page is one file and
-needs no network. Exit status 0; 1 if a log could not be read (the rest is on the page); 2 if the command is wrong.
+It shows the protocol, a table to sort, curves over training, grids as heat maps, and each run's command. The page is
+one file and needs no network. Exit status 0; 1 if a log could not be read (the rest is on the page); 2 if the command
+is wrong.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def _write(args):
     _may_replace(args.output)
     found, unread = cells.read(args.paths, "results.report")
     text = page(found, by or ("model",), allow, args.title)
-    partial = Path(f"{args.output}.{os.getpid()}.partial")  # a page that is there stays until the new one is complete
+    partial = Path(f"{args.output}.{os.getpid()}.partial")  # an older page stays until the new one is complete
     try:
         partial.write_text(text, encoding="utf-8", errors="replace")
         partial.replace(args.output)
@@ -47,7 +48,7 @@ def _write(args):
 
 
 def _may_replace(path):
-    """RecordError if the file is there and is no page: a record, say, that the shell put behind -o."""
+    """RecordError if the file exists and is not a page, such as a record that the shell put behind -o."""
     try:
         with open(path, "rb") as f:
             start = f.read(15)

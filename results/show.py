@@ -1,8 +1,9 @@
 """Print the grid and the numbers of any log: python -m results.show PATH...
 
-For each run: what it is, the T x T grid under its baseline row, final, backward and forward as printed and as
-its own grid gives them, the papers' definitions besides, and what does not fit. Exit status 0; 1 if something
-could not be read (the rest is still shown); 2 if a path does not exist or the output cannot be written.
+It shows for each run what was run, the T x T grid under its baseline row, and whatever does not fit. The numbers final,
+backward and forward are shown as printed, as the run's own grid gives them, and by the papers' definitions. Exit status
+0; 1 if something could not be read (the rest is still shown); 2 if a path does not exist or the output cannot be
+written.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def _show(paths):
 
 
 def _heading(run):
-    """Two lines: what was run, and where this comes from; only what is known."""
+    """Two lines of known facts: what was run, and which file says so."""
     words = [str(run.fact("model") or run.label or "run")]
     if run.fact("data_file"):
         words[0] += f" on {run.fact('data_file')}"
@@ -85,7 +86,7 @@ def _heading(run):
 
 
 def _numbers(run):
-    """One line a number: as printed, as the grid gives it, the papers' definition."""
+    """One line for each number: as printed, as the grid gives it, and by the papers' definition."""
     lines = []
     for key, name in PRINTED.items():
         ours, text = run.recomputed.get(key), run.printed.get(key)
@@ -113,7 +114,7 @@ def _number(value):
 
 
 def _shown(run, text):
-    """A printed number with the digits it was printed with; four for the exact one of a record; X if it has none."""
+    """A printed number with the digits it was printed with; a record's exact number with four; X if there is none."""
     return _number(float(text)) if run.exact and text is not None else text or "X"
 
 

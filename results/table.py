@@ -1,7 +1,7 @@
 """The one printer of tables: texts as plain text, Markdown, CSV or LaTeX, with a title above and notes below.
 
-The cells are other people's words and our numbers: whatever stands in them, the table stays the table that it is, and
-a negative number has a minus where the format has one.
+Cells may hold any text. It is escaped so that it cannot break the table. A negative number has a minus sign where the
+format has one.
 """
 
 import csv
@@ -9,7 +9,7 @@ import io
 import re
 
 FORMATS = ("text", "markdown", "csv", "latex")
-SILENT = ("csv",)  # can hold neither title nor notes: who prints such a form tells them elsewhere
+SILENT = ("csv",)  # forms without title and notes; the caller prints those elsewhere
 _LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "\u2212": "$-$", "~": r"\textasciitilde{}"}
 _LATEX |= {"^": r"\textasciicircum{}", **{c: f"${c}$" for c in "<>|"}, **{c: "\\" + c for c in "&%$#_{}"}}
 # A number with a sign or an exponent, in a text; not the hyphen of a name, nor the digits of a hash.
@@ -53,7 +53,7 @@ def _markdown(head, rows, title, notes, left):
 
 
 def _unmarked(text):
-    """Text without HTML: Markdown takes tags as they are."""
+    """Text whose HTML tags are escaped: Markdown would pass them on."""
     return text.replace("<", "&lt;")
 
 
@@ -76,7 +76,7 @@ def _inert(cell):
 
 def _latex(head, rows, title, notes, left):
     lines = [" & ".join(_for_latex(cell) for cell in line) + r" \\" for line in [head, *rows]]
-    lines = ["{}" + line if line[:1] in ("[", "*") else line for line in lines]  # else an argument of the \\ before
+    lines = ["{}" + line if line[:1] in ("[", "*") else line for line in lines]  # not an argument of the \\ before it
     return "\n".join(
         [
             *(["% " + title] if title else []),

@@ -1,6 +1,6 @@
 """Fetch and verify raw data sets: python raw.py [mnist] [fashion_mnist] [cifar100]; all three by default.
 
-What is found on this machine is verified and left where it is; the rest is downloaded into this folder.
+Files found on this machine are verified and stay where they are. The others are downloaded into this folder.
 """
 
 import argparse

@@ -22,8 +22,8 @@ UNUSED = "-"
 def read(paths, program):
     """(usable runs, how many logs could not be read in full); problems are told on stderr.
 
-    A run counts if its model is known and it has numbers; a console log of a run whose record was read is that run once
-    more, and does not. RecordError if a path does not exist or nothing is left.
+    A run is usable if its model is known and it has numbers. A console log does not count if the record of the same run
+    was read. RecordError if a path does not exist or no run is left.
     """
     usable, unread, found = [], 0, list(runs(paths))
     recorded = {PurePath(run.source).stem for run in found if run.record}
@@ -51,7 +51,7 @@ def method(run):
 
 
 def resolved(name):
-    """A method's canonical name; as it is if the method is not among ours."""
+    """A method's canonical name; ``name`` unchanged if the method is not among ours."""
     try:
         return resolve(name)
     except UsageError:
@@ -59,7 +59,7 @@ def resolved(name):
 
 
 def field(run, name):
-    """A field of a run: model, seed, a field of PROTOCOL or a flag; '-' if its method does not use it, None: unknown."""
+    """A field of a run: model, seed, one of PROTOCOL or a flag. '-' if its method does not use it, None if unknown."""
     if name == "model":
         return method(run)
     if name == "n_tasks" and run.n_tasks:
@@ -70,9 +70,9 @@ def field(run, name):
 
 
 def settings(run):
-    """The flags that decide a run's numbers, protocol apart, those of its method's own included: dict name -> value.
+    """The settings of a run's method, its own flags included, but not the protocol: dict name -> value.
 
-    What a record says is enough: the method's module need not be here.
+    They come from the record alone, so that the method's module need not be here.
     """
     args, protocol = (run.record or {}).get("args") or run.args or {}, of_role(Role.PROTOCOL)
     return {k: v for k, v in args.items() if k not in protocol and decides(method(run), k)}
@@ -92,11 +92,11 @@ def differing(group, fields):
 
 
 def gather(found, by=("model",), allow=()):
-    """dict key -> {(seed, ...): Run}: a cell for each combination of the fields `by`, one run a seed, diverged ones too.
+    """dict key -> {(seed, ...): Run}: a cell for each combination of the fields `by`, with one run for each seed.
 
-    Of several runs with the same seed, and the same values of the fields in `allow`, the last begun counts. RecordError
-    names the field and its values if a cell would average runs whose protocol or settings differ, unless the field is
-    in `allow`; or if no run has a field of `by` or `allow`.
+    Diverged runs are included. Of several runs with the same seed, and the same values of the fields in `allow`, the
+    one begun last counts. RecordError if a cell would average runs whose protocol or settings differ in a field that is
+    not in `allow`; it names the field and its values. RecordError too if no run has a field of `by` or `allow`.
     """
     for flag, name in [*(("by", name) for name in by), *(("allow", name) for name in allow)]:
         values = [field(run, name) for run in found]
@@ -121,7 +121,7 @@ def gather(found, by=("model",), allow=()):
             name, values = wrong[0], differ[wrong[0]]
             spoken, files = name, differing(group, ("data_file",)).get("data_file", [])
             if name == "data_hash" and len(files) == len(values):
-                spoken, values = "data_file", files  # says the same in words
+                spoken, values = "data_file", files  # file names say the same as hashes, in words
             values = ", ".join(short(value) for value in sorted(values, key=_order))
             raise RecordError(
                 f"runs of {label(key)} differ in {spoken}: {values}; they are not averaged "
@@ -132,7 +132,7 @@ def gather(found, by=("model",), allow=()):
 
 
 def _owners(found, name):
-    """The methods that may have a field: of a flag that is not in our table, those of which a run has it."""
+    """The methods that may have a field: those of all runs; for a flag not in our table, those whose runs have it."""
     own = {method(run) for run in found if name not in FLAGS and name in (run.args or {})}
     return own or {method(run) for run in found}
 
@@ -159,7 +159,7 @@ def labels(keys):
 
 
 def short(value):
-    """A field's value as text: hashes cut, equal numbers of all tasks once, 'unknown' for None."""
+    """A field's value as text. Hashes are cut, a list of n equal values v becomes 'n x v', and None is 'unknown'."""
     if isinstance(value, (list, tuple)) and value and value.count(value[0]) == len(value):
         return f"{len(value)} x {value[0]}"
     if isinstance(value, float):
@@ -169,7 +169,7 @@ def short(value):
 
 
 def one_a_seed(group, besides=()):
-    """(seed, value of each field `besides`) -> Run, the last begun of several; '?0', '?1' for unknown seeds."""
+    """(seed, value of each field `besides`) -> Run, of several the one begun last. Unknown seeds become '?0', '?1'."""
     cell = {}
     for i, run in enumerate(sorted(group, key=lambda run: str((run.record or {}).get("started") or ""))):
         seed = run.fact("seed")

@@ -7,7 +7,7 @@ from results.comparing import cells
 
 
 def parsed(text, by, flag):
-    """dict field -> value as text; a word without '=' is a method. RecordError names the flag that gave the text."""
+    """'model=gem,lr=0.1' as dict field -> text; a word without '=' is a method. RecordError names the `flag`."""
     wanted = {}
     for part in filter(None, map(str.strip, text.split(","))):
         name, equals, value = (word.strip() for word in part.partition("="))
@@ -37,10 +37,10 @@ def _same(value, name, text):
 
 
 def baseline(gathered, by, text):
-    """key -> the key of the cell that it is compared with, None where there is none; 'text' tells which cells serve.
+    """For each cell's key, the key of its baseline; None where it has none.
 
-    Of several, the one that agrees with the key in most fields; of the key's own method, unless the text names one.
-    RecordError if there is no such cell at all.
+    Baselines are the cells that fit 'text'. A cell gets the one whose key agrees with its own in most fields, and of
+    its own method unless the text names a method. RecordError if no cell fits.
     """
     wanted = parsed(text, by, "baseline")
     serving = [key for key in gathered if fits(key, by, wanted)]
@@ -61,9 +61,9 @@ def _method(key, by):
 
 
 def named(gathered, by, labels):
-    """key -> its name: that of the first of `labels` [(text, name)] that it fits, else its own label.
+    """key -> its name: the name of the first of `labels` [(text, name)] whose text fits it, else the cell's own label.
 
-    In the order of the labels, then of the cells. RecordError if a label fits no cell.
+    The dict is in the order of the labels, then of the cells. RecordError if a label fits no cell.
     """
     wanted = [(parsed(text, by, "label"), text, name) for text, name in labels]
     own, found = cells.labels(gathered), {}

@@ -1,17 +1,18 @@
-"""Whether the rows of a table may be held against each other: they may if their runs saw the same stream.
+"""Whether the rows of a table may be compared with each other: they may if their runs saw the same stream.
 
-The memory may differ. What `cells.gather` asks of the runs of one cell, settings besides, is asked here of all cells:
-a difference is not taken (`same_stream`), and a table or a picture says so (`warnings`).
+`cells.gather` asks that the runs of one cell agree in protocol and settings. Here all cells must agree in the protocol,
+but for the memory. If they do not, no difference is taken (`same_stream`), and a table or a picture says why
+(`warnings`).
 """
 
 from results import RecordError
 from results.comparing import cells
 
-MANY = 4  # rows that are named for one value
+MANY = 4  # the most rows that are named for one value
 
 
 def stream(besides=()):
-    """The fields of the protocol that comparable rows share, but for those in `besides`."""
+    """The fields of the protocol that comparable rows share, without those in `besides`."""
     free = {"memory", *besides}
     if free & {"data_hash", "data_file"}:
         free |= {"data_hash"}
@@ -34,8 +35,8 @@ def same_stream(gathered, key, base, besides):
 def warnings(gathered, by, names=None):
     """A sentence for each field of the stream in which cells differ: its values, and the rows that have them.
 
-    gathered: as cells.gather() gives it; names: key -> what the row is called; by: its fields, as far as the reader sees
-    them. Rows that a field of `by` tells apart, the data file say, are compared with those only that share its value.
+    gathered: as cells.gather() returns it. names: key -> the row's name. by: the fields of a key that the reader sees.
+    Where such a field belongs to the stream itself, as the data file does, only rows that share its value are compared.
     """
     names = names or cells.labels(gathered)
     shown = [i for i, name in enumerate(by) if name in (*stream(), "data_file")]
@@ -54,7 +55,7 @@ def warnings(gathered, by, names=None):
 
 
 def _values(runs, name):
-    """The distinct values of a field among runs: value -> text. Data are told by their hash, and called by their file."""
+    """The distinct values of a field among runs: value -> text. For data the value is the hash, the text the file."""
     found = {}
     for run in runs:
         value = _text(cells.field(run, name))
@@ -63,7 +64,7 @@ def _values(runs, name):
 
 
 def _text(value):
-    """A field's value; of a list that has the same for every task, which is no other for more tasks, that."""
+    """A field's value as text. A list with one value for all tasks becomes that value, so that T does not matter."""
     same = isinstance(value, list) and value and value.count(value[0]) == len(value)
     return f"{value[0]} a task" if same else cells.short(value)
 
@@ -73,7 +74,7 @@ def _called(name):
 
 
 def _texts(rows):
-    """What rows have in a field, of each {value: text}; of data the hash besides, where file names do not tell."""
+    """A text for each of `rows` {value: text}. Where two rows have the same text, the values (hashes) are added."""
     texts = [" and ".join(values.values()) for values in rows]
     if len(set(texts)) < len(texts):
         texts = [" and ".join(f"{text} {value}" for value, text in values.items()) for values in rows]
@@ -94,6 +95,6 @@ def _few(names):
 
 
 def repeated(found, gathered):
-    """A sentence if some of the runs (list) stand in no cell, since their seed was begun once more; else []."""
+    """A sentence if some of the runs `found` are in no cell because a later run has the same seed; else []."""
     n = len(found) - sum(map(len, gathered.values()))
     return [f"left out: {n} run{'s' * (n > 1)} whose seed was begun again with the same settings"] if n else []

@@ -1,4 +1,4 @@
-"""One logged run against ours: digit by digit, or whether it could be one more of our seeds."""
+"""Checks one logged run against ours: digit by digit, or whether it could be one more of our seeds."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,9 +14,12 @@ COUNTS = ("steps", "violations", "qp_solves")
 
 @dataclass
 class Check:
-    """logged: Run; ours: the Runs it was checked against. exact: True the digits agree, False they do not, None they
-    need not (obstacles says why), there is no run with its seed or no number to compare. lines: findings for the reader.
-    deviations: lists [what, logged, ours, by how much], empty if all is well. checked: something was compared."""
+    """The result of checking a Run `logged` against the Runs `ours`.
+
+    exact: True if the digits agree, False if they do not; None if they need not (`obstacles` says why), or if there is
+    no run with its seed or no number to compare. lines: findings for the reader. deviations: lists [what, logged, ours,
+    by how much], empty if all is well. checked: whether anything was compared.
+    """
 
     logged: object
     ours: list
@@ -142,7 +145,7 @@ def _statistical(result, confidence):
 
 
 def _endings(result):
-    """Whether any of ours ended as the logged run did: a deviation if none."""
+    """Note a deviation if none of our runs ended (done or diverged) as the logged run did."""
     logged = _ending(result.logged)
     ours = [ending for run in result.ours if (ending := _ending(run)) is not None]
     if logged is None or not ours:
@@ -167,7 +170,7 @@ def _by_summary(result, ours, name, confidence):
         return
     result.checked = True
     low, high = inference.prediction(values, confidence)
-    # The same as low <= value <= high, but that the log's rounding is allowed for.
+    # The same as low <= value <= high, with an allowance for the log's rounding.
     inside = inference.surprise(value, values, _rounding(result.logged, name)) >= 1 - confidence
     spread, bounds = _spread(values), f"[{shown(low, 4)}, {shown(high, 4)}]"
     verdict = "inside" if inside else "OUTSIDE"
@@ -178,14 +181,17 @@ def _by_summary(result, ours, name, confidence):
 
 
 def _rounding(run, name):
-    """By how much a summary may be off: as printed half a unit; of a rounded grid one unit if it is a difference."""
+    """The rounding error of a summary, in accuracy.
+
+    It is half a unit of the last digit for a printed number or a mean of a rounded grid, and one unit for a difference.
+    """
     if run.recomputed[name] is None:
         return _half(_decimals(run, name))
     return _half(run.decimals) * (1 if name == "final" else 2)
 
 
 def _half(decimals):
-    """Half a unit of the last digit; 0 of exact numbers."""
+    """Half a unit of the last digit; 0 for exact numbers (None)."""
     return 0.0 if decimals is None else 0.5 * 10.0**-decimals
 
 

@@ -15,11 +15,12 @@ FIRST = ("model", "seed", "status", "data_file")  # columns before the protocol'
 
 
 def frame(paths):
-    """The runs of records, logs and folders as a DataFrame: a row a run, also of one whose seed was begun again.
+    """The runs of records, logs and folders as a DataFrame with a row for each run, several of one seed included.
 
-    paths: one, or several. Columns: FIRST, the fields of the protocol, the settings of all methods, the measures (keys of
-    MEASURES), and `source`, the file. Missing is what a run does not tell, and a setting that its method does not use.
-    RecordError if a path does not exist, or nothing can be read; problems of single logs are told on stderr.
+    paths: one, or several. Columns: FIRST, the fields of the protocol, the settings of all methods, the measures (keys
+    of MEASURES), and `source`, the file. Values are missing where a run does not tell them, and where its method does
+    not use a setting. RecordError if a path does not exist, or nothing can be read; problems of single logs go to
+    stderr.
     """
     found, _ = cells.read([paths] if isinstance(paths, (str, os.PathLike)) else paths, "results.frame")
     return framed(found)
@@ -45,7 +46,7 @@ def framed(found):
 
 
 def long(found, by, metrics):
-    """A list of Run as CSV in long form: a row a run and measure that it has, with the fields `by`; pandas is not needed."""
+    """A list of Run as CSV in long form, without pandas: a row with the fields `by` for each run and measure it has."""
     fields = list(dict.fromkeys(("model", *by, "seed", "status")))
     rows = []
     for run in found:

@@ -1,8 +1,8 @@
 """Statistics of few runs: spread, differences, prediction intervals, correction for many tests.
 
-One rule for the difference of two groups of runs: over their common seeds, in pairs, where they have any; else Welch's,
-which does not take the spreads to be equal. All intervals are Student's. Pure functions of numbers; ValueError where
-there are too few of them.
+The difference of two groups of runs is taken in pairs over their common seeds. Without common seeds it is the
+difference of the means with Welch's interval, which does not assume equal spreads. All intervals are Student's. These
+are pure functions of numbers; ValueError if there are too few numbers.
 """
 
 import math
@@ -12,9 +12,10 @@ CONFIDENCE = 0.95
 
 
 class Difference(NamedTuple):
-    """Mean difference, and its confidence interval; (None, None) where there are too few runs for one.
+    """Mean difference and its confidence interval (low, high), which is (None, None) if there are too few runs.
 
-    n: common seeds, over which it was taken in pairs; 0: there is none, the means of both groups were subtracted.
+    n: the number of common seeds, over which pairs were taken; 0 if there are none and the groups' means were
+    subtracted.
     """
 
     mean: float
@@ -24,7 +25,7 @@ class Difference(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What is known of a group of n values: mean and standard deviation (None if n is 1)."""
+    """The mean, standard deviation (None if n is 1) and number n of a group of values."""
 
     mean: float
     sd: float | None
@@ -48,7 +49,7 @@ def sample(values):
 
 
 def quantile(probability, freedom):
-    """Of Student's t with `freedom` degrees of freedom."""
+    """The quantile of Student's t with `freedom` degrees of freedom."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, probability))
@@ -72,7 +73,7 @@ def interval(values, confidence=CONFIDENCE):
 def welch(ours, theirs, confidence=CONFIDENCE):
     """Confidence interval (low, high) of the difference of two Samples' means; (None, None) if one has n < 2.
 
-    Degrees of freedom by Welch and Satterthwaite. Two groups without any spread: the difference itself, twice.
+    Degrees of freedom are Welch and Satterthwaite's. Without any spread in both groups low = high = the difference.
     """
     if ours.n < 2 or theirs.n < 2:
         return None, None

@@ -12,16 +12,16 @@ VERSIONS = ("torch", "numpy", "quadprog", "cpu_capability")
 
 
 def facts(run):
-    """What is known of a run's protocol and settings, the seed apart: dict field -> value, unknown ones absent.
+    """The known fields of a run's protocol and settings, without the seed: dict field -> value.
 
-    The data file's name counts where there is no hash of the data.
+    The data file's name stands in where there is no hash of the data.
     """
     args = (run.record or {}).get("args") or run.args or {}
     protocol = (run.record or {}).get("protocol") or {}
     given = {name: args.get(name) for name in of_role(Role.PROTOCOL) if uses(cells.method(run), name)}
     given |= {"parity": run.fact("parity"), **cells.settings(run)}
     known = {name: _parsed(name, value) for name, value in given.items()}
-    known |= {name: protocol.get(name) for name in ("data_hash", "head")}  # a head as it was, where args say `auto`
+    known |= {name: protocol.get(name) for name in ("data_hash", "head")}  # args may say `auto` for the head
     known["n_tasks"] = run.n_tasks or known.get("n_tasks")
     known = {name: value for name, value in known.items() if value is not None}
     return known if "data_hash" in known else known | _data_file(run)
@@ -33,7 +33,7 @@ def _data_file(run):
 
 
 def _parsed(name, value):
-    """The value of a flag, of which a log may have only the text; of a flag that is not ours at least its number."""
+    """A flag's value, which may be known as text only. The text of a flag that is not ours becomes a number if it can."""
     try:
         return value if value is None else FLAGS[name].parse(str(value)) if name in FLAGS else float(value)
     except (UsageError, TypeError, ValueError):
@@ -49,11 +49,11 @@ def differing(logged, ours):
 
 
 def obstacles(logged, ours):
-    """Why the digits of two runs need not agree: list of texts, empty if they must.
+    """The reasons why the digits of two runs need not agree: list of texts, empty if they must agree.
 
-    They must if seed, protocol and settings agree as far as both know them, data hash, torch and CPU capability are
-    known and equal, and so are the engine, the device and the other versions where both know them; and the threads
-    where the network is a ResNet18, which sums the gradients of its convolutions in one part a thread.
+    They must agree under three conditions. Data hash, torch and CPU capability are known and equal. Seed, protocol,
+    settings, engine, device and the other versions are equal where both runs know them. The threads are equal if the
+    network is a ResNet18, which sums the gradients of its convolutions in one part for each thread.
     """
     found = [
         f"{name} {cells.short(a)} logged, {cells.short(b)} here" for name, (a, b) in differing(logged, ours).items()
@@ -76,9 +76,9 @@ def obstacles(logged, ours):
 
 
 def counterparts(logged, ours):
-    """Our runs that come nearest to a logged one: of its method, all alike but for the seed; [] if there is none.
+    """Our runs that are nearest to a logged one: of its method, and alike but for the seed. [] if there are none.
 
-    The nearest are those that differ from it in the fewest fields; of several such groups the largest.
+    They are the group that differs from it in the fewest fields; of several such groups the largest.
     """
     groups = {}
     for run in ours:

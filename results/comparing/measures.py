@@ -1,4 +1,4 @@
-"""What is compared between runs: one table of measures, with their names, digits and where a run has them."""
+"""The measures that runs are compared by: one table of their names, their digits, and how to get them from a run."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 
 class Measure(NamedTuple):
-    """label: a column's head. digits: after the point. better: +1 more, -1 less, 0 neither. value: of a Run."""
+    """label: a column's head. digits: how many after the point. better: +1 if more is better, -1 if less is, 0 if neither.
+    value: a function of a Run."""
 
     label: str
     digits: int
@@ -16,7 +17,7 @@ class Measure(NamedTuple):
 
 
 def _summary(key):
-    """A number of the grid: from the grid itself, and only where there is none as the log printed it."""
+    """A function of a Run: a summary number from its grid or, if the grid does not give it, as the log printed it."""
 
     def value(run):
         for found in (run.recomputed.get(key), getattr(run, key, None)):
@@ -44,7 +45,7 @@ def _step_time(run):
 
 
 def _unlearning(when, attacked):
-    """Mean accuracy 'before' or 'after' an unlearning phase, on the tasks that it attacked or on the others."""
+    """A function of a Run: mean accuracy 'before' or 'after' an unlearning phase, on the attacked tasks or the others."""
 
     def value(run):
         said = (run.record or {}).get("forgetting")
@@ -87,7 +88,7 @@ DEFAULT = ("final", "backward", "forward", "violations", "qp_solves", "step", "m
 
 
 def shown(value, digits, sign=False):
-    """A number with so many digits; 'X' where there is none."""
+    """A number with `digits` digits after the point; 'X' for None."""
     if value is None:
         return "X"
     text = f"{value:{'+' if sign else ''}.{digits}f}"

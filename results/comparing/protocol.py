@@ -1,8 +1,8 @@
-"""What runs were measured on and with, in words: what they share, and all values where they differ."""
+"""The protocol of runs in words: the values that they share, and all values where they differ."""
 
 from results.comparing import cells
 
-SETTINGS = ("lr", "n_layers", "n_hiddens", "net", "memory_strength")  # told where all runs share them
+SETTINGS = ("lr", "n_layers", "n_hiddens", "net", "memory_strength")  # named only where all runs share them
 
 
 def terms(found):
@@ -26,7 +26,7 @@ def terms(found):
 
 
 def sentence(found):
-    """The terms in one line, with the seeds: what belongs above a table."""
+    """The terms and the seeds in one line, which belongs above a table."""
     seeds = sorted({str(run.fact("seed")) for run in found if run.fact("seed") is not None}, key=lambda s: (len(s), s))
     told = [f"{name} {text}" for name, text in terms(found)] + ([f"seeds {' '.join(seeds)}"] if seeds else [])
     return f"{'; '.join(told)}. Mean ± standard deviation (divisor n - 1) over n runs."

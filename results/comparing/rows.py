@@ -7,18 +7,19 @@ UNPAIRED = ("memory_mb",)  # a seed does not change it
 
 
 def compare(found, by=("model",), metrics=DEFAULT, baseline=None, allow=(), confidence=inference.CONFIDENCE):
-    """list of dicts, one a cell: "by", "n", "seeds", "diverged", "measures": {key: {"mean", "sd", "n"}} and, with a
-    baseline, "paired": {key: {"mean", "low", "high", "n"} or None}, None for the baseline itself. There n is the number
-    of common seeds; 0: there is none, and the interval is Welch's.
+    """A list with a dict for each cell: "by", "n", "seeds", "diverged", "measures": {key: {"mean", "sd", "n"}}.
 
-    found: list of Run; by: fields that tell cells apart; metrics: keys of MEASURES; baseline: as choice.baseline() has it.
-    RecordError as cells.gather().
+    With a baseline it also has "paired": {key: {"mean", "low", "high", "n"} or None}, which is None for the baseline
+    itself. There n is the number of common seeds; with 0 the interval is Welch's.
+
+    found: list of Run; by: fields that tell cells apart; metrics: keys of MEASURES; baseline: text as in
+    choice.baseline(). RecordError as in cells.gather().
     """
     return rows(cells.gather(found, by, allow), by, metrics, baseline, allow, confidence)
 
 
 def rows(gathered, by, metrics=DEFAULT, baseline=None, allow=(), confidence=inference.CONFIDENCE):
-    """What compare() returns, of cells that are gathered already."""
+    """As compare(), of cells that are gathered already."""
     values = {key: {m: _values(cells.done(cell), m) for m in metrics} for key, cell in gathered.items()}
     bases = choice.baseline(gathered, by, baseline) if baseline is not None else {}
     found = []
@@ -50,9 +51,9 @@ def _values(cell, metric):
 
 
 def _by_seed(values, key, metric):
-    """seed -> the mean over its runs: one, unless --allow lets several settings into a cell. None: no cell, no runs.
+    """seed -> the mean over its runs; {} if `key` is None. A seed has one run unless --allow lets several settings in.
 
-    A seed that no log told is nobody else's.
+    An unknown seed is never equal to another cell's.
     """
     found = {}
     for (seed, *_), value in values[key][metric].items() if key is not None else ():

@@ -9,9 +9,9 @@ from results.table import render
 
 
 def tables(rows, metrics, baseline, form, confidence, title="", notes=()):
-    """The rows as one table, and a second one of differences if there is a baseline.
+    """The rows as one table, and a second table of differences if there is a baseline.
 
-    title, notes: sentences above and below all of it; JSON and CSV have none.
+    title, notes: sentences above and below the tables; JSON and CSV have none.
     """
     if form == "json":
         return json.dumps(rows, indent=1)
@@ -52,7 +52,7 @@ def _cell(measure, key, n):
 
 
 def fewer(n, all_):
-    """' (n 2)' where a number is of fewer runs than its row."""
+    """' (n 2)' where a number comes from fewer runs than its row; else ''."""
     return "" if n == all_ else f" (n {n})"
 
 
@@ -65,7 +65,7 @@ def _pair(pair, key, n):
 
 
 def _pairs(row, judged):
-    """How many common seeds the row's differences are over."""
+    """The numbers of common seeds that the row's differences are taken over: a set."""
     return {row["paired"][m]["n"] for m in judged if row["paired"][m]}
 
 

@@ -4,15 +4,16 @@ import math
 
 from results.comparing import inference
 
-# Where cividis (dark blue to yellow, even in grey, safe for the colour-blind) stands at 0, 1/8 .. 1.
+# The colours of cividis (dark blue to yellow, even in grey, safe for the colour-blind) at 0, 1/8 .. 1.
 _CIVIDIS = ("00224e", "083370", "35456c", "4f576c", "666970", "7d7c78", "a49d78", "cdbd67", "fee838")
 
 
 def curve(cell):
     """Mean and deviation over runs (list of Run) of accuracy on the first task learned, and on all, over training.
 
-    {"n": runs, "step": [..], "changes": steps at which the task changes, "first": [(mean, deviation or 0)], "mean": the
-    same}, or None if no run recorded it. Runs that were evaluated at other steps than the first are left out.
+    Returns {"n": number of runs, "step": [..], "changes": steps at which the task changes, "first": [(mean, deviation
+    or 0)], "mean": likewise}; None if no run recorded a curve. Runs evaluated at other steps than the first run are
+    left out.
     """
     found = [e for run in cell if (e := (run.record or {}).get("evolution")) and e.get("step")]
     found = [e for e in found if e["step"] == found[0]["step"]]
@@ -32,7 +33,7 @@ def centred(values):
 
 
 def lines(drawn):
-    """(one {"label", "step", "first", "mean"} of plain lists for each label that has a curve, the first's changes)."""
+    """A dict {"label", "step", "first", "mean"} of plain lists for each curve, and the first curve's changes of task."""
     found = {label: c for label, cell in drawn.items() if (c := curve(cell))}
     out = []
     for label, c in found.items():
@@ -42,12 +43,12 @@ def lines(drawn):
 
 
 def named(label, curve, cell):
-    """The label of a curve, with its n where it is of fewer runs than the cell."""
+    """The label of a curve; it has the curve's n if that is less than the cell's."""
     return label if curve["n"] == len(cell) else f"{label} (n {curve['n']})"
 
 
 def mean_grid(cell):
-    """The runs' mean grid as rows of accuracies, from those shaped as the first; None if none has any."""
+    """The runs' mean grid as rows of accuracies, over grids with the shape of the first; None if no run has a grid."""
     found = [run.grid for run in cell if run.grid]
     found = [grid for grid in found if list(map(len, grid)) == list(map(len, found[0]))]
     if not found:

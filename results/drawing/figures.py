@@ -27,7 +27,7 @@ def looks(labels):
 
 
 def warn(figure, sentences):
-    """Write above a figure what keeps its runs from being compared."""
+    """Write `sentences`, which say why its runs are not comparable, above a figure."""
     if sentences:
         width = int(17 * figure.get_figwidth())  # characters of this size
         lines = [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
@@ -39,7 +39,7 @@ def measured(cell, key):
 
 
 def bars(cells):
-    """ACC, BWT and FWT, a bar a method with its standard deviation, and each run as a dot."""
+    """ACC, BWT and FWT: a bar with the standard deviation for each method, and a dot for each run."""
     figure = Figure(figsize=(9, 0.9 + 0.36 * len(cells)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     style = looks(cells)

@@ -8,7 +8,7 @@ from results.drawing.figures import looks, measured
 
 
 def memory(cells):
-    """ACC against stored examples a task. cells: label -> {memory size: list of Run}; None if there is one size only."""
+    """ACC against stored examples per task, of cells label -> {memory size: list of Run}; None if there is one size."""
     sized = {label: {size: v for size, runs in sizes.items() if (v := measured(runs, "final"))} for label, sizes in
              cells.items()}  # fmt: skip
     places = sorted({size for sizes in sized.values() for size in sizes if isinstance(size, (int, float))})
@@ -20,7 +20,7 @@ def memory(cells):
     for label, sizes in sized.items():
         colour, _, marker, dashes = style[label]
         known = sorted(size for size in sizes if isinstance(size, (int, float)))
-        if not known:  # no memory at all: one level across
+        if not known:  # a method without a memory: a level line
             for values in sizes.values():
                 axes.axhline(centred(values)[0], color=colour, linestyle=dashes, label=f"{label} (no memory)")
             continue

@@ -1,4 +1,4 @@
-"""The page of results.report: what stands on it, from runs; page/page.html says where it stands."""
+"""The contents of results.report's page, made from runs; page/page.html is the layout."""
 
 import math
 from pathlib import Path
@@ -24,7 +24,7 @@ class Head(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What stands in the comparison: a text, by what it is sorted (None: by the text), and what is printed smaller."""
+    """A cell of the comparison: its text, the value it is sorted by (None: the text), and what is printed smaller."""
 
     text: str
     sort: object = None
@@ -73,7 +73,7 @@ def _many(n, what):
 
 
 def _numbers(table, by):
-    """The fields of `by` that are sorted as numbers: all their known values are some."""
+    """The fields of `by` that are sorted as numbers, since all their known values are numbers."""
     return {name for name in by if all(_numeric(row["by"][name]) for row in table)}
 
 

@@ -1,4 +1,4 @@
-"""From rows of tokens, as they stand in a text, to a run's baseline and grid, with what is wrong with them."""
+"""From rows of tokens in a text to a run's baseline and grid; whatever is wrong with them is noted in the run."""
 
 import math
 import re
@@ -31,7 +31,7 @@ class Block:
 
     @property
     def growing(self):
-        """It has a baseline, and fewer rows than columns."""
+        """Whether it has a baseline, and fewer rows than columns."""
         return self.baseline is not None and len(self.rows) < self.width and self.count() < self.width**2
 
     def count(self):
@@ -51,7 +51,7 @@ def looks_like_a_grid(block):
 
 
 def fill(run, block):
-    """Set the run's baseline and grid from the block's rows, with what is wrong with them."""
+    """Set the run's baseline and grid from the block's rows, and note what is wrong with them."""
     rows = list(block.rows)
     n = block.count()
     if block.baseline is not None:
@@ -84,9 +84,9 @@ def fill(run, block):
 
 
 def note_values(run, lines=None):
-    """What is wrong with a grid of any format: more rows than tasks, entries that are no accuracies.
+    """Note what is wrong with a grid of any format: more rows than tasks, or entries that are no accuracies.
 
-    lines: where the baseline and each row stand in a text.
+    lines: the line numbers of the baseline and of each row in a text.
     """
     if len(run.grid) > (run.n_tasks or 0):
         run.problems.append(f"{run.place}: {len(run.grid)} rows for {run.n_tasks or 0} tasks")
@@ -124,7 +124,7 @@ def _values(run, line, tokens, width):
 
 
 def _note_digits(run, rows):
-    """How many decimals the grid has; entries with more than the others."""
+    """Set how many decimals the grid has, and note entries with another number of them."""
     places = [
         (i, j, line, token)
         for i, (line, tokens) in enumerate(rows, start=1)

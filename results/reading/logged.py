@@ -1,4 +1,4 @@
-"""Fixtures of results/logged/: what others have logged, its text digit by digit, and what is known about the runs."""
+"""Fixtures of results/logged/: logs of others, kept digit by digit, and what is known about their runs."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from results.reading.text import parse_text
 
 
 def parse_logged(content, path):
-    """The runs of a fixture (its JSON content, and where it stands), each a Run.
+    """The runs of a fixture as a list of Run. content: the fixture's JSON; path: the fixture's file.
 
     {"logged": what, "args": {..}, "protocol": {..}, "versions": {..}, "runs": [{"label", "args": the run's own,
-    "text": [a log's lines], or "file": a log beside this one}]}. protocol and versions are a record's, as far as
-    they are known. A fixture of "tables" has no runs, and need not.
+    "text": [a log's lines], or "file": a log beside this one}]}. protocol and versions are as in a record, as far as
+    they are known. A fixture of "tables" needs no runs.
     """
     entries, at = content.get("runs"), 0
     if not (isinstance(entries, list) and entries):

@@ -13,11 +13,11 @@ from results.reading.text import decoded, parse_text
 
 NAMED = re.compile(r"_\d{4}(_\d\d){5}_[0-9a-f]{32}$")  # record.name(): such a file should hold a run
 OTHERS = (".log", ".out", ".err", ".pth")  # read in a folder besides record.SUFFIXES
-ASIDE = ".logged"  # a folder with a file of this name holds what others have logged: it is read if it is named
+ASIDE = ".logged"  # a folder with a file of this name holds logs of others, and is read only if the user names it
 
 
 def parse(path):
-    """All runs of a file or folder: list of Run. What cannot be read is in their `problems`.
+    """All runs of a file or folder: list of Run. Whatever cannot be read is named in their `problems`.
 
     Raises RecordError only if path does not exist.
     """
@@ -25,11 +25,11 @@ def parse(path):
 
 
 def runs(paths):
-    """The runs of all paths, one after the other: nothing is kept, so that any number can be read.
+    """Yield the runs of all paths, one after the other. Nothing is kept, so that any number can be read.
 
-    Folders are searched with their subfolders, but for those of logged numbers (`ASIDE`). The three files of one run
-    count once, the .json before the .pt before the .txt; the next is taken only if one cannot be read. So does a run
-    named in several ways.
+    Folders are searched with their subfolders, except those of logged numbers (`ASIDE`). The three files of one run
+    count once: the .json is read; the .pt only if the .json cannot be read, and the .txt last. A run that is named in
+    several ways counts once too.
     """
     paths = [os.fspath(path) for path in paths]
     for path in paths:
@@ -39,9 +39,9 @@ def runs(paths):
 
 
 def records(folder, *needed):
-    """The runs of a folder that have a record, [] if there is none. RecordError if a file is damaged or lacks an entry.
+    """The runs of a folder that have a record; [] if there is none. RecordError if a file is damaged or lacks an entry.
 
-    needed: entries that each record must have, such as 'protocol.data_hash'; null will do.
+    needed: entries that each record must have, such as 'protocol.data_hash'; they may be null.
     """
     if not os.path.isdir(folder):
         raise RecordError(f"{folder}: no such folder")
@@ -85,12 +85,12 @@ def _each_once(paths):
 
 
 def _aside(folder, name):
-    """Whether a folder's subfolder holds logged numbers, which do not stand among the runs of whoever reads the folder."""
+    """Whether the subfolder `name` holds logged numbers, which do not belong to the runs of the folder."""
     return os.path.exists(os.path.join(folder, name, ASIDE))
 
 
 def _within(folder):
-    """The groups of files of a folder and its subfolders that may hold runs; a pipe would be waited for."""
+    """Yield the groups of files in a folder and its subfolders that may hold runs. Pipes, which block, are left out."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__")) and not _aside(where, f))
         names = sorted(n for n in names if not n.startswith(".") and _suffix(n))
@@ -98,7 +98,7 @@ def _within(folder):
 
 
 def _again(files, seen):
-    """Whether this group is in `seen`, however it was named; it is from now on."""
+    """Whether this group is in `seen`, however it was named. Adds it."""
     name = _group(os.path.realpath(files[0]))
     again = name in seen
     seen.add(name)
@@ -111,13 +111,13 @@ def _suffix(path):
 
 
 def _group(file):
-    """What the names of one run's files have in common."""
+    """The part that the names of one run's files have in common."""
     base, suffix = os.path.splitext(file)
     return base if suffix in record.SUFFIXES else file
 
 
 def _grouped(files):
-    """Lists of files that are one run's, preferred first, in the order of their first appearance."""
+    """Yield the files of each run as a list, preferred file first. Runs come in the order of their first file."""
     groups = {}
     for file in dict.fromkeys(files):
         groups.setdefault(_group(os.path.abspath(file)), []).append(file)

@@ -1,4 +1,4 @@
-"""A run's record (.json) as a Run: every field is what it must be, or is left out and named, so that no tool doubts it."""
+"""A run's record (.json) as a Run. Fields of the wrong kind are left out and named; tools can trust the others."""
 
 import itertools
 import json
@@ -76,7 +76,7 @@ def _is_unlearning(value):
 
 
 def _between(low, numbers, high):
-    """Whether all are; nan is found by its sum, as min and max may pass over it."""
+    """True if every number lies in [low, high]. NaN is caught through the sum, since min and max can skip it."""
     try:
         return not numbers or (low <= min(numbers) and max(numbers) <= high and not math.isnan(sum(numbers)))
     except TypeError:
@@ -84,7 +84,7 @@ def _between(low, numbers, high):
 
 
 class Kind(NamedTuple):
-    """What a field of a record must be, so that no tool has to doubt it."""
+    """A kind of field in a record: its name in words, and the test that a value must pass."""
 
     name: str
     fits: Callable
@@ -93,7 +93,7 @@ class Kind(NamedTuple):
 OBJECT, TEXT, NUMBER = Kind("an object", _is_object), Kind("text", _is_text), Kind("a number", _is_number)
 FINITE, SCALAR = Kind("a finite number", _is_finite), Kind("text or a number", _is_scalar)
 FLAT = Kind("text, a number or a list of these", _is_flat)
-SHARED = {  # of fields that a record, its protocol or its arguments may have: Run.fact()
+SHARED = {  # kinds of fields that a record, its protocol or its arguments may have: Run.fact()
     **dict.fromkeys(("model", "data_file", "data_hash", "status"), TEXT),
     **dict.fromkeys(("memory", "n_memories"), NUMBER),
     "seed": SCALAR,
@@ -134,7 +134,7 @@ def read_json(path):
 
 
 def checked(content, path):
-    """content, if it is one that this program can read."""
+    """content, if it is a record that this program can read; else RecordError."""
     if not isinstance(content, dict) or "format" not in content:
         raise RecordError(f"{path}: is not a run's record (it has no 'format')")
     if content["format"] != record.FORMAT:
@@ -143,7 +143,7 @@ def checked(content, path):
 
 
 def from_record(content, path):
-    """A record (dict) as a Run; what is not as it must be is left out of it and is in its problems."""
+    """A record (dict) as a Run. Fields of the wrong kind are left out, and named in its problems."""
     run = Run(str(path), label=Path(path).stem, exact=True)
     found = _fitting(content, KINDS, None, f"{path}: ", run.problems)
     for name, kind in INSIDE.items():
@@ -162,7 +162,10 @@ def from_record(content, path):
 
 
 def _fitting(fields, kinds, kind, where, problems):
-    """Those of the fields that are of their kind, or null; kind: of those that kinds does not name, None for any."""
+    """The fields that are null or of their kind; the others are added to `problems`.
+
+    kinds: name -> Kind. kind: the Kind of fields that `kinds` does not name; None allows any.
+    """
     kept = {}
     for name, value in fields.items():
         wanted = kinds.get(name, kind)
@@ -174,7 +177,7 @@ def _fitting(fields, kinds, kind, where, problems):
 
 
 def _fill(run, content):
-    """Set the run's baseline and grid from a record's."""
+    """Set the run's baseline and grid from the record's."""
     baseline, grid = content.get("baseline"), content.get("grid")
     try:
         run.grid = [_accuracies(row) for row in grid or []]

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def empty(self):
-        """Nothing was read but what is wrong."""
+        """Whether nothing could be read from the log."""
         return not (self.grid or self.baseline or self.printed or self.record)
 
     @property
@@ -88,8 +88,8 @@ class Run:
     def disagreements(self):
         """One sentence for each printed number that cannot have come from this grid.
 
-        Allowed for: half a unit of the number's last printed digit, unless it is exact; the grid's own rounding,
-        half a unit an accuracy and so one unit a difference of two; 1e-6 for float32.
+        Three errors are allowed for: half a unit of the number's last printed digit, unless it is exact; the grid's
+        own rounding, half a unit for an accuracy and so one unit for a difference of two; and 1e-6 for float32.
         """
         found = []
         for key, text in self.printed.items():
@@ -101,7 +101,7 @@ class Run:
                 rounding /= 2
             if not self.exact:
                 rounding += 0.5 * 10.0 ** -decimals_of(text)
-            if not abs(float(text) - ours) <= rounding + 1e-6:  # a printed nan too
+            if not abs(float(text) - ours) <= rounding + 1e-6:  # written so that a printed nan disagrees
                 found.append(f"{self.place}: prints {PRINTED[key]} {text}, its grid gives {ours:.4f}")
         return found
 

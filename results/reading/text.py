@@ -40,7 +40,7 @@ def decoded(data):
 def parse_text(text, source):
     """All runs of a text, in order: list of Run."""
     reader = _Reader(source)
-    text = text.replace("\u2212", "-").replace("\xa0", " ")  # as word processors write a minus and a blank
+    text = text.replace("\u2212", "-").replace("\xa0", " ")  # a word processor's minus and blank
     for number, line in enumerate(text.split("\n"), start=1):
         for piece in ESCAPES.sub("", line).rstrip("\r").split("\r"):  # a progress bar writes over its own line
             stamp = STAMP.match(piece)
@@ -75,7 +75,7 @@ class _Reader:
         self.tokens(line, piece[at:])
 
     def bar(self):
-        """A '|': the row above it is the baseline of a new block."""
+        """Take up a '|': the row above it is the baseline of a new block."""
         if self.block and self.block.rows:
             baseline = self.block.rows.pop()
             if self.block.baseline:
@@ -83,7 +83,7 @@ class _Reader:
             self.block = Block(baseline=baseline, label=self.heading)
 
     def tokens(self, line, piece):
-        """A stretch of text without labels: a row of numbers, or words, which end a block."""
+        """Take up a stretch of text without labels: a row of numbers, or words, which end a block."""
         words = [w for w in BETWEEN.split(piece) if w]
         if not words:
             return
@@ -104,7 +104,7 @@ class _Reader:
                 self.heading = piece.strip().rstrip(":")[:80]
 
     def misprinted(self, words, n, odd):
-        """Whether it is a row all the same, with misprints that parse_grid reports."""
+        """Whether words, n of them decimals and `odd` no numbers, are a row with misprints, which grid.fill notes."""
         if not n:
             return False
         digits = all(re.search(r"\d", w) for w in odd)
@@ -122,7 +122,7 @@ class _Reader:
             rows.append((line, list(words)))
 
     def close(self):
-        """The block is whole: it waits for printed numbers if it can be a grid, else it is dropped."""
+        """End the growing block. It waits for printed numbers if it can be a grid; else it is dropped."""
         block, self.block = self.block, None
         if block is not None and (block.baseline or block.count() >= 4):
             self.flush()
@@ -150,7 +150,7 @@ class _Reader:
         if not all(DECIMAL.fullmatch(s) or BARE.fullmatch(s) for s in stats):
             return False
         self.close()
-        keys = list(PRINTED)[-len(stats) :]  # four: the diagonal comes first
+        keys = list(PRINTED)[-len(stats) :]  # of four numbers the first is the mean of the diagonal
         printed = dict(zip(keys, stats, strict=True))
         start = head.index("{")
         args, problems = None, []
@@ -184,7 +184,7 @@ class _Reader:
                 self.runs.append(run)
 
     def finished(self, block):
-        """The block as a Run, or None if it is none."""
+        """The block as a Run; None if it is not a grid."""
         run = Run(self.source, block.line, block.label, printed=dict(block.printed))
         run.problems += block.problems
         if not block.count() and block.baseline is None:
@@ -199,7 +199,7 @@ class _Reader:
 
 
 def _same_numbers(run, printed):
-    """Whether a one-line result can be of this run: each number agrees to its own digits."""
+    """Whether a one-line result can belong to this run: each number agrees to its own digits."""
     for key, text in printed.items():
         theirs = float(text)
         ours = float(run.printed[key]) if key in run.printed else run.recomputed[key]
