@@ -19,8 +19,10 @@ from torch.nn import functional as F
 
 from model import UsageError, arguments
 from model.learner import Learner
+from model.engine.fast import FastEngine, linear_layers
 from model.memory import ReservoirMemory
 from model.numeric.basis import PANEL, Basis, available_memory
+from model.numeric.gram_basis import Directions, GramBasis
 from model.unlearning import KeptExamples
 
 

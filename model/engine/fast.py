@@ -19,7 +19,9 @@ from torch.nn import functional as F
 from model import common
 from model.engine.flat import FlatParameters
 from model.engine.layers import Blocks, FirstLayer, KeptFirstLayer, Layer
+from model.engine.orthogonal import OrthogonalPass, Span, SpanFirstLayer, SpanLayer
 from model.engine.passes import Pass
+from model.numeric.gram_basis import Directions, GramBasis
 
 FOLD_EVERY = 1_000  # steps after which what is carried along in float32 is computed anew
 WIDE = 2**24  # operations of a pass from which several threads pay
@@ -62,6 +64,8 @@ class FastEngine:
         self.forms: set[str] = set()
         self._linear = linear_layers(net)
         self.stored: Stored | None = None
+        self.basis: GramBasis | None = None
+        self.span: Span | None = None
         self.layers: list[Layer] | None = None
         self.capacity, self._since_fold, self._passes = 1, 0, {}
         self._complete = None
@@ -86,7 +90,10 @@ class FastEngine:
         if status == "whole" and self.layers is not None:
             return
         if status == "rebound" and self.layers is not None:  # the same values elsewhere: what they lacked still counts
-            self.layers[0].add_to(*self.flat.split(self.flat.theta)[:2])
+            views = self.flat.split(self.flat.theta)
+            self.layers[0].add_to(*views[:2])
+            if self.span is not None:
+                self.span.add_to(views)
         self._build()
 
     def _build(self) -> None:
@@ -107,7 +114,14 @@ class FastEngine:
         if blocks is not None:
             self.forms.add("kept" if kept else "plain")
         upper = [Layer(W, b, blocks, wide) for W, b in zip(views[2::2], views[3::2], strict=True)]
-        self.layers, self._passes, self._complete = [first, *upper], {}, None
+        self.layers, self._passes, self._complete, self.span = [first, *upper], {}, None, None
+        if blocks is None and self.basis is not None and self.basis.k:
+            self.forms.add("gram")
+            self.span = Span(self.basis)
+            share, *shares = self.basis.shares
+            self.layers[0] = SpanFirstLayer(*views[:2], Z, share, self.span.c)
+            for l, share in enumerate(shares, start=1):
+                self.layers[l] = SpanLayer(*views[2 * l : 2 * l + 2], share, self.span.c)
 
     def _keep(self, blocks: Blocks, o: int, i: int) -> bool:
         """Whether the first layer is kept: asked for, or cheaper and within the bound on a method's arrays."""
@@ -122,7 +136,10 @@ class FastEngine:
         if self.capacity < B:
             self.capacity, self._passes = B, {}
             self.layers[0].extend(B)
-        self._passes[B] = Pass(self, self.layers, self.stored, B)
+        if self.span is None:
+            self._passes[B] = Pass(self, self.layers, self.stored, B)
+        else:
+            self._passes[B] = OrthogonalPass(self, self.layers, self.span, B)
         return self._passes[B]
 
     def gradient_views(self) -> list[torch.Tensor]:
@@ -165,6 +182,14 @@ class FastEngine:
         self._settle()
         self.stored = self.layers = None
 
+    def avoid(self, basis: GramBasis) -> None:
+        """Steps without stored examples are orthogonal to the directions of ``basis``, as they are now, from here on.
+
+        To be said again when directions have come to it; ``fold`` before any are taken from it.
+        """
+        self._settle()
+        self.basis, self.layers, self.span = basis, None, None
+
     def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blend=None) -> Pass:
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
@@ -194,50 +219,61 @@ class FastEngine:
 
     def predict(self, x: torch.Tensor, tasks) -> torch.Tensor:
         """Logits (B, n_outputs) with the other tasks' outputs masked, from complete parameters; no state is touched."""
-        first, (W, b) = self._linear[0], self._first_complete()
-        if torch.is_grad_enabled() and W is not first.weight:  # gradients reach the parameters all the same
-            W, b = first.weight + (W - first.weight).detach(), first.bias + (b - first.bias).detach()
-        H = F.linear(x, W, b)
-        for layer in self._linear[1:]:
-            H = F.linear(H.relu_(), layer.weight, layer.bias)
+        H = x
+        for i, (layer, (W, b)) in enumerate(zip(self._linear, self._weights(), strict=True)):
+            if torch.is_grad_enabled() and W is not layer.weight:  # gradients reach the parameters all the same
+                W, b = layer.weight + (W - layer.weight).detach(), layer.bias + (b - layer.bias).detach()
+            H = F.linear(H.relu_() if i else H, W, b)
         return self.outputs.mask_(H, tasks)
 
-    def _first_complete(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The first layer's complete weight and bias."""
-        first = None if self.layers is None else self.layers[0]
-        if first is None or not first.kept or first.stale or self.flat.bind(look=True) != "whole":
-            return self._linear[0].weight, self._linear[0].bias
+    def _weights(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Each layer's complete weight and bias."""
+        plain = [(layer.weight, layer.bias) for layer in self._linear]
+        if self.layers is None:
+            return plain
+        first, span = self.layers[0], self.span
+        lacking = first.kept and not first.stale or span is not None and span.moved
+        if not lacking or self.flat.bind(look=True) != "whole":
+            return plain
         if self._complete is None:
-            self._complete = first.effective()
+            if span is not None:
+                views = [p.detach().clone() for p in self.flat.parameters]
+                span.add_to(views)
+                self._complete = list(zip(views[::2], views[1::2], strict=True))
+            else:
+                self._complete = [first.effective(), *plain[1:]]
         return self._complete
 
     def forward(self, x: torch.Tensor, tasks) -> torch.Tensor:
-        """As ``predict``; ``backward`` may follow."""
+        """As ``predict``; ``backward`` or ``directions`` may follow."""
         self._bind()
-        self._inputs, self._tasks = [], tasks
+        self._inputs, self._used, self._tasks = [], [(W.detach(), b.detach()) for W, b in self._weights()], tasks
         H = x
-        for i, layer in enumerate(self._linear):
+        for i, (W, b) in enumerate(self._used):
+            H = torch.addmm(b, H.relu_() if i else H, W.t())
             self._inputs.append(H)
-            W, b = self._first_complete() if i == 0 else (layer.weight, layer.bias)
-            H = torch.addmm(b.detach(), H, W.detach().t())
-            if i + 1 < len(self._linear):
-                H.relu_()
+        self._inputs = [x, *self._inputs[:-1]]
         return self.outputs.mask_(H, tasks)
+
+    def directions(self, dlogits: torch.Tensor) -> Directions:
+        """The gradients of <logits_i, dlogits_i> for each example i, as activations and deltas of every layer."""
+        D = dlogits
+        if self.outputs.foreign is not None:
+            D = D.masked_fill(self.outputs.foreign[self._tasks], 0)
+        deltas = [D]
+        for (W, _), A in zip(self._used[:0:-1], self._inputs[:0:-1], strict=True):
+            deltas.append(torch.mm(deltas[-1], W).mul_(A > 0))
+        return Directions(self._inputs, deltas[::-1])
 
     def backward(self, dlogits: torch.Tensor, per_sample: bool = False) -> torch.Tensor:
         """The gradient (p,) of <logits, dlogits>, a view that the next call overwrites; (B, p) if ``per_sample``."""
-        D, parts = dlogits, []
-        if self.outputs.foreign is not None:
-            D = D.masked_fill(self.outputs.foreign[self._tasks], 0)
-        for layer, A in zip(reversed(self._linear), reversed(self._inputs), strict=True):
-            if per_sample:
-                parts += [D, torch.bmm(D.unsqueeze(2), A.unsqueeze(1)).flatten(1)]
-            else:
-                parts += [D.sum(0), torch.mm(D.t(), A).flatten()]
-            if A is not self._inputs[0]:
-                D = torch.mm(D, layer.weight.data).mul_(A > 0)
-        result = torch.cat(parts[::-1], -1)
-        return result if per_sample else self.flat.grad.copy_(result)
+        each, views = self.directions(dlogits), self.gradient_views()
+        if per_sample:
+            return each.dense()
+        for weight, bias, A, D in zip(views[::2], views[1::2], *each, strict=True):
+            torch.mm(D.t(), A, out=weight)
+            torch.sum(D, 0, out=bias)
+        return self.flat.grad
 
     @contextmanager
     def recording(self):
@@ -247,20 +283,23 @@ class FastEngine:
     # ---------------------------------------------------------------- state
 
     def complete(self, state: dict, prefix: str) -> None:
-        """Put the complete first layer into a state dict of ``net``."""
-        W, b = self._first_complete()
-        state[prefix + "net.0.weight"], state[prefix + "net.0.bias"] = W.detach(), b.detach()
+        """Put the complete parameters into a state dict of ``net``."""
+        for l, (W, b) in enumerate(self._weights()):
+            state[f"{prefix}net.{2 * l}.weight"], state[f"{prefix}net.{2 * l}.bias"] = W.detach(), b.detach()
 
     def fold(self) -> None:
         """Complete parameters in the network itself, before it is converted, moved or loaded."""
         if self.layers is not None:
             self.layers[0].fold()
+            if self.span is not None:
+                self.span.add_to(self.flat.split(self.flat.theta))
+                self.span.clear()
             self._complete = None
 
     def checkpoint(self) -> dict:
         """Exact state beside the parameters: the stored examples, and what is carried along."""
         if self.stored is None:
-            return {"stored": None}
+            return {"stored": None, "span": None if self.span is None else self.span.c.clone(), "since_fold": self._since_fold}
         X, y, tasks, weights, blocks, once = self.stored
         first = None if self.layers is None else self.layers[0].checkpoint()
         return {
@@ -274,6 +313,11 @@ class FastEngine:
         """The counterpart of ``checkpoint``, after the parameters were loaded."""
         self.clear_rows()
         if state["stored"] is None:
+            self._since_fold = state["since_fold"]
+            if state["span"] is not None:
+                self._bind()
+                self.span.c.copy_(state["span"])
+                self.span.moved = True
             return
         R, m, once = state["shape"]
         tensors = [tensor.clone() for tensor in state["stored"]]

@@ -1,0 +1,97 @@
+"""Steps orthogonal to stored directions: the parameters are kept as theta + U'c, and a step moves theta and c.
+
+A step of orthogonal gradient descent is theta - lr (g - U'c'), c' the coefficients of g's part in the span of the
+directions U (k, p). So theta takes the plain step of stochastic gradient descent and the k numbers c take lr c': nothing of
+the size of U, and no product of the size of a weight matrix per direction, is touched. With U in Gram space
+(``numeric.gram_basis``) a pass sees W_l + D_l' diag(c) A_l; the inner products that this needs are those of U g.
+"""
+
+import torch
+
+from model.engine.layers import FirstLayer, Layer
+from model.engine.passes import Pass
+from model.numeric.gram_basis import GramBasis, LayerShare
+
+
+class Span:
+    """U'c, which the parameters lack: the directions of a basis as they are now, and c (k,), float64."""
+
+    def __init__(self, basis: GramBasis):
+        self.basis, self.moved = basis, False
+        self.c = torch.zeros(basis.k, dtype=torch.float64, device=basis.T[0].device)
+
+    def add_to(self, views: list[torch.Tensor]) -> None:
+        """Add U'c, in place, to ``views`` in the shapes of the parameters."""
+        if self.moved:
+            self.basis.add_to(list(zip(views[::2], views[1::2], strict=True)), self.c)
+
+    def clear(self) -> None:
+        """c <- 0."""
+        self.c.zero_()
+        self.moved = False
+
+    def take(self, dots: torch.Tensor, lr: float) -> None:
+        """Take away lr times the part in the span of a gradient g, of which ``dots`` = U g (k,)."""
+        self.c.add_(self.basis.coefficients(dots), alpha=lr)
+        self.moved = True
+
+
+class SpanLayer(Layer):
+    """A layer that sees W + D' diag(c) A and b + D'c; it remembers the inner products that it made on the way."""
+
+    def __init__(self, weight, bias, share: LayerShare, c: torch.Tensor):
+        super().__init__(weight, bias, None)
+        self.share, self.c = share, c
+
+    def forward(self, A, out):
+        super().forward(A, out)
+        out.add_(self.seen(A))
+
+    def seen(self, A: torch.Tensor) -> torch.Tensor:
+        """What the directions add to the outputs (B, o) for inputs A (B, i)."""
+        self.s = self.share.inputs(A)
+        return self.share.forward(self.s, self.c)
+
+    def backward(self, D, out):
+        super().backward(D, out)
+        self.e = self.share.deltas(D)
+        out.add_(self.share.backward(self.e, self.c))
+
+    def dots(self) -> torch.Tensor:
+        """The layer's share of U g (k,), after both passes."""
+        return self.s.mul_(self.e).sum(0)
+
+
+class SpanFirstLayer(FirstLayer):
+    """The same for the layer that sees the inputs."""
+
+    seen, dots = SpanLayer.seen, SpanLayer.dots
+
+    def __init__(self, weight, bias, Z, share: LayerShare, c: torch.Tensor):
+        super().__init__(weight, bias, Z=Z)
+        self.share, self.c = share, c
+
+    def forward(self, x, current, k):
+        super().forward(x, current, k)
+        current.add_(self.seen(x))
+
+
+class OrthogonalPass(Pass):
+    """A pass without stored examples whose ``descend`` is orthogonal to the directions; ``flat`` is the gradient itself."""
+
+    orthogonal = True
+
+    def __init__(self, engine, layers, span: Span, B: int):
+        super().__init__(engine, layers, None, B)
+        self.span, self.spanned = span, layers[: len(span.basis.shares)]
+        self.last = layers[-1] if self.H and len(self.spanned) == len(layers) else None
+
+    def output(self):
+        super().output()
+        if self.last is not None:
+            self.logits.add_(self.last.seen(self.H[-1]).t())
+
+    def descend(self, lr, correction=None, blocks=None):
+        self.first.e = self.first.share.deltas(self.D[0])
+        self.span.take(sum(layer.dots() for layer in self.spanned), lr)
+        super().descend(lr)
