@@ -130,11 +130,16 @@ class TaskOutputs:
 
     def mask_(self, logits: torch.Tensor, tasks) -> torch.Tensor:
         """Fill, in place, the logits (B, n_outputs) that are foreign to ``tasks``: one task, or (B,) of them."""
-        if self.foreign is None:
-            return logits
+        return logits if self.foreign is None else logits.masked_fill_(self._foreign_to(logits)[tasks], FOREIGN_LOGIT)
+
+    def own(self, logits: torch.Tensor, tasks) -> torch.Tensor:
+        """The logits (B, n_outputs) with 0 in place of those that are foreign to ``tasks``: one task, or (B,) of them."""
+        return logits if self.foreign is None else logits.masked_fill(self._foreign_to(logits)[tasks], 0)
+
+    def _foreign_to(self, logits: torch.Tensor) -> torch.Tensor:
         if self.foreign.device != logits.device:
             self.foreign = self.foreign.to(logits.device)
-        return logits.masked_fill_(self.foreign[tasks], FOREIGN_LOGIT)
+        return self.foreign
 
     def count(self, task: int) -> int:
         """How many outputs the task has."""

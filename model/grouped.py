@@ -84,9 +84,9 @@ class Grouping:
         engine.fold()
         self._use(list(self._make()))
         if self._sizes:
-            x, y, _ = stored
+            x, y, tasks = stored
             hidden, scores = activations(self.net.net, x)
-            self.pending.append(self._samples(hidden, scores, y))
+            self.pending.append(self._samples(hidden, engine.outputs.own(scores, tasks), y))
         self.first.clear()
 
     def _make(self):

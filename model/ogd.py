@@ -49,8 +49,9 @@ class Net(Learner):
                 f"--ogd_per_task {args.ogd_per_task}: of each task only --task_sample {args.task_sample} examples are kept; "
                 f"give --task_sample {args.ogd_per_task} too"
             )
-        each = {"loss_mean": 1, "all": args.ogd_per_task * self.outputs.count(0)}.get(args.ogd_mode, args.ogd_per_task)
-        rows = min(args.ogd_max_basis, n_tasks * each, p + 1)  # p would be complete, not full
+        outputs = sum(map(self.outputs.count, range(n_tasks)))
+        offered = {"loss_mean": n_tasks, "all": args.ogd_per_task * outputs}.get(args.ogd_mode, args.ogd_per_task * n_tasks)
+        rows = min(args.ogd_max_basis, offered, p + 1)  # p would be complete, not full
         size, room = 4 * rows * p * (2 if args.forgetting_mode else 1), available_memory(args.cuda)
         if size > room:
             raise UsageError(

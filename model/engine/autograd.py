@@ -218,8 +218,7 @@ class Gradients:
     def scores(self) -> torch.Tensor:
         """The logits (B, C) of an MLP for the current batch; those of other tasks' outputs are 0."""
         x, task = self._batch
-        foreign, logits = self._engine.outputs.foreign, activations(self._engine.net.net, x)[1]
-        return logits if foreign is None else logits.masked_fill(foreign[task], 0)
+        return self._engine.outputs.own(activations(self._engine.net.net, x)[1], task)
 
     def descend(self, lr: float, correction=None, blocks=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone).

@@ -172,8 +172,7 @@ class Pass:
     @property
     def scores(self) -> torch.Tensor:
         """The logits (B, C) of the current batch; those of other tasks' outputs are 0."""
-        logits = self.logits[:, self.N :]
-        return (logits if self.foreign is None else logits.masked_fill(self.foreign[:, self.N :], 0)).t()
+        return self.engine.outputs.own(self.logits[:, self.N :].t(), self.foreign_task)
 
     def descend(self, lr: float, correction=None, blocks=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone). Once a step.

@@ -218,25 +218,46 @@ def test_relatedness_is_estimated_and_used(name):
     assert not torch.equal(parameters(learn(net(name, **{**SMALL, "memory_strength": 1.0}), train)), parameters(other))
 
 
-def test_covariances_are_of_the_right_samples():
-    """The first task's from its buffer at the weights of its end; others' from their activations as they came."""
-    train, _ = stream(dtype=torch.float64)
-    model = double("gem_group", if_output_cov=False, n_layers=1, cov_first_task_buffer=100, engine="autograd")
+@pytest.mark.parametrize("engine", ["fast", "autograd"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("y_part", ["label", "outputs", "own outputs"])
+def test_covariances_are_of_the_right_samples(name, y_part, engine):
+    """The first task's from its buffer at the weights of its end; others' from their activations as they came.
+
+    With split heads other tasks' outputs count as 0, in every task.
+    """
+    split = y_part == "own outputs"
+    outputs = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]} if split else {}
+    train, _ = stream(n_outputs=6 if split else 4, split=split, dtype=torch.float64)
+    given = {"n_layers": 1, "cov_first_task_buffer": 100, "engine": engine, **outputs}
+    model = double(name, if_output_cov=y_part != "label", **given)
+
+    def sample(x, t, y):
+        hidden = model.net.net[:2](x).detach()
+        last = y.unsqueeze(1).double()
+        if y_part != "label":
+            last = model.net.net[2](hidden).detach()
+            others = [c for task, own in enumerate(outputs.get("task_outputs", [])) for c in own if task != t]
+            last[:, others] = 0.0
+        return torch.cat((hidden, last), 1)
+
     learn(model, train[:1], 3)
-    first = model.net.net[:2](train[0][1]).detach()
+    model.finish_task()
+    samples = {0: sample(train[0][1], 0, train[0][2])}
     seen = []
     for i in range(0, 12, 3):
         x, y = train[1][1][i : i + 3], train[1][2][i : i + 3]
-        if i == 0:
-            model.finish_task()
-        seen.append(torch.cat((model.net.net[:2](x).detach(), y.unsqueeze(1).double()), 1))
+        seen.append(sample(x, 1, y))
         model.observe(x, 1, y)
-    samples = {0: torch.cat((first, train[0][2].unsqueeze(1).double()), 1), 1: torch.cat(seen)}
+        model.engine.fold()
+    samples[1] = torch.cat(seen)
     grouping = model.grouping
     for task, Z in samples.items():
+        n_y = Z.shape[1] - 8
         for covariance, (numbers, units) in zip(grouping.covariances[task], grouping._sizes, strict=True):
             for i in range(len(numbers)):
-                expected = np.cov(Z[:, [*units[i].tolist(), 8]].numpy(), rowvar=False, bias=True)
+                z = Z[:, [*units[i].tolist(), *range(8, 8 + n_y)]].numpy()
+                expected = np.cov(z, rowvar=False, bias=True)
                 assert covariance.matrix()[i].numpy() == pytest.approx(expected, abs=1e-10)
                 assert bool((grouping.partition.groups[0][units[i]] == numbers[i]).all())
 
