@@ -236,18 +236,16 @@ class GramBasis:
         Returns 1 if it adds to the span and there was no room.
         """
         w = one.dense()[0].double()
-        norm, c = w.norm(), 0.0
-        for threshold in (tau * norm, None):
-            if self.k:
-                c = c + self._reduce(w)
-            left = w.norm()
-            if left <= (threshold if threshold is not None else once / 2):
-                return 0
-            once = left
+        norm = w.norm()
+        c = self._reduce(w)
+        once = w.norm()
+        c += self._reduce(w)
+        twice = w.norm()
+        if once <= tau * norm or twice < once / 2:
+            return 0
         if self.k == self.limit:
             return 1
-        row = torch.cat((torch.as_tensor(-c, dtype=w.dtype).expand(self.k), w.new_ones(1))) / left
-        self._append(one, row.unsqueeze(0))
+        self._append(one, (torch.cat((-c, c.new_ones(1))) / twice).unsqueeze(0))
         return 0
 
     def _gram(self, panel: Directions) -> torch.Tensor:
@@ -266,8 +264,10 @@ class GramBasis:
     def _append(self, directions: Directions, T: torch.Tensor) -> None:
         for share, a, d in zip(self.shares, directions.A, directions.D, strict=True):
             share.append(a, d)
-        self.T.append(T)
         self.k += len(T)
+        if self.T and len(self.T[-1]) + len(T) <= PANEL:
+            T = torch.cat((torch.nn.functional.pad(self.T.pop(), (0, len(T))), T))
+        self.T.append(T)
 
     # ---------------------------------------------------------------- state
 
