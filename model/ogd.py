@@ -25,9 +25,10 @@ from model import UsageError, arguments
 from model.engine.fast import FastEngine, linear_layers
 from model.learner import Learner
 from model.memory import ReservoirMemory
-from model.numeric import basis, gram_basis
+from model.numeric import basis, inverse_factor
 from model.numeric.basis import Basis, available_memory
-from model.numeric.gram_basis import Directions, GramBasis
+from model.numeric.directions import Directions
+from model.numeric.gram_basis import GramBasis
 from model.unlearning import KeptExamples
 
 MAX_BASIS = {"dense": 2_000, "gram": 10_000}  # directions stored at most, unless --ogd_max_basis says so
@@ -175,5 +176,5 @@ class Net(Learner):
                 dlogits = F.one_hot(own, C).to(x).mean(0).expand(len(y), C)
             case "all":
                 x, dlogits = x.repeat_interleave(len(own), 0), F.one_hot(own, C).to(x).repeat(len(y), 1)
-        n = gram_basis.PANEL if self.gram else basis.PANEL
+        n = inverse_factor.PANEL if self.gram else basis.PANEL
         return zip(x.split(n), dlogits.split(n), strict=True)

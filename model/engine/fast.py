@@ -21,7 +21,8 @@ from model.engine.flat import FlatParameters
 from model.engine.layers import Blocks, FirstLayer, KeptFirstLayer, Layer
 from model.engine.orthogonal import OrthogonalPass, Span, SpanFirstLayer, SpanLayer
 from model.engine.passes import Pass
-from model.numeric.gram_basis import Directions, GramBasis
+from model.numeric.directions import Directions
+from model.numeric.gram_basis import GramBasis
 
 FOLD_EVERY = 1_000  # steps after which what is carried along in float32 is computed anew
 WIDE = 2**24  # operations of a pass from which several threads pay

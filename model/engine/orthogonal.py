@@ -10,7 +10,8 @@ import torch
 
 from model.engine.layers import FirstLayer, Layer
 from model.engine.passes import Pass
-from model.numeric.gram_basis import GramBasis, LayerShare
+from model.numeric.directions import LayerShare
+from model.numeric.gram_basis import GramBasis
 
 
 class Span:
@@ -18,7 +19,7 @@ class Span:
 
     def __init__(self, basis: GramBasis):
         self.basis, self.moved = basis, False
-        self.c = torch.zeros(basis.k, dtype=torch.float64, device=basis.T[0].device)
+        self.c = torch.zeros(basis.k, dtype=torch.float64, device=basis.factor.panels[0].device)
 
     def add_to(self, views: list[torch.Tensor]) -> None:
         """Add U'c, in place, to ``views`` in the shapes of the parameters."""
@@ -32,7 +33,7 @@ class Span:
 
     def take(self, dots: torch.Tensor, lr: float) -> None:
         """Take away lr times the part in the span of a gradient g, of which ``dots`` = U g (k,)."""
-        self.c.add_(self.basis.coefficients(dots), alpha=lr)
+        self.c.add_(self.basis.factor.solve(dots), alpha=lr)
         self.moved = True
 
 
@@ -49,12 +50,12 @@ class SpanLayer(Layer):
 
     def seen(self, A: torch.Tensor) -> torch.Tensor:
         """What the directions add to the outputs (B, o) for inputs A (B, i)."""
-        self.s = self.share.inputs(A)
+        self.s = self.share.A.dots(A).add_(1)
         return self.share.forward(self.s, self.c)
 
     def backward(self, D, out):
         super().backward(D, out)
-        self.e = self.share.deltas(D)
+        self.e = self.share.D.dots(D)
         out.add_(self.share.backward(self.e, self.c))
 
     def dots(self) -> torch.Tensor:
@@ -92,6 +93,6 @@ class OrthogonalPass(Pass):
             self.logits.add_(self.last.seen(self.H[-1]).t())
 
     def descend(self, lr, correction=None, blocks=None):
-        self.first.e = self.first.share.deltas(self.D[0])
+        self.first.e = self.first.share.D.dots(self.D[0])
         self.span.take(sum(layer.dots() for layer in self.spanned), lr)
         super().descend(lr)

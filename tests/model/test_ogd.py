@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from model import UsageError, ogd
 from model.numeric import basis
-from model.numeric.gram_basis import Directions
+from model.numeric.directions import Directions
 from tests.conftest import learn, net, parameters, stream
 
 MODES = ("loss_mean", "gtl", "ave", "all")
@@ -28,8 +28,8 @@ def orthonormal(ours):
         return ours.V
     if not ours.k:
         return torch.zeros(0, 0)
-    T = torch.cat([torch.nn.functional.pad(panel, (0, ours.k - panel.shape[1])) for panel in ours.T])
-    stored = Directions([share.columns.t().double() for share in ours.shares], [share.D for share in ours.shares])
+    T = torch.cat([torch.nn.functional.pad(panel, (0, ours.k - panel.shape[1])) for panel in ours.factor.panels])
+    stored = Directions(*([getattr(share, name).matrix.t().double() for share in ours.shares] for name in "AD"))
     return T @ stored.dense()
 
 
