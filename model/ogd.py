@@ -66,7 +66,9 @@ class Net(Learner):
                 f"give --task_sample {args.ogd_per_task} too"
             )
         outputs = sum(map(self.outputs.count, range(n_tasks)))
-        offered = {"loss_mean": n_tasks, "all": args.ogd_per_task * outputs}.get(args.ogd_mode, args.ogd_per_task * n_tasks)
+        offered = {"loss_mean": n_tasks, "all": args.ogd_per_task * outputs}.get(
+            args.ogd_mode, args.ogd_per_task * n_tasks
+        )
         most = args.ogd_max_basis or MAX_BASIS["gram" if self.gram else "dense"]
         rows = min(most, offered, p + 1)  # p would be complete, not full
         size, room = self.size(rows), available_memory(args.cuda)

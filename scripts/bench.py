@@ -23,13 +23,16 @@ import torch
 
 import model as methods
 from data import DataError
+from scripts.benching.directions import directions
 from scripts.benching.evaluation import evaluation
 from scripts.benching.resnet import resnet
 from scripts.benching.runs import command, paper
 from scripts.benching.stopwatch import Bench
 from scripts.benching.training import drift, memories, steps, tasks
 
-PARTS = {part.__name__: part for part in (steps, tasks, memories, evaluation, command, paper, resnet, drift)}
+PARTS = {
+    part.__name__: part for part in (steps, tasks, memories, directions, evaluation, command, paper, resnet, drift)
+}
 
 
 def cli(argv=None) -> int:

@@ -300,7 +300,11 @@ class FastEngine:
     def checkpoint(self) -> dict:
         """Exact state beside the parameters: the stored examples, and what is carried along."""
         if self.stored is None:
-            return {"stored": None, "span": None if self.span is None else self.span.c.clone(), "since_fold": self._since_fold}
+            return {
+                "stored": None,
+                "span": None if self.span is None else self.span.c.clone(),
+                "since_fold": self._since_fold,
+            }
         X, y, tasks, weights, blocks, once = self.stored
         first = None if self.layers is None else self.layers[0].checkpoint()
         return {

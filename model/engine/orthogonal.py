@@ -92,7 +92,11 @@ class OrthogonalPass(Pass):
         if self.last is not None:
             self.logits.add_(self.last.seen(self.H[-1]).t())
 
-    def descend(self, lr, correction=None, blocks=None):
+    def along(self) -> torch.Tensor:
+        """U g (k,): the inner products of the batch's gradient with the directions; once a step."""
         self.first.e = self.first.share.D.dots(self.D[0])
-        self.span.take(sum(layer.dots() for layer in self.spanned), lr)
+        return sum(layer.dots() for layer in self.spanned)
+
+    def descend(self, lr, correction=None, blocks=None):
+        self.span.take(self.along(), lr)
         super().descend(lr)
