@@ -233,7 +233,7 @@ class FastEngine:
         if self.layers is None:
             return plain
         first, span = self.layers[0], self.span
-        lacking = first.kept and not first.stale or span is not None and span.moved
+        lacking = (first.kept and not first.stale) or (span is not None and span.moved)
         if not lacking or self.flat.bind(look=True) != "whole":
             return plain
         if self._complete is None:
