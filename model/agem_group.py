@@ -55,7 +55,7 @@ class Net(EpisodicLearner):
 
     def finish_task(self):
         """Groups are made when the first task ends."""
-        self.grouping.finish(self.engine)
+        self.grouping.finish()
 
     def unlearn(self, x, t, y, attack):
         """A step of the unlearning phase, with whole gradients as in `agem_closed` or `agem_meanqp`."""

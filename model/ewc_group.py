@@ -44,7 +44,7 @@ class Net(ewc.Net):
 
     def finish_task(self):
         """Keep the finished task's F and parameters; does nothing if that was done before."""
-        self.grouping.finish(self.engine)
+        self.grouping.finish()
         if self.x is not None:
             self.terms = [term for term in self.terms if term[0] != self.task]
             self.terms.append((self.task, self.fisher(), self.engine.theta.clone()))

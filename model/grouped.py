@@ -26,6 +26,7 @@ class Grouping:
 
     def __init__(self, learner, reverse: bool, own_biases: bool = False):
         self.args, self.net, self.reverse, self.own_biases = learner.args, learner.net, reverse, own_biases
+        self.outputs = learner.outputs
         name = type(learner).__module__.rpartition(".")[2]
         layers = linear_layers(self.net)
         if layers is None:
@@ -76,17 +77,16 @@ class Grouping:
         if due:
             self._estimate()
 
-    def finish(self, engine) -> None:
+    def finish(self) -> None:
         """The present task may have ended: make groups, if there are none yet and something was learned."""
         stored = self.first.rows()
         if self.partition is not None or stored is None:
             return
-        engine.fold()
         self._use(list(self._make()))
         if self._sizes:
             x, y, tasks = stored
             hidden, scores = activations(self.net.net, x)
-            self.pending.append(self._samples(hidden, engine.outputs.own(scores, tasks), y))
+            self.pending.append(self._samples(hidden, self.outputs.own(scores, tasks), y))
         self.first.clear()
 
     def _make(self):

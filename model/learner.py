@@ -45,25 +45,10 @@ class Learner(nn.Module):
             self.counts["qp_solves"] += correction.solved
             self.counts["qp_rescues"] += correction.rescued
 
-    def state_dict(self, *args, prefix: str = "", **kwargs):
-        """The reference's keys; parameters complete, whatever form the engine keeps them in."""
-        state = super().state_dict(*args, prefix=prefix, **kwargs)
-        self.engine.complete(state, prefix + "net.")
-        return state
-
-    def load_state_dict(self, *args, **kwargs):
-        """The parameters given replace the complete ones."""
-        self.engine.fold()
-        return super().load_state_dict(*args, **kwargs)
-
-    def _apply(self, *args, **kwargs):  # .double(), .cuda(), .to()
-        self.engine.fold()
-        return super()._apply(*args, **kwargs)
-
     def checkpoint(self) -> dict:
         """The exact state, as tensors and builtins: training goes on from it byte for byte."""
         state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
-        state["parameters"] = {k: v.clone() for k, v in super().state_dict().items()}
+        state["parameters"] = {k: v.clone() for k, v in self.state_dict().items()}
         state["engine"] = self.engine.checkpoint()
         return state
 

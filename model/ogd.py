@@ -114,7 +114,6 @@ class Net(Learner):
         if not len(self.sample):
             return
         x, y, _ = self.sample.rows()
-        self.engine.fold()
         with self.engine.recording():
             if self.args.ogd_mode == "loss_mean":
                 left = self.add(self.engine.gradients(x, y, self.task).flat()[: self.shared].unsqueeze(0).clone())

@@ -147,12 +147,6 @@ class AutogradEngine:
 
     # ---------------------------------------------------------------- state
 
-    def complete(self, state: dict, prefix: str) -> None:
-        """Nothing to add to a state dict: the parameters are complete."""
-
-    def fold(self) -> None:
-        """Nothing to fold: the parameters are complete."""
-
     def checkpoint(self) -> dict:
         """Exact state beside the parameters: the rows."""
         return {"rows": None if self._stored is None else [tensor.clone() for tensor in self._stored]}
@@ -228,7 +222,7 @@ class Gradients:
         g = self.flat(None if blocks is not None else correction)
         if correction is not None and blocks is not None:
             blocks.combine(g, self._rows, correction.weights)
-        self._engine.flat.theta.sub_(g, alpha=lr)
+        self._engine.theta.sub_(g, alpha=lr)
 
     def _double(self) -> torch.Tensor:
         if self._rows64 is None:

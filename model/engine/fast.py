@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from model import common
+from model import UsageError, common
 from model.engine.flat import FlatParameters
+from model.engine.held import held_by
 from model.engine.layers import Blocks, FirstLayer, KeptFirstLayer, Layer
-from model.engine.orthogonal import OrthogonalPass, Span, SpanFirstLayer, SpanLayer
+from model.engine.orthogonal import OrthogonalPass, Span
 from model.engine.passes import Pass
 from model.numeric.directions import Directions
 from model.numeric.gram_basis import GramBasis
@@ -35,6 +35,8 @@ def linear_layers(net: nn.Module) -> list[nn.Linear] | None:
         return None
     kinds = [nn.Linear if i % 2 == 0 else nn.ReLU for i in range(len(stack))]
     if any(type(module) is not kind for module, kind in zip(stack, kinds, strict=True)):
+        return None
+    if any(layer._parameters.get(name) is None for layer in stack[::2] for name in ("weight", "bias")):
         return None
     return list(stack[::2])
 
@@ -53,6 +55,12 @@ class Stored(NamedTuple):
 class FastEngine:
     """Gradients of an MLP with respect to its flat parameters.
 
+    While there are rows, the first layer carries more along than its weights; while there are directions to avoid, all
+    layers do (``carrier``). So the engine then holds the parameters
+    (``held``): whoever else touches one is given them all, complete (``hand_out``). The next call of the engine takes them
+    back, and what was written meanwhile counts. If somebody else still refers to their memory, they are complete after
+    every step.
+
     ``form``: ``auto`` keeps the first layer (``layers.KeptFirstLayer``) while the rows last where that takes fewer
     operations; ``kept`` and ``plain`` force it. ``threads`` serve kernels whose digits do not depend on them.
     """
@@ -66,10 +74,11 @@ class FastEngine:
         self._linear = linear_layers(net)
         self.stored: Stored | None = None
         self.basis: GramBasis | None = None
-        self.span: Span | None = None
         self.layers: list[Layer] | None = None
+        self.span: Span | None = None
+        self.held, self._held_class = False, None
+        self._carried: dict | None = None  # what the carrier is to go on with, once it is made
         self.capacity, self._since_fold, self._passes = 1, 0, {}
-        self._complete = None
 
     @property
     def form(self) -> str:
@@ -79,33 +88,62 @@ class FastEngine:
     # ---------------------------------------------------------------- parameters
 
     @property
+    def carrier(self) -> FirstLayer | Span:
+        """Who carries along more than weights."""
+        return self.layers[0] if self.span is None else self.span
+
+    @property
     def theta(self) -> torch.Tensor:
         """All parameters (p,), complete and writable."""
-        self._bind()
-        self.fold()
+        self._open()
         return self.flat.theta
 
-    def _bind(self) -> None:
-        """Views whole, layers made. Parameters changed from outside count as they are now."""
+    def hand_out(self) -> None:
+        """Complete and plain parameters, for everybody."""
+        if self.held:
+            self.held = False
+            self.carrier.hand_out()
+            self.flat.show()
+
+    def _open(self) -> None:
+        """Complete and plain parameters, and ``flat.theta`` made of them."""
+        self.hand_out()
         status = self.flat.bind()
-        if status == "whole" and self.layers is not None:
+        if status == "whole":
             return
-        if status == "rebound" and self.layers is not None:  # the same values elsewhere: what they lacked still counts
-            views = self.flat.split(self.flat.theta)
-            self.layers[0].add_to(*views[:2])
-            if self.span is not None:
-                self.span.add_to(views)
-        self._build()
+        self._linear = linear_layers(self.net)
+        if self._linear is None:
+            raise UsageError("the network is no longer a stack of linear layers with ReLU; give --engine autograd")
+        if status == "new":
+            self.layers = None
+
+    def _take(self) -> None:
+        """The parameters in the engine's hands; what others did to them meanwhile counts."""
+        if self.held and self.flat.in_place():
+            return
+        self._open()
+        if self.layers is None:
+            self._build()
+        carrier = self.carrier
+        carrier.take_back()
+        if self.stored is None and self.span is None:
+            return
+        if self.flat.references() == self._references:
+            self.flat.hide(self._held_class)
+            self.held, carrier.shown = True, None
+        elif carrier.shown is None:
+            carrier.hand_out()
 
     def _build(self) -> None:
-        """Layers and buffers for the parameters and stored examples as they are now."""
-        theta = self.flat.theta
+        """Layers and buffers for the parameters, stored examples and directions as they are now."""
+        self._passes, self.span = {}, None
+        theta, others = self.flat.theta, self.flat.references()
         views = self.flat.split(theta)
         blocks = X = None
         if self.stored is not None:
             X, y, tasks, weights, blocks, once = self.stored
             X, weights, y = X.to(theta), weights.to(theta), y.to(theta.device)
-            blocks = Blocks(blocks.R, blocks.m, theta)
+            blocks = Blocks(blocks.R, blocks.m, theta.new_empty(0))
             self.stored = Stored(X, y, tasks, weights, blocks, once)
         N = blocks.N if blocks else 0
         wide = self.threads if N * len(theta) > WIDE else 1
@@ -115,14 +153,16 @@ class FastEngine:
         if blocks is not None:
             self.forms.add("kept" if kept else "plain")
         upper = [Layer(W, b, blocks, wide) for W, b in zip(views[2::2], views[3::2], strict=True)]
-        self.layers, self._passes, self._complete, self.span = [first, *upper], {}, None, None
-        if blocks is None and self.basis is not None and self.basis.k:
+        self.layers = [first, *upper]
+        if self.stored is None and self.basis is not None and self.basis.k:
             self.forms.add("gram")
-            self.span = Span(self.basis)
-            share, *shares = self.basis.shares
-            self.layers[0] = SpanFirstLayer(*views[:2], Z, share, self.span.c)
-            for l, share in enumerate(shares, start=1):
-                self.layers[l] = SpanLayer(*views[2 * l : 2 * l + 2], share, self.span.c)
+            self.span = Span(self.basis, views)
+            self.layers = self.span.layers(Z)
+        if self._carried is not None and self.carrier.fits(self._carried):
+            self.carrier.restore(self._carried)
+        self._carried = None
+        self._references = self.flat.references() - others  # the layers' own
+        self._held_class = self._held_class or held_by(self.hand_out)
 
     def _keep(self, blocks: Blocks, o: int, i: int) -> bool:
         """Whether the first layer is kept: asked for, or cheaper and within the bound on a method's arrays."""
@@ -162,34 +202,37 @@ class FastEngine:
         if not torch.equal(index, torch.arange(len(x))):
             at = index.to(x.device)
             x, y, tasks = x[at], y[at], tasks[index]
-        before, self.stored = self.stored, Stored(x, y, tasks, values, Blocks(len(members), m, x), once)
-        if once and before is not None and before.once and before.weights.shape == values.shape and self.layers:
-            self._replace()
-        else:
-            self._settle()
-            self.layers = None
+        if once and self.layers is not None and self.stored is not None and self.stored.once:
+            blocks = self.stored.blocks
+            if (blocks.R, blocks.m) == (len(members), m):
+                self._replace(x, y, tasks, values)
+                return
+        self.clear_rows()
+        self.stored = Stored(x, y, tasks, values, Blocks(len(members), m, x), once)
 
-    def _replace(self) -> None:
+    def _replace(self, x, y, tasks, weights) -> None:
         """Other stored examples of the same number, in the same buffers."""
-        theta, blocks = self.flat.theta, self.layers[0].blocks
-        X, y, tasks, weights, _, once = self.stored
-        self.stored = Stored(X.to(theta), y.to(theta.device), tasks, weights.to(theta), blocks, once)
-        self.layers[0].replace(self.stored.X)
+        self._take()
+        theta, first = self.flat.theta, self.layers[0]
+        self.stored = Stored(x.to(theta), y.to(theta.device), tasks, weights.to(theta), first.blocks, True)
+        first.replace(self.stored.X)
         for each in self._passes.values():
             each.load(self.stored)
 
     def clear_rows(self) -> None:
-        """No stored examples."""
-        self._settle()
-        self.stored = self.layers = None
+        """No stored examples. Raises ``FloatingPointError`` if a parameter is not finite."""
+        self.hand_out()
+        self._check()
+        self.stored = self.layers = self.span = self._carried = None
 
     def avoid(self, basis: GramBasis) -> None:
-        """Steps without stored examples are orthogonal to the directions of ``basis``, as they are now, from here on.
+        """From here on steps without stored examples are orthogonal to the directions of ``basis``, as they are now.
 
-        To be said again when directions have come to it; ``fold`` before any are taken from it.
+        To be said again when the basis has changed.
         """
-        self._settle()
-        self.basis, self.layers, self.span = basis, None, None
+        self.hand_out()
+        self._check()
+        self.basis, self.layers, self.span, self._carried = basis, None, None, None
 
     def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blend=None) -> Pass:
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
@@ -197,63 +240,50 @@ class FastEngine:
         ``blend`` (``blocks.Blend``) is for products that are asked for later; a pass does not need it. Raises
         ``FloatingPointError`` if the batch's loss is not finite.
         """
-        self._bind()
+        self._take()
         B = len(y)
         return (self._passes.get(B) or self._pass(B)).run(x, y, task)
 
+    def before_step(self, g: Pass) -> None:
+        """Take the parameters back for a step along ``g``. Raises ``RuntimeError`` if there are other layers by now."""
+        self._take()
+        if g.layers is not self.layers:
+            raise RuntimeError("descend: the rows, or the parameters' type, have changed; call gradients() again")
+
     def stepped(self) -> None:
         """Note a step; from time to time compute anew what is carried along."""
-        self._complete = None
         self._since_fold += 1
         if self._since_fold >= FOLD_EVERY:
-            self._settle()
+            self.carrier.fold()
+            self._check()
+        if not self.held:
+            self.carrier.hand_out()
 
-    def _settle(self) -> None:
-        """Complete weights; raises ``FloatingPointError`` if a parameter is not finite."""
+    def _check(self) -> None:
+        """Raises ``FloatingPointError`` if a parameter is not finite; they are complete."""
         self._since_fold = 0
-        if self.layers is not None:
-            self.fold()
-            if not bool(self.flat.theta.isfinite().all()):
-                raise FloatingPointError("a parameter is not finite")
+        if self.layers is not None and not bool(self.flat.theta.isfinite().all()):
+            raise FloatingPointError("a parameter is not finite")
 
     # ---------------------------------------------------------------- any loss
 
     def predict(self, x: torch.Tensor, tasks) -> torch.Tensor:
-        """Logits (B, n_outputs) with the other tasks' outputs masked, from complete parameters; no state is touched."""
+        """Logits (B, n_outputs) with the other tasks' outputs masked; what the engine carries along is not changed."""
         H = x
-        for i, (layer, (W, b)) in enumerate(zip(self._linear, self._weights(), strict=True)):
-            if torch.is_grad_enabled() and W is not layer.weight:  # gradients reach the parameters all the same
-                W, b = layer.weight + (W - layer.weight).detach(), layer.bias + (b - layer.bias).detach()
-            H = F.linear(H.relu_() if i else H, W, b)
+        for module in self.net.net:
+            H = H.relu_() if isinstance(module, nn.ReLU) else module(H)
         return self.outputs.mask_(H, tasks)
-
-    def _weights(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Each layer's complete weight and bias."""
-        plain = [(layer.weight, layer.bias) for layer in self._linear]
-        if self.layers is None:
-            return plain
-        first, span = self.layers[0], self.span
-        lacking = (first.kept and not first.stale) or (span is not None and span.moved)
-        if not lacking or self.flat.bind(look=True) != "whole":
-            return plain
-        if self._complete is None:
-            if span is not None:
-                views = [p.detach().clone() for p in self.flat.parameters]
-                span.add_to(views)
-                self._complete = list(zip(views[::2], views[1::2], strict=True))
-            else:
-                self._complete = [first.effective(), *plain[1:]]
-        return self._complete
 
     def forward(self, x: torch.Tensor, tasks) -> torch.Tensor:
         """As ``predict``; ``backward`` or ``directions`` may follow."""
-        self._bind()
-        self._inputs, self._used, self._tasks = [], [(W.detach(), b.detach()) for W, b in self._weights()], tasks
+        self._open()
+        self._inputs, self._tasks = [], tasks
         H = x
-        for i, (W, b) in enumerate(self._used):
-            H = torch.addmm(b, H.relu_() if i else H, W.t())
+        for i, layer in enumerate(self._linear):
             self._inputs.append(H)
-        self._inputs = [x, *self._inputs[:-1]]
+            H = torch.addmm(layer.bias.detach(), H, layer.weight.detach().t())
+            if i + 1 < len(self._linear):
+                H.relu_()
         return self.outputs.mask_(H, tasks)
 
     def directions(self, dlogits: torch.Tensor) -> Directions:
@@ -262,15 +292,16 @@ class FastEngine:
         if self.outputs.foreign is not None:
             D = D.masked_fill(self.outputs.foreign[self._tasks], 0)
         deltas = [D]
-        for (W, _), A in zip(self._used[:0:-1], self._inputs[:0:-1], strict=True):
-            deltas.append(torch.mm(deltas[-1], W).mul_(A > 0))
+        for layer, A in zip(self._linear[:0:-1], self._inputs[:0:-1], strict=True):
+            deltas.append(torch.mm(deltas[-1], layer.weight.data).mul_(A > 0))
         return Directions(self._inputs, deltas[::-1])
 
     def backward(self, dlogits: torch.Tensor, per_sample: bool = False) -> torch.Tensor:
         """The gradient (p,) of <logits, dlogits>, a view that the next call overwrites; (B, p) if ``per_sample``."""
-        each, views = self.directions(dlogits), self.gradient_views()
+        each = self.directions(dlogits)
         if per_sample:
             return each.dense()
+        views = self.gradient_views()
         for weight, bias, A, D in zip(views[::2], views[1::2], *each, strict=True):
             torch.mm(D.t(), A, out=weight)
             torch.sum(D, 0, out=bias)
@@ -283,51 +314,37 @@ class FastEngine:
 
     # ---------------------------------------------------------------- state
 
-    def complete(self, state: dict, prefix: str) -> None:
-        """Put the complete parameters into a state dict of ``net``."""
-        for l, (W, b) in enumerate(self._weights()):
-            state[f"{prefix}net.{2 * l}.weight"], state[f"{prefix}net.{2 * l}.bias"] = W.detach(), b.detach()
-
-    def fold(self) -> None:
-        """Complete parameters in the network itself, before it is converted, moved or loaded."""
-        if self.layers is not None:
-            self.layers[0].fold()
-            if self.span is not None:
-                self.span.add_to(self.flat.split(self.flat.theta))
-                self.span.clear()
-            self._complete = None
-
     def checkpoint(self) -> dict:
         """Exact state beside the parameters: the stored examples, and what is carried along."""
-        if self.stored is None:
-            return {
-                "stored": None,
-                "span": None if self.span is None else self.span.c.clone(),
-                "since_fold": self._since_fold,
-            }
-        X, y, tasks, weights, blocks, once = self.stored
-        first = None if self.layers is None else self.layers[0].checkpoint()
-        return {
-            "stored": [tensor.clone() for tensor in (X, y, tasks, weights)],
-            "shape": [blocks.R, blocks.m, once],
-            "first": first,
-            "since_fold": self._since_fold,
-        }
+        if self.stored is not None:
+            self._take()
+        state = {"stored": None, "carried": self._carrier_state(), "since_fold": self._since_fold}
+        if self.stored is not None:
+            X, y, tasks, weights, blocks, once = self.stored
+            state["stored"] = [tensor.clone() for tensor in (X, y, tasks, weights)]
+            state["shape"] = [blocks.R, blocks.m, once]
+        return state
+
+    def _carrier_state(self) -> dict | None:
+        """What is carried along; the parameters are complete."""
+        if self.layers is None:
+            return self._carried
+        self.hand_out()
+        return self.carrier.checkpoint()
 
     def restore(self, state: dict) -> None:
         """The counterpart of ``checkpoint``, after the parameters were loaded."""
         self.clear_rows()
-        if state["stored"] is None:
-            self._since_fold = state["since_fold"]
-            if state["span"] is not None:
-                self._bind()
-                self.span.c.copy_(state["span"])
-                self.span.moved = True
-            return
-        R, m, once = state["shape"]
-        tensors = [tensor.clone() for tensor in state["stored"]]
-        self.stored = Stored(*tensors, Blocks(R, m, tensors[0]), once)
-        self._bind()
-        if state["first"] is not None:
-            self.layers[0].restore(state["first"])
+        self._carried = state["carried"]
+        if state["stored"] is not None:
+            R, m, once = state["shape"]
+            tensors = [tensor.clone() for tensor in state["stored"]]
+            self.stored = Stored(*tensors, Blocks(R, m, tensors[0]), once)
+            self._take()
         self._since_fold = state["since_fold"]
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: complete parameters, and what is carried along; layers and buffers are made anew."""
+        carried = self._carrier_state()
+        gone = {"layers": None, "span": None, "_passes": {}, "_held_class": None}
+        return {**self.__dict__, **gone, "_carried": carried}

@@ -19,7 +19,7 @@ class Pass:
     orthogonal = False  # whether ``descend`` avoids the engine's directions
 
     def __init__(self, engine, layers, stored, B: int):
-        self.engine, self.first, self.B = engine, layers[0], B
+        self.engine, self.layers, self.first, self.B = engine, layers, layers[0], B
         self.blocks = None if stored is None else stored.blocks
         self.N = N = 0 if stored is None else stored.blocks.N
         self.by_pairs = N > 0 and self.blocks.R > 1 and (self.first.kept or any(layer.by_pairs for layer in layers))
@@ -47,7 +47,7 @@ class Pass:
         # what the loops below go through, looked up once
         self.up, self.down, self.upper = [], [], []
         if self.H:
-            self.top = (layers[-1].b.unsqueeze(1), layers[-1].W, self.H[-1].t())
+            self.top = (layers[-1].column, layers[-1].W, self.H[-1].t())
             self.up = [(layer, self.H[i], self.H[i + 1]) for i, layer in enumerate(layers[1:-1])]
             stack = list(zip(layers[1:], self.D[1:], self.H, self.D[:-1], strict=True))
             self.down = [(layer, D, H, below) for layer, D, H, below in reversed(stack)]
@@ -64,6 +64,8 @@ class Pass:
 
     def run(self, x: torch.Tensor, y: torch.Tensor, task: int) -> "Pass":
         """Activations and weighted deltas of all examples. Raises ``FloatingPointError`` if they are not finite."""
+        for layer in self.layers:
+            layer.prepared = None
         self.forward(x, task)
         torch.softmax(self.logits, 0, out=self.DT)
         torch.index_select(self.eye, 0, y, out=self.current_targets)
@@ -172,13 +174,15 @@ class Pass:
     @property
     def scores(self) -> torch.Tensor:
         """The logits (B, C) of the current batch; those of other tasks' outputs are 0."""
-        return self.engine.outputs.own(self.logits[:, self.N :].t(), self.foreign_task)
+        logits = self.logits[:, self.N :]
+        return (logits if self.foreign is None else logits.masked_fill(self.foreign[:, self.N :], 0)).t()
 
     def descend(self, lr: float, correction=None, blocks=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone). Once a step.
 
         With ``blocks`` the weights are (n_blocks, R).
         """
+        self.engine.before_step(self)
         if blocks is not None and correction is not None:
             blocks.descend(self, lr, correction.weights)
             return

@@ -249,7 +249,6 @@ def test_covariances_are_of_the_right_samples(name, y_part, engine):
         x, y = train[1][1][i : i + 3], train[1][2][i : i + 3]
         seen.append(sample(x, 1, y))
         model.observe(x, 1, y)
-        model.engine.fold()
     samples[1] = torch.cat(seen)
     grouping = model.grouping
     for task, Z in samples.items():
