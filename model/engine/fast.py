@@ -148,16 +148,17 @@ class FastEngine:
         N = blocks.N if blocks else 0
         wide = self.threads if N * len(theta) > WIDE else 1
         Z = theta.new_zeros(N + self.capacity, len(views[1]))
-        kept = blocks is not None and self._keep(blocks, *views[0].shape)
-        first = (KeptFirstLayer if kept else FirstLayer)(*views[:2], blocks, X, Z, wide)
-        if blocks is not None:
-            self.forms.add("kept" if kept else "plain")
-        upper = [Layer(W, b, blocks, wide) for W, b in zip(views[2::2], views[3::2], strict=True)]
-        self.layers = [first, *upper]
-        if self.stored is None and self.basis is not None and self.basis.k:
+        if blocks is None and self.basis is not None and self.basis.k:
             self.forms.add("gram")
             self.span = Span(self.basis, views)
             self.layers = self.span.layers(Z)
+        else:
+            kept = blocks is not None and self._keep(blocks, *views[0].shape)
+            first = (KeptFirstLayer if kept else FirstLayer)(*views[:2], blocks, X, Z, wide)
+            if blocks is not None:
+                self.forms.add("kept" if kept else "plain")
+            upper = [Layer(W, b, blocks, wide) for W, b in zip(views[2::2], views[3::2], strict=True)]
+            self.layers = [first, *upper]
         if self._carried is not None and self.carrier.fits(self._carried):
             self.carrier.restore(self._carried)
         self._carried = None

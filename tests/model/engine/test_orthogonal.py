@@ -25,7 +25,7 @@ def in_task_two(dtype=torch.float64, **given):
     train, _ = stream(dtype=dtype)
     model = net("ogd", **{**SIZES, **given}).to(dtype)
     learn(model, train[:2], 5, steps=4)
-    assert bool(model.engine.span.c.any()) and model.basis.k
+    assert bool(model.engine.span.c.any()) and model.basis.k and model.engine.held
     return model, train[1]
 
 
@@ -165,3 +165,37 @@ def test_a_loss_that_is_not_finite_is_an_error():
     model, (_, x, y) = in_task_two()
     with pytest.raises(FloatingPointError):
         model.observe(x[:2] * float("nan"), 1, y[:2])
+
+
+@pytest.mark.parametrize("layer", [0, 2, 4])
+def test_what_is_written_into_a_parameter_counts(layer):
+    """In the midst of a task, whichever layer: the model goes on as one that has begun with these parameters."""
+    model, (_, x, y) = in_task_two()
+    same, _ = in_task_two()
+    assert model.engine.held
+    with torch.no_grad():
+        model.net.net[layer].weight.add_(0.25)
+    assert not model.engine.held
+    values = parameters(same).clone()
+    at = [name for name, _ in same.named_parameters()].index(f"net.net.{layer}.weight")
+    same.engine.flat.split(values)[at].add_(0.25)
+    same.engine.theta.copy_(values)
+    for i in range(6):
+        for each in (model, same):
+            each.observe(x[i : i + 2], 1, y[i : i + 2])
+    assert relative(model, same) < 1e-12
+
+
+def test_an_optimizer_of_somebody_else_sees_complete_parameters():
+    model, (_, x, y) = in_task_two()
+    theirs = torch.optim.SGD(model.parameters(), 0.1)
+    before = parameters(model).clone()
+    torch.nn.functional.cross_entropy(model(x[:5], 1), y[:5]).backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters()]).clone()
+    theirs.step()
+    assert torch.allclose(parameters(model), before - 0.1 * gradient, atol=1e-14)
+    V = orthonormal(model.basis)
+    before = parameters(model).clone()
+    model.observe(x[:2], 1, y[:2])
+    moved = parameters(model) - before
+    assert moved.norm() > 0 and (V @ moved).norm() < 1e-9 * moved.norm()
