@@ -51,6 +51,7 @@ HELP = {
     "seed": "seed of the generator that draws the tasks",
     "min_rot": "smallest angle in degrees",
     "max_rot": "largest angle in degrees (the standard files go to 180)",
+    "step": "degrees from each task to the next, instead of random angles",
     "n_train": "use the first N training images only (of each task where tasks split the classes)",
     "n_test": "use the first N test images only (likewise)",
 }
@@ -68,8 +69,8 @@ def main(build, default_out, argv=None):
     parser.add_argument("--o", default=default_out, metavar="FILE", help="output file (default: %(default)s)")
     for name, parameter in inspect.signature(build).parameters.items():
         if name in HELP:
-            kind = float if name.endswith("_rot") else int
-            shown = "all" if parameter.default is None else parameter.default
+            kind = float if name.endswith(("_rot", "step")) else int
+            shown = {"step": "none"}.get(name, "all") if parameter.default is None else parameter.default
             parser.add_argument(
                 f"--{name}", type=kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})"
             )

@@ -45,7 +45,7 @@ GROUPS = {
         Flag("ogd_mode", str, "gtl", "paper", "stored gradients: of the mean loss, or the true, mean or all logits",
              choices=("loss_mean", "gtl", "ave", "all")),
         Flag("ogd_per_task", whole, 200, "paper", "examples of each task whose gradients are stored", low=1),
-        Flag("ogd_max_basis", whole, 2000, "here", "directions stored at most", low=1),
+        Flag("ogd_max_basis", whole, None, "here", "directions stored at most (default: 10,000; 2,000 as dense vectors)", low=1),
         Flag("spg_chi", yes_no, True, "paper", "importance for older heads too"),
         Flag("ncl_data_size", whole, None, "here", "examples of a task, N; the prior is I/N (default: the run's)",
              low=1),
