@@ -13,7 +13,7 @@ __all__ = ["ALIASES", "METHODS", "Method", "UsageError", "build", "describe", "l
 
 
 class Method(NamedTuple):
-    """A row of the table: a line for ``--help``, and which of the flags that not every method uses it does use."""
+    """A row of the table: a line for ``--help``, and the flags that this method uses and not every method does."""
 
     text: str
     flags: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ METHODS = {
 ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
 
 
-REFERENCE = ("single", "ewc", "gem")  # those that model/reference/ has in the reference's own arithmetic
+REFERENCE = ("single", "ewc", "gem")  # methods that model/reference/ has in the reference's own arithmetic
 
 
 class UsageError(Exception):
@@ -64,8 +64,8 @@ class UsageError(Exception):
 def load(name: str, parity: bool = False):
     """The module of the method ``name`` (as ``resolve`` returns it).
 
-    With ``parity`` it is the one of ``model/reference/``, if that has the method. ``UsageError`` if it has no ``Net``, or if
-    a module that is not ours cannot be imported.
+    With ``parity`` the module comes from ``model/reference/``, if the method is there. ``UsageError`` if the module has
+    no ``Net``, or if a module that is not ours cannot be imported.
     """
     from model import foreign
 
@@ -81,9 +81,10 @@ def load(name: str, parity: bool = False):
 
 
 def build(module, data, args):
-    """The object of a method for the tasks ``data`` (sizes, and ``train``), in their dtype, where ``args.cuda`` says.
+    """Make the ``Net`` of a method's module for the tasks in ``data`` (``n_inputs``, ``n_outputs``, ``train``).
 
-    ``UsageError`` if its network does not fit into memory.
+    Its parameters have the dtype of the images and lie on the device that ``args.cuda`` names. ``UsageError`` if the
+    network does not fit into memory.
     """
     try:
         model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)

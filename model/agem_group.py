@@ -48,7 +48,7 @@ class Net(EpisodicLearner):
         self.memory.write(t, x, y)
 
     def blend(self):
-        """r's shares of the past tasks in each block, made anew after every estimate; None in the first task."""
+        """The past tasks' shares of r in each block; None in the first task. Every new estimate of rho renews them."""
         grouping = self.grouping
         if self._of is not grouping.rho:
             rho = grouping.rho.numpy() * len(grouping.past)  # the engine's row has the factor 1/t

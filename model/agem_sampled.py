@@ -38,11 +38,14 @@ class Net(EpisodicLearner):
 
     @property
     def all_of_it(self) -> bool:
-        """Whether what is stored is no more than one reference batch."""
+        """Whether one reference batch holds all stored examples."""
         return len(self.stored[1]) <= self.args.agem_batch
 
     def draw(self):
-        """``--agem_batch`` examples of all past tasks without replacement (all, if they are no more), and their row."""
+        """Draw ``--agem_batch`` examples of all past tasks without replacement, or all of them if there are no more.
+
+        Returns x (N, n_inputs), y (N,), task ids (N,) and the weights (1, N) of their row.
+        """
         x, y, tasks = self.stored
         if not self.all_of_it:
             drawn = torch.randperm(len(y), generator=self.generator)[: self.args.agem_batch].sort().values

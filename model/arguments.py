@@ -132,7 +132,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message[:1].upper() + message[1:] + "; see main.py --help")
 
     def parse_args(self, args=None, namespace=None):
-        """As argparse's; of flags that do not exist the nearest is named."""
+        """Parse as argparse does. ``UsageError`` for an unknown flag names the flag that is nearest to it."""
         namespace, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flags = [text.lstrip("-") for text in self._option_string_actions]
@@ -144,9 +144,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(more: Mapping[str, Iterable[Flag]] = NONE, hidden: Iterable[Flag] = (), **kwargs) -> Parser:
-    """The command line: our flags in their groups, those of the groups ``more``, and ``hidden`` ones, not in the help.
+    """The parser of the command line: our flags in their groups, then the groups ``more``.
 
-    Values stay text until ``settle`` has told ranges and types in one sentence.
+    ``hidden`` flags are accepted, but are not in the help. Values stay text: ``settle`` checks types and ranges.
     """
     result = Parser(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
     for title, flags in {**GROUPS, **more}.items():
@@ -165,7 +165,7 @@ def _add(group, flag: Flag, **kwargs):
 
 
 def _default(flag: Flag) -> str:
-    """As one would type it; nothing for None, whose meaning the flag's own help tells."""
+    """The default as one would type it; "" for None, whose meaning stands in the flag's own help."""
     if flag.default is None:
         return ""
     value = ("no", "yes")[flag.default] if flag.kind is yes_no else flag.default
@@ -202,7 +202,7 @@ def of_role(*roles: Role) -> tuple[str, ...]:
 
 
 def uses(method: str, name: str) -> bool:
-    """Whether a method uses a flag. Of a method that is not in the table nobody knows, so it may use all."""
+    """Whether a method uses a flag. A method that is not in the table may use any."""
     if method not in METHODS or name not in FLAGS:
         return True
     return FLAGS[name].methods is None or name in METHODS[method].flags
@@ -230,7 +230,7 @@ def require_memories(args, method: str):
 
 
 def require_task_sample(args, method: str):
-    """``UsageError`` unless at least one example of the current task is kept for its end."""
+    """``UsageError`` unless ``--task_sample`` keeps at least one example of the current task until the task ends."""
     if args.task_sample < 1:
         raise UsageError(
             f"--task_sample {args.task_sample}: {method} needs a sample of each task; give --task_sample 200, say"

@@ -45,9 +45,10 @@ def _conv3x3(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:
 
 
 class _Projection(nn.Conv2d):
-    """A strided 1x1 convolution without bias; on maps that lie pixel by pixel, an unstrided one of every stride-th pixel.
+    """A strided 1x1 convolution without bias.
 
-    There oneDNN's strided one writes beyond its memory, in the backward pass with few channels, an odd batch and two
+    On maps that lie pixel by pixel it picks every stride-th pixel and convolves those without a stride: oneDNN's
+    strided convolution writes beyond its memory there, in the backward pass with few channels, an odd batch and two
     threads (torch 2.13).
     """
 
@@ -83,9 +84,9 @@ _plain_layout = ContextVar("plain_layout", default=False)
 
 @contextmanager
 def resnet_layout(plain: bool):
-    """Every ResNet18 made inside lays its maps one after another if ``plain``, as the reference's do, else pixel by pixel.
+    """Set the memory layout of every ResNet18 that is made inside, also by a foreign module that knows of no layout.
 
-    It reaches those that a foreign module makes, which knows neither layout.
+    If ``plain``, maps lie one after another, as the reference's do; else they lie pixel by pixel.
     """
     token = _plain_layout.set(plain)
     try:
@@ -97,8 +98,9 @@ def resnet_layout(plain: bool):
 class ResNet18(nn.Module):
     """The reduced ResNet-18 of the GEM paper: ``width`` feature maps where He et al. have 64; 3 x 32 x 32 inputs.
 
-    1,109,240 parameters with 20 maps and 100 outputs. On a CPU maps lie pixel by pixel (``channels_last``), which takes
-    half the time where they are few; map by map where ``resnet_layout`` asks for the reference's digits.
+    It has 1,109,240 parameters with 20 maps and 100 outputs. On a CPU maps lie pixel by pixel (``channels_last``),
+    which takes half the time where they are few. They lie map by map where ``resnet_layout`` asks for the reference's
+    digits.
     """
 
     def __init__(self, n_outputs: int, width: int = 20):
@@ -126,7 +128,7 @@ class ResNet18(nn.Module):
 def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
     """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so.
 
-    In parity the reference's rule: for ``cifar100.pt``.
+    In parity the reference's rule holds: ResNet18 if and only if the data file is ``cifar100.pt``.
     """
     images = args.data_file == "cifar100.pt" if args.parity else n_inputs == IMAGE_INPUTS
     if args.net == "resnet18" or (args.net == "auto" and images):

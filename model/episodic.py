@@ -8,8 +8,9 @@ from model.memory import RingMemory, per_task, set_rows
 class EpisodicLearner(Learner):
     """A ``Learner`` with a ring of ``--n_memories`` examples per task and the margin ``--memory_strength``.
 
-    A margin is a replay weight: a step with a violated constraint is one on the loss of the batch plus at least margin
-    times that of each past task. ``counts["replay_weight"]`` adds these up (``results.life`` has what comes of it).
+    A margin is a replay weight: a step with a violated constraint descends the batch's loss plus at least margin times
+    the loss of each past task. ``counts["replay_weight"]`` adds these weights up, and ``results.life`` warns of large
+    ones.
     """
 
     STATE = ("memory", "phase", "row_weight")
@@ -26,18 +27,18 @@ class EpisodicLearner(Learner):
         self.phase: int | None = None  # the task being seen again, once unlearning has begun
 
     def recall(self, t: int, weighting) -> None:
-        """Where task t begins, give the engine the past tasks' memory, with rows as ``weighting(task ids)`` says."""
+        """If task t begins here, give the engine the past tasks' memory, with rows as ``weighting(task ids)`` says."""
         if t == self.task:
             return
         self.begin(t)
         self.row_weight = set_rows(self.engine, self.memory.rows(self.others(t)), weighting)
 
     def others(self, t: int) -> list[int]:
-        """The tasks seen, t aside, of which something is stored."""
+        """The tasks other than t that were seen and have stored examples."""
         return [s for s in self.seen if s != t and bool(self.memory.written[s].any())]
 
     def recall_others(self, t: int) -> list[int]:
-        """In the unlearning phase: a row for each other task that is stored; returns the rows' tasks."""
+        """In the unlearning phase, give the engine a row for each other task that is stored; return the rows' tasks."""
         others = self.others(t)
         if t != self.phase:
             self.phase = t
@@ -45,20 +46,23 @@ class EpisodicLearner(Learner):
         return others
 
     def see_again(self, x, t: int, y, correct) -> None:
-        """A step of the unlearning phase; ``correct(g, rows' tasks, outputs)`` is one of the attack's steps."""
+        """Make a step of the unlearning phase; ``correct(g, rows' tasks, outputs)`` is one of the attack's steps."""
         others = self.recall_others(t)
         g = self.engine.gradients(x, y, t)
         self.descend(g, correct(g, others, self.outputs))
 
     def unlearned(self, attack) -> None:
-        """The phase is over: delete the attacked tasks' memory."""
+        """Delete the attacked tasks' memory, now that the phase is over."""
         self.memory.erase(attack.tasks)
         self.engine.clear_rows()
         self.drop(attack.tasks)
         self.phase = None
 
     def count(self, correction) -> None:
-        """As ``Learner.count``, and the replay; of weights (n_blocks, R) in the share of blocks that are corrected."""
+        """Count the outcome as ``Learner.count`` does, and add up the replay weight.
+
+        Of weights (n_blocks, R) the replay counts in proportion to the share of blocks that are corrected.
+        """
         super().count(correction)
         if correction is not None and self.margin > 1:
             *blocks, R = correction.weights.shape
@@ -66,6 +70,6 @@ class EpisodicLearner(Learner):
             self.counts["replay_weight"] += self.margin * self.row_weight * R * share
 
     def descend(self, g, correction) -> None:
-        """The step along g and, where there is one, its correction."""
+        """Make the step along g with its ``correction``, or along g alone if that is None; count the outcome."""
         self.count(correction)
         g.descend(self.lr, correction)

@@ -87,7 +87,7 @@ class Net(Learner):
         g.descend(self.lr, ascent)
 
     def begin_unlearning(self, attack):
-        """The sums without the attacked tasks' terms: anew, for subtracting in float32 would leave negative entries."""
+        """Make the sums anew without the attacked tasks' terms. Subtracting in float32 would leave negative entries."""
         if self.kept.begin(attack, self.engine):
             self.terms = [term for term in self.terms if term[0] not in attack.tasks]
             self.a = self.mean = self.pull = None

@@ -1,13 +1,15 @@
 """Elastic weight consolidation by groups of hidden units, with relatedness (arXiv:2011.01272, and the fork of MER).
 
 The penalty of task t is lambda sum_s sum_i rho_sb(i) F_si (theta_i - theta*_si)^2 over past tasks s, where b(i) is the
-coordinate's block (`engine.partition`), rho the relatedness of task s to the present one there (1/t in block 0, which has
-the biases), F as in `ewc`, lambda = memory_strength. With a_i = sum_s rho F and m_i the mean of the theta*_s, weighted
-alike, its gradient is 2 lambda a (theta - m): O(p) a step, O(T p) once an estimate.
+coordinate's block (`engine.partition`), rho is the relatedness of task s to the present one there (1/t in block 0,
+which has the biases), F is as in `ewc`, and lambda = memory_strength. With a_i = sum_s rho F and m_i the mean of the
+theta*_s with the weights rho F, the penalty's gradient is 2 lambda a (theta - m). It costs O(p) a step and O(T p) an
+estimate.
 
-The paper was withdrawn by its authors, who found that a conclusion does not follow from one of its theorems: a heuristic
-without theory. Deviation from the fork, which leaves F out everywhere but in the first layer: `--use_fisher no` does that
-for the groups; `--fork_compat yes` also weighs the first layer and the biases as the fork does.
+The paper was withdrawn by its authors, who found that a conclusion does not follow from one of its theorems: the method
+is a heuristic without theory. Deviation from the fork: the fork leaves F out everywhere but in the first layer.
+`--use_fisher no` does that for the groups; `--fork_compat yes` also weighs the first layer and the biases as the fork
+does.
 """
 
 import math
@@ -55,7 +57,7 @@ class Net(ewc.Net):
         self.grouping.erase(attack.tasks)
 
     def fold(self):
-        """a, m and what follows from them, for the relatedness as it is now."""
+        """Compute a, m and what follows from them for the present relatedness."""
         self.a = self.mean = None
         terms = {task: (F, theta) for task, F, theta in self.terms}
         weights, plain = self.weights()

@@ -29,7 +29,7 @@ def yes_no(text: str) -> bool:
 
 
 def yes_no_word(text: str) -> str:
-    """As ``yes_no``, but the word: what ``--shuffle_tasks`` is in the reference."""
+    """As ``yes_no``, but returns the word 'yes' or 'no', as the reference's ``--shuffle_tasks`` holds it."""
     return "yes" if yes_no(text) else "no"
 
 
@@ -58,10 +58,11 @@ KINDS = {  # what values of a kind are called, and what stands for one in the he
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag. ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive one; ``origin``: of the default.
+    """One flag. ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive one.
 
-    ``shared``: every method uses it, by default unless it is a setting; what is not shared is used by the methods whose
-    row in the table of methods names it. ``options``: other spellings; ``switch``: without a value it is a yes.
+    ``origin``: where the default comes from. ``shared``: every method uses the flag; without it, the methods use it
+    whose row in the table of methods names it. Flags are shared unless they are settings. ``options``: other spellings.
+    ``switch``: the flag without a value means yes.
     """
 
     name: str
@@ -81,28 +82,28 @@ class Flag:
 
     @property
     def methods(self) -> tuple[str, ...] | None:
-        """The methods of our table that use it; None: all methods do."""
+        """The methods of our table that use the flag; None if all methods do."""
         if self.role is not Role.SETTING if self.shared is None else self.shared:
             return None
         return tuple(name for name, method in METHODS.items() if self.name in method.flags)
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """As it may be typed."""
+        """All ways to type the flag."""
         return tuple(dict.fromkeys((f"--{self.name}", *self.options)))
 
     @property
     def sort(self) -> str:
-        """What its values are, in words."""
+        """The kind of its values, in words."""
         return KINDS[self.kind][0] if self.kind in KINDS else f"what {self.origin} takes"
 
     @property
     def metavar(self) -> str:
-        """What stands for a value in the help."""
+        """The placeholder for a value in the help."""
         return "|".join(map(str, self.choices or ())) or KINDS.get(self.kind, ("", ""))[1] or self.name.upper()
 
     def parse(self, text: str):
-        """The value of ``text``; ``UsageError`` says what would have been right."""
+        """The value that ``text`` stands for. ``UsageError`` says which values are right."""
         try:
             value = self.kind(text)
         except (ValueError, TypeError, argparse.ArgumentTypeError):
@@ -111,7 +112,7 @@ class Flag:
         return value
 
     def plain(self, value):
-        """The value, if a record can hold it and a command line repeat it; else ``UsageError``."""
+        """The value unchanged; ``UsageError`` unless a record can hold it and a command line can repeat it."""
         if not isinstance(value, str | int | float | None):
             raise UsageError(
                 f"--{self.name}: {self.origin} makes a {type(value).__name__} of its value; "
@@ -133,7 +134,7 @@ class Flag:
             raise UsageError(f"--{self.name} {text}: out of range; give {self.wanted()}")
 
     def wanted(self) -> str:
-        """What a right value is, in words."""
+        """The values that are right, in words."""
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
         words = self.sort

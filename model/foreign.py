@@ -1,7 +1,7 @@
 """Methods that are not in the table: a failure of their modules is told in one sentence that names the line.
 
-With CL_TRACEBACK=1 in the environment ``main.py`` shows the whole traceback first. Methods of the table are left alone: a
-bug of ours must be seen.
+With CL_TRACEBACK=1 in the environment ``main.py`` shows the whole traceback first. Failures in methods of the table
+keep their traceback, so that our own bugs are seen.
 """
 
 import importlib.util
@@ -13,9 +13,9 @@ from model import METHODS, UsageError
 
 @contextmanager
 def told(name: str, doing: str = "failed", but: tuple = ()):
-    """What fails inside, in the module of the method ``name``, raises ``UsageError``.
+    """Any exception raised inside, in the module of the method ``name``, becomes a ``UsageError``.
 
-    ``doing`` is the verb of its sentence. ``UsageError`` itself passes, as does what is in ``but``.
+    ``doing`` is the verb of its sentence. ``UsageError`` itself and the exception types in ``but`` pass unchanged.
     """
     try:
         yield
@@ -31,12 +31,12 @@ def told(name: str, doing: str = "failed", but: tuple = ()):
 
 
 def _what_and_where(name: str, error: BaseException) -> tuple[str, str]:
-    """The exception in words, and file:line of the module's innermost frame; of the innermost of all if it has none."""
+    """The exception in words, and file:line of the module's innermost frame, or of the innermost of all if it has none."""
     frames = traceback.extract_tb(error.__traceback__)
     file = importlib.util.find_spec(f"model.{name}").origin
     frame = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
     place = f"{frame.filename}:{frame.lineno}"
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{error.filename}:{error.lineno}"
-    text = " ".join(str(error).split()) or frame.line  # of a bare assert or raise: what stands there
+    text = " ".join(str(error).split()) or frame.line  # a bare assert or raise has no text: its line of code
     return f"{type(error).__name__}: {text}", place

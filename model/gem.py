@@ -6,7 +6,7 @@ margin is a lower bound on the dual variables, as in the authors' code.
 
 from functools import partial
 
-import quadprog  # noqa: F401 - if it is missing, that is found out before training and not in its midst
+import quadprog  # noqa: F401 - a missing quadprog is found before training and not in its midst
 
 from model.episodic import EpisodicLearner
 from model.memory import per_task

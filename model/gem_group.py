@@ -1,19 +1,20 @@
 """GEM by groups of hidden units, with margins from relatedness (arXiv:2011.01272, and the public fork of MER).
 
-The coordinates fall into blocks (`engine.partition`), and the step must not increase, to first order, any past task's loss
-*in any block*: GEM's QP for each block that has a violated product. The lower bound of the dual variables in a block is
-the margin plus the relatedness of the past task to the present one in that group. `--gem_variant weighted` runs GEM on
-one row a task instead, g^w_s = sum_b w_sb g_s|_b, with bound 0.
+The coordinates fall into blocks (`engine.partition`), and the step must not increase, to first order, any past task's
+loss *in any block*: GEM's QP is solved for each block that has a negative inner product. The lower bound of the dual
+variables in a block is the margin plus the relatedness of the past task to the present one in that group.
+`--gem_variant weighted` runs GEM on one row a task instead, g^w_s = sum_b w_sb g_s|_b, with bound 0.
 
-The paper was withdrawn by its authors, who found that a conclusion does not follow from one of its theorems: a heuristic
-without theory. Deviations from the fork (docs/groups.md): biases are in block 0 and not copied into every group, bounds
-are not negative, the trigger is per block, `--gem_reverse` is read. `--fork_compat yes` restores the fork's.
+The paper was withdrawn by its authors, who found that a conclusion does not follow from one of its theorems: the method
+is a heuristic without theory. Deviations from the fork (docs/groups.md): biases are in block 0 and not copied into
+every group, bounds are not negative, each block has its own trigger, and `--gem_reverse` is read. `--fork_compat yes`
+restores the fork's behaviour.
 """
 
 from functools import partial
 
 import numpy as np
-import quadprog  # noqa: F401 - if it is missing, that is found out before training and not in its midst
+import quadprog  # noqa: F401 - a missing quadprog is found before training and not in its midst
 
 from model.episodic import EpisodicLearner
 from model.grouped import Grouping, reverse
@@ -54,11 +55,11 @@ class Net(EpisodicLearner):
         return blockwise.gem(dots, gram, bound)
 
     def bound(self):
-        """h (n_blocks, t), made anew with every estimate of the relatedness."""
+        """The lower bounds h (n_blocks, t). Every new estimate of the relatedness renews them."""
         rho, args = self.grouping.rho, self.args
         if self._of is not rho:
             layers, margin = self.grouping.partition.slices, self.margin
-            if args.gem_ignore_relatedness:  # the fork forgets the margin with it
+            if args.gem_ignore_relatedness:  # the fork leaves the margin out too
                 layers, margin = [], 0.0 if args.fork_compat else margin
             elif self.grouping.divergences is None:
                 rho = rho.new_ones(rho.shape)  # the fork's first value
@@ -69,7 +70,7 @@ class Net(EpisodicLearner):
 
     @staticmethod
     def weighted(dots, gram, bound):
-        """GEM on the rows sum_b w_sb g_s|_b, the w of each block being its bounds moved to have mean 1 over tasks."""
+        """GEM on the rows sum_b w_sb g_s|_b; w are the bounds, shifted in each block to have mean 1 over the tasks."""
         w = bound - bound.mean(1, keepdims=True) + 1.0
         correction = projection.gem((w * dots).sum(0), lambda: np.einsum("bs,bsr,br->sr", w, gram(), w))
         return None if correction is None else correction._replace(weights=w * correction.weights)

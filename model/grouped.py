@@ -12,16 +12,16 @@ from model.memory import ReservoirMemory
 from model.numeric import groups
 from model.numeric.relatedness import Covariance, conditional, prepare, relatedness, ridged
 
-PENDING = 64  # batches whose activations are kept, at most, until the covariances take them up
+PENDING = 64  # the most batches whose activations wait for the next update of the covariances
 
 
 class Grouping:
-    """Groups, covariances and relatedness of one method's network; ``partition``, ``past`` and ``rho`` are what it is for.
+    """Groups, covariances and relatedness of one method's network. Methods read ``partition``, ``past`` and ``rho``.
 
-    Groups are made from the weights when the first task ends. Its examples (a uniform sample of at most
-    ``--cov_first_task_buffer``) are then passed through the network to make its covariances; later tasks' are updated
-    while they are learned. ``rho`` (n_blocks, t), t = len(past), is 1/t in every block until the first estimate of a
-    task; in block 0, and in those of biases, always.
+    Groups are made from the weights when the first task ends. A uniform sample of at most ``--cov_first_task_buffer``
+    of its examples is then passed through the network to make its covariances. Those of later tasks are updated while
+    the tasks are learned. ``rho`` (n_blocks, t), t = len(past), is 1/t in every block until a task's first estimate; in
+    block 0 and in the blocks of biases it is always 1/t.
     """
 
     def __init__(self, learner, reverse: bool, own_biases: bool = False):
@@ -55,14 +55,14 @@ class Grouping:
     # ---------------------------------------------------------------- the stream
 
     def begin(self, task: int, past: list[int]) -> None:
-        """A task begins; ``past`` are the others seen before. After ``finish`` of the one before."""
+        """Begin ``task``; ``past`` are the other tasks seen before it. Call ``finish`` for the previous task first."""
         self._flush()
         self._prepared.clear()
         self.task, self.past, self.batches, self.divergences = task, list(past), 0, None
         self._relate()
 
     def watch(self, g, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Take up a batch, of which g are the gradients; before the step."""
+        """Take up the batch x (B, n_inputs), y (B,) whose gradients are ``g``; call it before the step."""
         if self.partition is None:
             self.first.write(self.task, x, y)
             return
@@ -77,7 +77,7 @@ class Grouping:
             self._estimate()
 
     def finish(self) -> None:
-        """The present task may have ended: make groups, if there are none yet and something was learned."""
+        """End the present task. Makes the groups if there are none yet and something was learned."""
         stored = self.first.rows()
         if self.partition is not None or stored is None:
             return
@@ -89,7 +89,7 @@ class Grouping:
         self.first.clear()
 
     def _make(self):
-        """Labels of each hidden layer, as the flags ask for."""
+        """The group labels of each hidden layer's units, made as the flags say."""
         weights = [layer.weight.detach() for layer in linear_layers(self.net)]
         for l, (W_in, W_out) in enumerate(itertools.pairwise(weights), start=1):
             n, K = len(W_in), self.args.num_groups
@@ -107,7 +107,7 @@ class Grouping:
             yield groups.random(n, K, self.generator) if labels is None else labels
 
     def erase(self, tasks) -> None:
-        """Delete the covariances of ``tasks``; a task must begin before the next batch."""
+        """Delete the covariances of ``tasks``; call ``begin`` before the next batch."""
         self._flush()
         for task in tasks:
             self.covariances.pop(task, None)
@@ -117,7 +117,7 @@ class Grouping:
     # ---------------------------------------------------------------- covariances and relatedness
 
     def _use(self, labels: list[torch.Tensor]) -> None:
-        """The partition into these groups, and for each size of group: its groups (by number) and units."""
+        """Set the partition into these groups and, for each size of group, the groups' numbers and their units."""
         self.partition = Partition(self.shapes, labels, self.own_biases)
         self._sizes, by_size, start = [], {}, 0
         for layer, blocks in zip(labels, self.partition.slices, strict=True):
@@ -130,7 +130,7 @@ class Grouping:
             self._sizes.append((torch.tensor(numbers), torch.stack(units)))
 
     def _samples(self, hidden, scores, y) -> torch.Tensor:
-        """(B, n_units + n_y): all hidden layers' activations, then the y-part."""
+        """The samples (B, n_units + n_y): all hidden layers' activations, then the y-part."""
         last = scores if self.args.if_output_cov else y.unsqueeze(1).to(scores.dtype)
         return torch.cat([*hidden, last], 1)
 
@@ -155,7 +155,7 @@ class Grouping:
         return [prepare(ridged(c.matrix()), stripped, self.args.divergence) for c in self.covariances[task]]
 
     def _estimate(self) -> None:
-        """Divergences of the present task from every past one, and rho."""
+        """Compute the divergences of the present task from every past one, then rho."""
         for s in self.past:
             if s not in self._prepared:
                 self._prepared[s] = self._prepare(s)
@@ -167,7 +167,7 @@ class Grouping:
         self._relate()
 
     def _relate(self) -> None:
-        """rho from the divergences, as far as there are any."""
+        """Set rho from the divergences; 1/t where there are none."""
         t, self.rho = len(self.past), None
         if t:
             self.rho = torch.full((self.partition.n_blocks, t), 1.0 / t, dtype=torch.float64)
@@ -206,9 +206,9 @@ class Grouping:
 
 
 def reverse(args, own: bool) -> bool:
-    """Whether dissimilar tasks are protected more: the method's ``own`` flag; the fork reads `--ewc_reverse` everywhere.
+    """Whether dissimilar tasks are protected more, as the method's ``own`` flag says.
 
-    There it is True unless given.
+    In `--fork_compat` every method reads `--ewc_reverse`, as the fork does; its default is True there.
     """
     if args.fork_compat:
         return True if args.ewc_reverse is None else args.ewc_reverse

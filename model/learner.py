@@ -16,7 +16,7 @@ class Learner(nn.Module):
     """
 
     STATE: tuple[str, ...] = ()
-    # The first task is learned exactly as `single` learns it; a method that cannot say so declares why.
+    # Why the first task is not learned exactly as `single` learns it; None where it is.
     first_task_differs: str | None = None
 
     def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
@@ -32,7 +32,7 @@ class Learner(nn.Module):
 
     @property
     def name(self) -> str:
-        """What ``--model`` calls the method."""
+        """The method's name after ``--model``."""
         return type(self).__module__.rpartition(".")[2]
 
     def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
@@ -46,7 +46,7 @@ class Learner(nn.Module):
             self.seen.append(t)
 
     def drop(self, tasks) -> None:
-        """The unlearned ``tasks`` count as never begun; the next batch begins a task, whichever it is of."""
+        """Count the unlearned ``tasks`` as never begun. The next batch begins a task, whatever its task is."""
         self.seen = [t for t in self.seen if t not in tasks]
         self.task = None
 
@@ -58,7 +58,7 @@ class Learner(nn.Module):
             self.counts["qp_rescues"] += correction.rescued
 
     def checkpoint(self) -> dict:
-        """The exact state, as tensors and builtins: training goes on from it byte for byte."""
+        """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
         state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
         state["parameters"] = {k: v.clone() for k, v in self.state_dict().items()}
         state["engine"] = self.engine.checkpoint()

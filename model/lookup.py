@@ -10,29 +10,29 @@ import model
 
 
 def names() -> list[str]:
-    """Every method that can be asked for: the table's, then foreign modules with a ``Net``."""
+    """The names of all methods: those of the table, then foreign modules with a ``Net``."""
     others = sorted(m.name for m in pkgutil.iter_modules(model.__path__) if m.name not in model.METHODS)
     net = re.compile(r"^(class Net\b|Net\s*=|from .* import (.*\W)?Net\b)", re.MULTILINE)
     return [*model.METHODS, *(name for name in others if net.search(source(name)))]
 
 
 def source(name: str) -> str:
-    """The text of a module of this folder. It is not imported: a broken one must not take a list of names with it."""
+    """The text of a module of this folder. It is not imported, so that a broken module does no harm."""
     with open(importlib.util.find_spec(f"model.{name}").origin, encoding="utf-8", errors="replace") as f:
         return f.read()
 
 
 def describe() -> str:
-    """One line for each name."""
+    """The methods for ``--help``: one line for each name."""
     width = max(map(len, model.METHODS))
     dropped_in = model.Method("a module in model/")
     return "\n".join(f"  {name:{width}}  {model.METHODS.get(name, dropped_in).text}" for name in names())
 
 
 def resolve(name: str) -> str:
-    """The canonical name of a method: without regard to case, aliases followed.
+    """The canonical name of a method. Case does not count, and aliases are followed.
 
-    Raises ``UsageError`` with the nearest name where there is none such.
+    ``UsageError`` names the nearest method where there is none of this name.
     """
     if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_"):
         lowered = model.ALIASES.get(name.lower(), name.lower())

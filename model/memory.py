@@ -8,8 +8,8 @@ from model import UsageError
 class RingMemory:
     """The last ``capacity`` examples of each task.
 
-    With ``shared_pointer`` it fills as the reference does: one pointer for all tasks, which does not return to 0 at a
-    task's end, and what of a batch passes the end of the ring is dropped.
+    With ``shared_pointer`` it fills as the reference does. All tasks share one pointer, which does not return to 0 when
+    a task ends. The examples of a batch that do not fit before the end of the ring are dropped.
     """
 
     def __init__(self, n_tasks: int, capacity: int, shared_pointer: bool = False):
@@ -62,7 +62,7 @@ class RingMemory:
         return self.x[tasks][chosen], self.y[tasks][chosen], ids
 
     def require_complete(self, tasks) -> None:
-        """``UsageError`` if a row of ``tasks`` was not written: the reference would train on it as it lies in memory."""
+        """``UsageError`` if a row of ``tasks`` was not written: the reference would train on whatever lies in memory."""
         for task in tasks:
             n = int(self.written[task].sum())
             if n < self.capacity:
@@ -90,7 +90,7 @@ class RingMemory:
 class ReservoirMemory:
     """A uniform sample of at most ``capacity`` examples of everything offered (Vitter 1985, algorithm R).
 
-    After n examples each of them is stored with probability capacity / n. Draws come from a generator of its own.
+    After n > capacity examples each is stored with probability capacity / n. Draws come from a generator of its own.
     """
 
     def __init__(self, capacity: int, seed: int):
@@ -102,7 +102,7 @@ class ReservoirMemory:
         return min(self.seen, self.capacity)
 
     def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Offer the batch x (B, n_inputs), y (B,) of one task; what is kept beside x may have more axes, as logits (B, C)."""
+        """Offer the batch x (B, n_inputs), y (B,) of one task. ``y`` may have more axes, such as logits (B, C)."""
         if self.x is None:
             self.x = x.new_zeros(self.capacity, x.shape[1])
             self.y = y.new_zeros(self.capacity, *y.shape[1:])
@@ -121,7 +121,7 @@ class ReservoirMemory:
         return (self.x[:n], self.y[:n], self.tasks[:n]) if n else None
 
     def clear(self) -> None:
-        """Forget everything; the generator goes on."""
+        """Delete all examples; the generator keeps its state."""
         self.seen, self.x, self.y, self.tasks = 0, None, None, None
 
     def checkpoint(self) -> dict:
@@ -139,9 +139,10 @@ def _copy(**tensors) -> dict:
 
 
 def set_rows(engine, stored, weighting) -> float:
-    """Give an engine what a memory's ``rows`` returned, with rows as ``weighting(task ids)`` says; None: no rows.
+    """Give an engine the examples ``stored`` that a memory's ``rows`` returned; None clears the engine's rows.
 
-    Returns what a row weighs, in mean losses of one task: t where it is the sum of t tasks', else 1; 0 without rows.
+    ``weighting(task ids)`` gives the rows. Returns the sum of a row's weights in units of one task's mean loss: t if a
+    row is the sum of t tasks' means, 1 if it is a mean, 0 without rows.
     """
     if stored is None:
         engine.clear_rows()
@@ -152,21 +153,21 @@ def set_rows(engine, stored, weighting) -> float:
 
 
 def per_task(tasks: torch.Tensor) -> torch.Tensor:
-    """A row for each task in ``tasks`` (N,): the mean of its examples; (t, N) float64."""
+    """Weights (t, N) in float64: a row for each task in ``tasks`` (N,), the mean of its examples."""
     members = (tasks.unique_consecutive().unsqueeze(1) == tasks).double()
     return members / members.sum(1, keepdim=True)
 
 
 def summed(tasks: torch.Tensor) -> torch.Tensor:
-    """One row: the sum of the tasks' means; (1, N)."""
+    """Weights (1, N) of one row: the sum of the tasks' means."""
     return per_task(tasks).sum(0, keepdim=True)
 
 
 def averaged(tasks: torch.Tensor) -> torch.Tensor:
-    """One row: the mean of the tasks' means; (1, N)."""
+    """Weights (1, N) of one row: the mean of the tasks' means."""
     return per_task(tasks).mean(0, keepdim=True)
 
 
 def pooled(tasks: torch.Tensor) -> torch.Tensor:
-    """One row: the mean of all examples, whatever their task; (1, N)."""
+    """Weights (1, N) of one row: the mean of all examples, whatever their task."""
     return torch.full((1, len(tasks)), 1.0 / len(tasks), dtype=torch.float64)

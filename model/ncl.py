@@ -9,10 +9,10 @@ the norm of Lambda:
 which moves at the rate eta where no past task is sensitive, and hardly at all where one is. Precisions are per example:
 the prior is Lambda_0 = I/N, mu_0 = 0, so that the first task is SGD and a pull to 0 of size eta/N.
 
-Deviations: momentum accumulates preconditioned gradients, which is the same since Lambda is constant within a task, and
-is cleared at a task's end, where the authors' code carries it over. The radius of the trust region is absorbed by the
-rate, as in both public codes; `--ncl_radius` limits the length of a step, sqrt(d' Lambda d / 2), besides. The Fisher is
-taken on a uniform sample of the task's stream.
+Deviations: momentum accumulates preconditioned gradients. The result is the same, since Lambda is constant within a
+task. Momentum is cleared at a task's end; the authors' code carries it over. The radius of the trust region is absorbed
+by the rate, as in both public codes; `--ncl_radius` also limits the length of a step, sqrt(d' Lambda d / 2). The Fisher
+is taken on a uniform sample of the task's stream.
 """
 
 import torch
@@ -28,9 +28,10 @@ PANEL = 64  # examples whose gradients are held at once
 
 
 def data_size(args) -> int:
-    """N, the examples of a task: as told, else the mean over the run's tasks, else what was asked for; 0 if unknown.
+    """N, the number of examples of a task: the first known of three; 0 if none is.
 
-    ``main.py`` says what a run has (``task_sizes``); under another main program only what was asked for is known.
+    They are ``--ncl_data_size``, the mean of ``args.task_sizes`` (which only our ``main.py`` sets), and
+    ``--samples_per_task``.
     """
     sizes = getattr(args, "task_sizes", None)
     return args.ncl_data_size or (round(sum(sizes) / len(sizes)) if sizes else max(args.samples_per_task, 0))
@@ -108,7 +109,10 @@ class Net(Learner):
         self.sample.clear()
 
     def gradients(self, x, y):
-        """Per-example gradients (n, p), some times over, the sum of whose outer products is the Fisher of x times n."""
+        """Yield per-example gradients (n, p); their outer products sum to n times the Fisher on x (n, n_inputs).
+
+        There is one such matrix for each label if ``--ncl_fisher`` is `all`, else one in total.
+        """
         p = torch.softmax(self.engine.forward(x, self.task), 1)
         C = p.shape[1]
         if self.args.ncl_fisher == "all":  # each label, weighed by its probability

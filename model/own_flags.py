@@ -20,8 +20,9 @@ KINDS = {None: str, int: whole, bool: yes_no}  # a module's `type` -> ours, whic
 def of(module) -> dict[str, Flag]:
     """The flags that a module declares, by name; {} if it declares none.
 
-    A flag takes one value, or is a switch (``action="store_true"``, here ``yes`` or ``no`` too, so that a grid may have
-    both). ``UsageError`` if a declaration fails, is of another kind, or takes the name of one of our flags.
+    A flag takes one value, or is a switch (``action="store_true"``). A switch also takes ``yes`` or ``no``, so that a
+    grid may have both. ``UsageError`` if a declaration fails, is of another kind, or takes the name of one of our
+    flags.
     """
     if not hasattr(module, "add_arguments"):
         return {}
@@ -70,9 +71,9 @@ def _flag(parser, action, origin: str) -> Flag:
 
 
 def elsewhere(argv: list[str], known: dict[str, Flag]) -> dict[str, Flag]:
-    """The flags in ``argv`` that are not ``known``, but that another method's module declares.
+    """The flags in ``argv`` that are not ``known`` and that another method's module declares, by name.
 
-    Only modules whose text mentions one of them are imported; one that cannot be is passed over.
+    Only modules whose text mentions such a flag are imported. A module that cannot be imported is passed over.
     """
     spelled = {option for flag in known.values() for option in flag.spellings}
     wanted = {word.partition("=")[0] for word in argv if re.match(r"--[a-zA-Z]", word)} - spelled

@@ -136,7 +136,9 @@ def plan(args, n_tasks: int, module, method: str) -> Attack:
     text = args.forgetting_task_ids
     if not hasattr(module.Net, "unlearn"):
         reason = getattr(module.Net, "cannot_unlearn", "it has no step for that")
-        raise UsageError(f"--forgetting_mode True: {method} cannot unlearn single tasks: {reason}; give another --model")
+        raise UsageError(
+            f"--forgetting_mode True: {method} cannot unlearn single tasks: {reason}; give another --model"
+        )
     try:
         tasks = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:

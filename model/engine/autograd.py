@@ -14,8 +14,8 @@ from model.engine.partition import Blend, activations
 class AutogradEngine:
     """Gradients of ``net`` with respect to its flat parameters, through autograd.
 
-    Memory passes of a network with batch normalisation use batch statistics, one task a batch, and leave the running
-    ones alone; with ``parity`` they move them, as the reference's do.
+    In a network with batch normalisation, passes over the memory use the statistics of their own batch, which holds one
+    task. They leave the running statistics alone; with ``parity`` they update them, as the reference does.
     """
 
     form = "autograd"
@@ -47,7 +47,7 @@ class AutogradEngine:
 
     @contextmanager
     def recording(self):
-        """Evaluation mode for passes that only record (Fisher, directions, importance); in parity training mode."""
+        """Evaluation mode inside, for passes that only record (Fisher, directions, importance); in parity training mode."""
         training = self.net.training
         self.net.train(training and self.parity)
         try:
@@ -93,10 +93,10 @@ class AutogradEngine:
         self._stored = self._rows = None
 
     def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> "Gradients":
-        """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
+        """The gradient of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and those of all rows.
 
-        ``blended`` leaves the one row until a ``partition.Blend`` says how its tasks count in each block. Raises
-        ``FloatingPointError`` if the batch's loss is not finite.
+        With ``blended`` the one row is not computed yet: a ``partition.Blend`` says later how its tasks count in each
+        block. ``FloatingPointError`` if the batch's loss is not finite.
         """
         self.flat.bind()
         grad = self.flat.grad
@@ -202,7 +202,7 @@ class Gradients:
 
     @property
     def hidden(self) -> list[torch.Tensor]:
-        """The activations (B, n) of the current batch in each hidden layer of an MLP; before the step."""
+        """The activations (B, n) of the current batch in each hidden layer of an MLP; ask before the step."""
         return activations(self._engine.net.net, self._batch[0])[0]
 
     @property

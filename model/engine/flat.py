@@ -13,9 +13,10 @@ from model import UsageError
 class FlatParameters:
     """``theta`` (p,) and ``grad`` (p,), in the order of ``parameters()``, weight then bias.
 
-    ``bind`` makes the views and must be called before each use: it costs a few hundred nanoseconds while they are whole,
-    and makes them anew after ``.double()``, ``.cuda()``, a copy, ``p.data = ...``, a new ``Parameter`` in a module, or
-    ``zero_grad(set_to_none=True)`` has broken them. Memory given by ``p.data = ...`` is copied, and not used itself.
+    ``bind`` makes the views and must be called before each use. It costs a few hundred nanoseconds while they are
+    whole. They break by ``.double()``, ``.cuda()``, a copy, ``p.data = ...``, a new ``Parameter`` in a module, or
+    ``zero_grad(set_to_none=True)``; ``bind`` then makes them anew. The values of a tensor given by ``p.data = ...`` are
+    copied, and its memory is not used.
     """
 
     def __init__(self, module: nn.Module):
@@ -32,10 +33,10 @@ class FlatParameters:
     # ---------------------------------------------------------------- parameters
 
     def bind(self) -> str:
-        """Make sure that every parameter is a view into ``theta``, and say how they were found.
+        """Make sure that every parameter is a view into ``theta``, and return how they were found.
 
-        "whole"; "moved", where one lay elsewhere and its values were copied; or "new", where ``theta`` is another tensor
-        than before: the first time, and after a change of type or device.
+        "whole": all were views. "moved": one lay elsewhere, and its values were copied. "new": ``theta`` is another
+        tensor than before, as it is the first time and after a change of dtype or device.
         """
         if self._views and self.in_place() and self._whole():
             return "whole"
@@ -93,7 +94,7 @@ class FlatParameters:
     # ---------------------------------------------------------------- in an engine's hands
 
     def hide(self, held: type[nn.Parameter]) -> None:
-        """Make the parameters ``held`` ones without values; what gets around them sees NaN."""
+        """Make the parameters ``held`` ones, which have no values; whoever reads their memory nevertheless sees NaN."""
         self._classes = [type(parameter) for parameter in self.parameters]
         for parameter, nan in zip(self.parameters, self._nan, strict=True):
             torch.autograd.graph.increment_version(parameter)  # autograd refuses a graph made before
@@ -132,13 +133,13 @@ class FlatParameters:
         return any(p.grad is None or p.grad.data_ptr() != address for p, address in places)
 
     def __getstate__(self) -> dict:
-        """For copies and pickles, in which the parameters lie elsewhere."""
+        """The state for copies and pickles, in which the parameters lie elsewhere."""
         return {**self.__dict__, "_views": [], "_grad": None}
 
 
 @contextmanager
 def threads(n: int):
-    """``n`` threads for the kernels inside."""
+    """Torch's kernels use ``n`` threads inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

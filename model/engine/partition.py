@@ -5,10 +5,11 @@ belong to the units of group k of hidden layer l. The blocks are disjoint and co
 
     <g, g'> = sum_b <g|_b, g'|_b>.
 
-For one example the gradient of W_l is d a', its column j is a_j d. Hence for rows G_r = D_r' A_r the inner products
-column by column, added up by the columns' groups, are all that is needed: with the current batch's gradient
-g_0 = Dc' Ac they are the columns' sums of (D g_0) * A over the row's examples. A step is one product of the deltas with
-the activations, whose columns are scaled by their group's weight. No row is ever filled up with zeros to p coordinates.
+For one example with delta d and activations a the gradient of W_l is d a', and its column j is a_j d. A row's gradient
+is G_r = D_r' A_r, with its examples' deltas and activations as rows of D_r and A_r. Inner products are needed column by
+column, and then added up over the columns of each group. With the current batch's gradient g_0 they are the sums of the
+columns of (D_r g_0) * A_r over the row's examples. A step is one product of the deltas with the activations, whose
+columns are scaled by their group's weight. No row is ever filled up with zeros to p coordinates.
 """
 
 import numpy as np
@@ -47,7 +48,7 @@ class Partition:
         return self._labels
 
     def members(self, like: torch.Tensor) -> list[torch.Tensor]:
-        """For each upper layer (i, K): 1 where the input belongs to the group."""
+        """For each upper layer a matrix (i, K): 1 where the input belongs to the group, else 0."""
         if self._members is None or self._members_of != (like.dtype, like.device):
             self._members = [F.one_hot(labels).to(like) for labels in self.groups]
             self._members_of = (like.dtype, like.device)
@@ -148,7 +149,7 @@ class Blend:
     # ---------------------------------------------------------------- with the fast engine's pass g
 
     def dots(self, g) -> np.ndarray:
-        """<g_0|_b, r|_b>: float64 (n_blocks, 1). ``gram`` and ``descend`` use what this leaves."""
+        """<g_0|_b, r|_b>: float64 (n_blocks, 1). Call it first: ``gram`` and ``descend`` use what it computes."""
         partition = self.partition
         result = np.zeros((partition.n_blocks, 1))
         D, N = g.D[0], g.N
@@ -189,7 +190,7 @@ class Blend:
         g.engine.stepped()
 
     def _scaled(self, g) -> list[torch.Tensor]:
-        """For each upper layer (N, i): the share of the example's task in the input's group."""
+        """For each upper layer a matrix (N, i): the share of the example's task in the input's group."""
         stored = g.engine.stored
         if self._of is not stored:
             position = {task: s for s, task in enumerate(self.tasks)}

@@ -20,10 +20,10 @@ FORK_RIDGE = 1e-3  # absolute, whatever the gradients' scale
 
 
 def gem(dots: np.ndarray, gram: Callable[[], np.ndarray], bound: np.ndarray) -> Correction | None:
-    """The block's programs on normalised rows with a relative ridge, as ``projection.gem``; weights (n_blocks, R).
+    """The blocks' programs on normalised rows with a relative ridge, as ``projection.gem``; weights (n_blocks, R).
 
-    ``solved`` counts the programs that a solver was needed for: often v = h is the solution, which its optimality
-    conditions tell. A row of norm 0 constrains nothing and gets weight 0.
+    ``solved`` counts the programs that needed a solver. Often v = h satisfies the optimality conditions, and needs
+    none. A row of norm 0 constrains nothing and gets weight 0.
     """
     violated = (dots < 0).any(1)
     if not violated.any():
@@ -72,10 +72,11 @@ def one_row_globally(dots: np.ndarray, gram: Callable[[], np.ndarray], bound: fl
 
 
 def gem_fork(dots: np.ndarray, gram: Callable[[], np.ndarray], bound: np.ndarray, layers: list[slice]):
-    """The fork's program: all blocks, if a task's whole product is negative; absolute ridge 1e-3, (1 + 1e-5) v >= h.
+    """The fork's program. It corrects all blocks as soon as one task's inner product over all blocks is negative.
 
-    Every group of a layer carries a copy of the layer's bias, so that a layer's groups are coupled. The blocks here are 0,
-    those of ``layers``, then one for each layer's bias, whose weight is the sum of the groups'.
+    Its ridge is absolute (1e-3), and its constraint is (1 + 1e-5) v >= h. Every group of a layer carries a copy of the
+    layer's bias, so that a layer's groups are coupled. The blocks here are 0, those of ``layers``, then one for each
+    layer's bias, whose weight is the sum of its groups' weights.
     """
     n = layers[-1].stop if layers else 1
     if not (dots.sum(0) < 0).any():

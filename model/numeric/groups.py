@@ -28,7 +28,7 @@ class Mixture(NamedTuple):
 
 
 def edges(W: torch.Tensor, xi: float | str = "median") -> torch.Tensor:
-    """1.0 where |W| is above xi, as float64; ``median`` takes half of the weights, whatever their scale."""
+    """1.0 where |W| is above xi, else 0.0, as float64. ``median`` selects half of the weights, whatever their scale."""
     size = W.detach().cpu().double().abs()
     return (size > (size.median() if xi == "median" else xi)).double()
 
@@ -48,7 +48,7 @@ def _spread(counts: torch.Tensor) -> torch.Tensor:
 def expect(mixture: Mixture, below: torch.Tensor, above: torch.Tensor) -> tuple[torch.Tensor, float]:
     """The E-step: q (n, K), and the log-likelihood of all units' edges under ``mixture``.
 
-    A unit's log-probability is about -900 for a layer of usual size: only differences may be exponentiated.
+    A unit's log-probability is about -900 in a layer of usual size, so that only differences may be exponentiated.
     """
     joint = mixture.pi + below @ mixture.below.t() + above @ mixture.above.t()
     total = torch.logsumexp(joint, 1, keepdim=True)
@@ -84,7 +84,7 @@ def communities(W_in, W_out, K: int, generator, xi: float | str = "median", atte
 
 
 def _climb(q, below, above) -> tuple[torch.Tensor, bool]:
-    """Memberships from which an iteration changes little, and whether that was reached."""
+    """Iterate from memberships q (n, K) until they change little. Returns the last ones, and whether they converged."""
     for _ in range(ITERATIONS):
         before = q
         q, _ = expect(maximise(q, below, above), below, above)

@@ -27,13 +27,13 @@ def quadratic(L: Tensor, X: Tensor, R: Tensor) -> Tensor:
 
 
 def balanced(L: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
-    """The same product, both factors symmetric to the last bit and with the same mean eigenvalue."""
+    """Factors of the same product, both symmetric to the last bit and with the same mean eigenvalue."""
     ratio = math.sqrt((R.trace() / len(R)) / (L.trace() / len(L)))
     return 0.5 * ratio * (L + L.t()), 0.5 / ratio * (R + R.t())
 
 
 def inverse(L: Tensor, R: Tensor, alpha: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Factors of (L (x) R)^-1, both positive definite; first alpha I (x) alpha I is added by the additive rule."""
+    """Factors of the inverse of L (x) R, both positive definite; before, the additive rule adds alpha I (x) alpha I."""
     if alpha > 0:
         L, R = additive((L, R), (alpha * torch.eye(len(L)).to(L), alpha * torch.eye(len(R)).to(R)))
     return tuple(torch.cholesky_inverse(torch.linalg.cholesky(factor)) for factor in (L, R))
@@ -69,9 +69,10 @@ def kl(one: tuple, two: tuple) -> tuple[Tensor, Tensor]:
     """The product L (x) R nearest to the sum S in KL(N(0, S) || N(0, L (x) R)); exact for proportional terms.
 
     Its conditions are L = e1 L1 + e2 L2 with e_i = tr(R_i R^-1) / n_R, R = f1 R1 + f2 R2 with f_i = tr(L_i L^-1) / n_L.
-    They are solved in turn from the additive rule on, each of which lowers the divergence (the authors' code takes 0.3 of
-    both steps at once, towards the same point). In the eigenvectors of the pair (R1, R2), and of (L1, L2), every trace is
-    a sum of scalars: nothing is inverted inside the loop, so that it can go on to rounding level.
+    They are solved in turn, from the additive rule's result on, and each solution lowers the divergence. (The authors'
+    code takes 0.3 of both steps at once, towards the same point.) In the eigenvectors that R1 and R2 share, and L1 and
+    L2 likewise, every trace is a sum of scalars. Nothing is inverted inside the loop, so that it can go on to rounding
+    level.
 
     Raises ``ArithmeticError`` where it does not converge, ``torch.linalg.LinAlgError`` where the sum is singular.
     """

@@ -15,7 +15,7 @@ from model.numeric import kronecker
 def factors(g) -> list | None:
     """Deltas (B, o) and inputs (B, i) of each layer, whose products D'A and sums D'1 are the gradients of the batch.
 
-    None of an engine that does not keep them.
+    None if the engine of ``g`` does not keep them.
     """
     if not isinstance(g, Pass):
         return None
@@ -25,8 +25,8 @@ def factors(g) -> list | None:
 class Kronecker:
     """Lambda = kron(G_l, A_l) for each linear layer l, over vec([W_l | b_l]); layers are independent.
 
-    G_l (o, o) is the mean of d d' over examples, d the derivative of one example's loss with respect to what leaves the
-    layer; A_l (i + 1, i + 1) the mean of a a', a = [what enters it; 1].
+    G_l (o, o) is the mean of d d' over examples, where d is the derivative of one example's loss with respect to the
+    layer's outputs. A_l (i + 1, i + 1) is the mean of a a', where a holds the layer's inputs and a 1.
     """
 
     def __init__(self, layers, flat, alpha: float, rule: str):
@@ -54,7 +54,8 @@ class Kronecker:
     def solve(self, g) -> torch.Tensor:
         """Lambda^-1 g (p,) of an engine's gradients ``g``; the next call overwrites it.
 
-        A batch of B examples has a gradient of rank B, which takes B (i + 1)^2 operations instead of o (i + 1)^2.
+        A batch of B examples has a gradient of rank B, so that the product with the inverse of A_l (i + 1, i + 1) takes
+        B (i + 1)^2 operations instead of o (i + 1)^2.
         """
         low_rank = factors(g)
         dense = self.flat.split(g.flat()) if low_rank is None or len(low_rank[0][0]) > len(self.views[1]) else None
@@ -89,7 +90,7 @@ class Kronecker:
         self.n += len(a)
 
     def _deltas(self, gradients: torch.Tensor) -> list[torch.Tensor]:
-        """An example's gradient with respect to a bias is its delta."""
+        """Each layer's deltas (n, o), which are the examples' gradients with respect to the bias."""
         return [v.double() for v in gradients.split(self.flat.sizes, 1)[1::2]]
 
     def grow(self) -> int:

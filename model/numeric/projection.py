@@ -50,7 +50,7 @@ def gem(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.0) -
 
 
 def _solve_normalised(dots, gram, d, margin) -> tuple[np.ndarray, bool, bool]:
-    """v of rows with norms d > 0, whether a QP was solved for it, and whether it needed a rescue."""
+    """v of rows with norms d > 0, whether a QP was solved for it, and whether the solver needed a stronger ridge."""
     P = gram / d[:, None]
     P /= d
     a, bound = dots / -d, margin * d
@@ -66,7 +66,7 @@ def _solve_normalised(dots, gram, d, margin) -> tuple[np.ndarray, bool, bool]:
 def _solve(P: np.ndarray, a: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, bool]:
     """argmin 1/2 v' (P + RIDGE I) v - a' v subject to v >= bound, and whether a stronger ridge was needed.
 
-    ``P`` has a unit diagonal and may be indefinite by rounding; a failed attempt raises the ridge above that.
+    ``P`` has a unit diagonal and may be indefinite by rounding. After a failed attempt the ridge is raised above that.
     """
     import quadprog
 

@@ -1,10 +1,12 @@
 """How a past task relates to the present one, group by group: divergences between covariances (arXiv:2011.01272).
 
-For each group of hidden units, z = [activations of the group's units; y-part], the y-part being the label as one number
-or all outputs. Two tasks are close where y given x is distributed alike, as the symmetrised conditional divergence of
-their covariances of z says; a softmax over the past tasks turns divergences into relatedness.
+For each group of hidden units, z = [x; y], where x holds the activations of the group's units, and y (the y-part) is
+the label as one number, or all outputs. Two tasks are close if y given x is distributed alike in both. The measure is
+the symmetrised conditional divergence of their covariances of z. A softmax over the past tasks turns divergences into
+relatedness.
 
-The paper was withdrawn by its authors (a conclusion does not follow from one of its theorems): a heuristic.
+The paper was withdrawn by its authors, who found that a conclusion does not follow from one of its theorems:
+relatedness is a heuristic.
 
 Both divergences are Bregman divergences of a function phi of a symmetric matrix, so that the symmetrised form is
 D(A||B) + D(B||A) = <A - B, grad phi(A) - grad phi(B)>: von Neumann's has grad phi = log, LogDet's -inverse. One
@@ -17,7 +19,7 @@ from typing import NamedTuple
 
 import torch
 
-SMALLEST = 1e-12  # of eigenvalues in a logarithm
+SMALLEST = 1e-12  # the smallest eigenvalue that a logarithm is taken of
 
 
 def ridged(C: torch.Tensor) -> torch.Tensor:
@@ -66,29 +68,32 @@ class Prepared(NamedTuple):
 
 
 def prepare(C: torch.Tensor, n_y: int, divergence: str) -> Prepared:
-    """What ``conditional`` needs of covariances C (..., d, d) whose last ``n_y`` coordinates are the y-part."""
+    """Prepare covariances C (..., d, d), whose last ``n_y`` coordinates are the y-part, for ``conditional``."""
     gradient, d = GRADIENTS[divergence], C.shape[-1] - n_y
     x = C[..., :d, :d]
     return Prepared(C, x, gradient(C), gradient(x))
 
 
 def conditional(A: Prepared, B: Prepared) -> torch.Tensor:
-    """The symmetrised divergence of y given x, 1/2 [D(A||B) + D(B||A)] of z less that of x; not below 0."""
+    """The symmetrised divergence (...) of y given x: 1/2 [D(A||B) + D(B||A)] of z, less the same of x; not below 0."""
     joint = ((A.xy - B.xy) * (A.xy_gradient - B.xy_gradient)).sum((-2, -1))
     marginal = ((A.x - B.x) * (A.x_gradient - B.x_gradient)).sum((-2, -1))
     return (0.5 * (joint - marginal)).clamp_min(0.0)
 
 
 def relatedness(D: torch.Tensor, reverse: bool = False) -> torch.Tensor:
-    """rho (n_groups, t), which sums to 1 over the tasks, of divergences D: near tasks weigh most, or least."""
+    """rho (n_groups, t) of divergences D (n_groups, t); it sums to 1 over the tasks.
+
+    Near tasks weigh most; with ``reverse`` they weigh least.
+    """
     return torch.softmax(D if reverse else -D, -1)
 
 
 def margins(rho: torch.Tensor, layers: list[slice], margin: float, sub_mean: bool, negative: bool = False):
-    """Lower bounds h (n_blocks, t) of the dual variables from rho (n_blocks, t), whose block 0 has none.
+    """Lower bounds h (n_blocks, t) of the dual variables from rho (n_blocks, t). Block 0 gets no relatedness.
 
-    h = margin + rho, less the mean of rho over the layer's groups if ``sub_mean``. Below 0 a bound would take away what
-    agreement the gradient has: such are 0 unless ``negative``.
+    h = margin + rho, less the mean of rho over the layer's groups if ``sub_mean``. A negative bound would let the step
+    agree less with a past task than the gradient does; it is set to 0 unless ``negative``.
     """
     h = torch.full_like(rho, margin)
     for blocks in layers:
@@ -101,8 +106,8 @@ def margins(rho: torch.Tensor, layers: list[slice], margin: float, sub_mean: boo
 class Covariance:
     """Running mean and scatter of samples (G, d) (Welford; whole batches are merged as by Chan, Golub & LeVeque 1983).
 
-    ``biased`` subtracts the new mean from both factors, as the fork does, one sample at a time: too small by a factor
-    that tends to 1.
+    With ``biased`` samples are taken one at a time and the new mean is subtracted from both factors, as the fork does.
+    The scatter is then too small by a factor that tends to 1.
     """
 
     def __init__(self, G: int, d: int, biased: bool = False):
@@ -111,7 +116,7 @@ class Covariance:
         self.scatter = torch.zeros(G, d, d, dtype=torch.float64)
 
     def update(self, Z: torch.Tensor) -> None:
-        """Samples Z (n, G, d)."""
+        """Add the samples Z (n, G, d)."""
         if self.biased and len(Z) > 1:
             for z in Z:
                 self.update(z.unsqueeze(0))

@@ -1,9 +1,9 @@
 """``--parity yes``: the methods that the GEM authors' code has, with its arithmetic to the last bit.
 
-A module here stands in for the method of the same name. What it computes is what the method computes; what it keeps of
-the reference is everything that decides a rounding: one tensor a parameter, each in memory of its own; losses through
-autograd over the task's slice of the outputs; sums in the reference's order and on its strides. One flipped bit is
-enough to change a run: with a margin, ties of the projection are frequent, and training amplifies what they decide.
+A module here stands in for the method of the same name and computes the same. It keeps from the reference everything
+that decides a rounding: one tensor a parameter, each in memory of its own; losses through autograd over the task's
+slice of the outputs; sums in the reference's order and on its strides. One flipped bit is enough to change a run: with
+a margin, ties of the projection are frequent, and training amplifies the difference.
 """
 
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from model import UsageError, common
 
 @contextmanager
 def conditions():
-    """What every method, a foreign one too, needs around its run: plain layouts, and numpy's products on one thread.
+    """Inside, networks have plain layouts and numpy multiplies on one thread; every run in parity needs both.
 
-    Kernels of torch follow ``--threads``, which is 1 in parity; numpy's do not.
+    Torch's kernels follow ``--threads``, which is 1 in parity; numpy's do not.
     """
     import threadpoolctl
 
@@ -26,7 +26,7 @@ def conditions():
 def outputs(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
     """The outputs of each task: equal slices for ``cifar100.pt``, one shared head for every other file.
 
-    ``labels`` are each task's. ``UsageError`` where one lies outside its task's slice.
+    ``labels``: the set of labels of each task. ``UsageError`` if a label lies outside its task's slice.
     """
     if args.data_file != "cifar100.pt":
         return None

@@ -5,9 +5,10 @@ from torch.nn import functional as F
 
 
 class Arithmetic:
-    """For a ``Learner``: training that never makes the parameters views of one vector.
+    """A mixin for a ``Learner``, whose parameters it never makes views of one vector.
 
-    A matrix product may round differently where its operands do not begin at a multiple of 16 bytes, as views do.
+    A view need not begin at a multiple of 16 bytes, and a matrix product may round differently where its operand does
+    not.
     """
 
     def task_loss(self, x: torch.Tensor, t: int, y: torch.Tensor) -> torch.Tensor:

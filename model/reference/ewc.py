@@ -32,14 +32,14 @@ class Net(Arithmetic, ewc.Net):
         self.kept.write(t, x, y)
 
     def remember(self, x, y):
-        """Keep the first n_memories examples, but the first batch whole, however small that number is."""
+        """Keep the first n_memories examples, and always the whole first batch."""
         if self.x is None:
             self.x, self.y = x.clone(), y.clone()
         else:
             super().remember(x, y)
 
     def anchor(self):
-        """Keep the F (p,) and the parameters (p,) of the task that was learned, if there is one."""
+        """Keep the F (p,) and the parameters (p,) of the task learned last, if there is one."""
         if self.x is None:
             return
         gradients = self.backward(self.task_loss(self.x, self.task, self.y))
@@ -48,9 +48,9 @@ class Net(Arithmetic, ewc.Net):
         self.x = self.y = None
 
     def finish_task(self):
-        """Nothing: the reference looks back where the next task begins, so never on the last one.
+        """Do nothing: the reference computes F when the next task begins, and so never for the last task.
 
-        Its pass over the examples moves BatchNorm's running statistics.
+        The pass that computes F also moves BatchNorm's running statistics, so that its place in time matters.
         """
 
     def unlearn(self, x, t, y, attack):
