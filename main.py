@@ -17,7 +17,9 @@ import math
 import random
 import sys
 import time
+import traceback
 import uuid
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +30,12 @@ import model as methods
 from data import DataError, files, standard
 from data.cut import cut
 from metrics import metrics, unlearning
-from model import UsageError, arguments, common
+from model import UsageError, arguments, common, foreign, own_flags, reference
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
 from results import RecordError, console, record
 from results.board import Board
-from results.life import Diverged, Life, describe
+from results.life import Divergence, Life, describe, drowned, short_curves
 
 EVALUATION_CHUNK = 2_500  # test examples a forward pass of an MLP
 CONVOLUTION_CHUNK = 100  # of a ResNet, whose maps should stay in a cache
@@ -60,23 +62,9 @@ def load_datasets(args) -> Datasets:
     n_tasks = len(train)
     labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
     n_outputs = max(max(task) for task in labels) + 1
-    return Datasets(train, test, train[0][1].shape[1], n_outputs, n_tasks, _outputs(labels, n_outputs, args), file.hash)
-
-
-def _outputs(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
-    """The outputs of each task: None for a shared head; where labels are disjoint, a set a task."""
-    n_tasks = len(labels)
-    slices = common.equal_slices(n_outputs, n_tasks)
-    if args.parity:
-        return slices if args.data_file == "cifar100.pt" else None
-    disjoint = n_tasks > 1 and sum(map(len, labels)) == len(set().union(*labels))
-    if args.head == "split" and not disjoint:
-        raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
-    if args.head == "shared" or not disjoint:
-        return None
-    if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):
-        return slices
-    return [sorted(task) for task in labels]
+    outputs = reference.outputs if args.parity and args.head == "auto" else common.outputs_by_label
+    n_inputs = train[0][1].shape[1]
+    return Datasets(train, test, n_inputs, n_outputs, n_tasks, outputs(labels, n_outputs, args), file.hash)
 
 
 class Continuum:
@@ -96,6 +84,7 @@ class Continuum:
         for _, x, _ in data:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
             samples.append(torch.randperm(len(x))[:n].tolist())
+        self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
         self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
         for task in self.order:
             examples = []
@@ -132,13 +121,19 @@ class Continuum:
                     yield xs[at : at + self.batch_size], task, ys[at : at + self.batch_size]
 
 
-def eval_tasks(model, tasks: list, args) -> list[float]:
-    """Accuracy on each task's test set. With ``--parity yes`` the last example is never scored, as in the reference."""
+def eval_tasks(model, tasks: list, args, only: list[int] | None = None) -> list[float]:
+    """Accuracy on each task's test set, or on those of the tasks ``only``.
+
+    With ``--parity yes`` it is as in the reference: the last example is never scored, the others all in one pass.
+    """
     model.eval()
     chunk = CONVOLUTION_CHUNK if tasks[0][1].shape[1] == common.IMAGE_INPUTS else EVALUATION_CHUNK
+    if args.parity:
+        chunk = max(len(y) for _, _, y in tasks)
     result = []
     with torch.no_grad():
-        for t, (_, x, y) in enumerate(tasks):
+        for t in range(len(tasks)) if only is None else only:
+            _, x, y = tasks[t]
             n = len(y) - 1 if args.parity and len(y) > 1 else len(y)
             right = 0
             for start in range(0, n, chunk):
@@ -152,20 +147,25 @@ def eval_tasks(model, tasks: list, args) -> list[float]:
     return result
 
 
+def finite(model) -> bool:
+    """Whether every parameter is."""
+    return all(bool(p.isfinite().all()) for p in model.state_dict().values() if p.is_floating_point())
+
+
 def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=None) -> Life:
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
     ``finish_task``, where the method has it, is called after a task's last evaluation; ``watch(step, task, accuracies,
-    model)``, if given, after each.
+    model)``, if given, after each. With ``--lca yes`` each task's learning curve is measured besides.
     """
-    life = Life([], [], [], {"train": 0.0, "eval": 0.0})
+    life = Life([], [], [], {"train": 0.0, "eval": 0.0}, {})
     current, diverged, i = continuum.order[0], None, 0
     finish = getattr(model, "finish_task", lambda: None)
     begun = time.perf_counter()
 
     def evaluate():
         started = time.perf_counter()
-        if not all(bool(p.isfinite().all()) for p in model.state_dict().values() if p.is_floating_point()):
+        if not finite(model):
             raise FloatingPointError("a parameter is not finite")
         with threads(args.threads):
             accuracies = eval_tasks(model, tasks_te, args)
@@ -174,6 +174,14 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
         life.steps.append(i)
         if watch:
             watch(i, current, accuracies, model)
+        life.seconds["eval"] += time.perf_counter() - started
+
+    def follow(task):
+        started = time.perf_counter()
+        curve = life.curves.setdefault(task, [life.result_a[-1][task]])  # evaluated just before the task's first batch
+        if len(curve) <= metrics.LCA_BATCHES:
+            with threads(args.threads):
+                curve.append(eval_tasks(model, tasks_te, args, [task])[0] if finite(model) else None)
         life.seconds["eval"] += time.perf_counter() - started
 
     training_threads = args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
@@ -191,13 +199,17 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
                         bar.set_description(f"task {t}", refresh=False)
                 if args.cuda:
                     x, y = x.cuda(), y.cuda()
+                elif args.parity:
+                    x = x.clone()  # in memory of its own: where a product's operands begin decides how it rounds
                 model.observe(x, t, y)
+                if args.lca:
+                    follow(t)
                 bar.update()
             i += 1
             evaluate()
             finish()
         except FloatingPointError as error:
-            diverged = Diverged(current, i, error)
+            diverged = Divergence(current, i, error)
     life.seconds["total"] = time.perf_counter() - begun
     life.seconds["train"] = life.seconds["total"] - life.seconds["eval"]
     return life._replace(diverged=diverged)
@@ -205,12 +217,16 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
 
 def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: Life, args) -> Life:
     """The unlearning phase, and one more evaluation after it."""
-    begun = time.perf_counter()
+    begun, seen = time.perf_counter(), {}
     try:
         with threads(1):
-            seen = phase(model, continuum, attack, args)
+            phase(model, continuum, attack, args, seen)
+        if not finite(model):
+            raise FloatingPointError("a parameter is not finite")
     except FloatingPointError as error:
-        return life._replace(diverged=Diverged("the unlearning phase", continuum.position, error))
+        return life._replace(
+            diverged=Divergence(next(reversed(seen), None), sum(seen.values()), error, unlearning=True)
+        )
     with threads(args.threads):
         after = eval_tasks(model, data.test, args)
     life.seconds["forgetting"] = time.perf_counter() - begun
@@ -221,16 +237,28 @@ def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: L
 
 def parse(argv: list[str]):
     """The settled arguments, the method's module, and the flags that it does not use."""
-    parser = arguments.parser(prog="main.py", description=__doc__, epilog="methods:\n" + methods.describe())
     first = arguments.Parser(add_help=False)
-    first.add_argument("--model", nargs="?", const="", default=arguments.FLAGS["model"].default)
-    method = methods.resolve(first.parse_known_args(argv)[0].model) if not {"-h", "--help"} & set(argv) else None
+    helped = {"-h", "--help"} & set(argv)  # then a method is imported only if it is named
+    first.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
+    asked = first.parse_known_args(argv)[0].model
+    method = None if asked is None else methods.resolve(asked)
     module = methods.load(method) if method else None
-    if hasattr(module, "add_arguments"):
-        module.add_arguments(parser)
+    own = own_flags.of(module)
+    others = own_flags.elsewhere(argv, {**arguments.FLAGS, **own})
+    parser = arguments.parser(
+        {f"of {method} alone": own.values()} if own else {},
+        others.values(),
+        prog="main.py",
+        description=__doc__,
+        epilog="methods:\n" + methods.describe(),
+    )
     args = parser.parse_args(argv)
-    given = arguments.settle(args)
+    given = arguments.settle(args, {**own, **others})
+    for name in others:
+        delattr(args, name)
     args.model = method
+    if args.parity:
+        module = methods.load(method, parity=True)
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
     if method in arguments.FLAGS["n_memories"].methods:
         arguments.require_memories(args, method)
@@ -238,59 +266,61 @@ def parse(argv: list[str]):
         raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
     if args.parity and (args.first_task or args.validation):
         raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
-    return args, module, arguments.unused(given, method)
+    return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
 
 
-def main(argv: list[str] | None = None) -> dict:
-    """One run, from the command line to its record, which is returned.
+def _say(sentences: list[str]) -> None:
+    for sentence in sentences:
+        print(f"note: {sentence}", file=sys.stderr)
+
+
+def main(argv: list | None = None) -> dict:
+    """One run, from the command line to its record, which is returned; ``argv`` may hold numbers and paths.
 
     Raises ``UsageError``, ``DataError`` or ``RecordError`` for a user's mistake; ``cli`` turns them into exit status 2.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    argv = sys.argv[1:] if argv is None else list(map(str, argv))
     started = datetime.datetime.now()
     args, module, unused = parse(argv)
     if args.cuda and not torch.cuda.is_available():
         raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
     if unused:
-        print(f"note: {args.model} does not use {' '.join('--' + name for name in unused)}", file=sys.stderr)
-    data = load_datasets(args)
+        _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
+    with reference.conditions() if args.parity else nullcontext():
+        return run(args, module, argv, started)
 
+
+def run(args, module, argv: list[str], started) -> dict:
+    """One run of settled arguments; what ``main`` returns."""
+    data = load_datasets(args)
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     random.seed(args.seed)
     continuum = Continuum(data.train, args)
-    handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs)
-    try:
-        model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, handed_on)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "size" not in str(error):
-            raise
-        raise UsageError(
-            f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network does not fit into memory; give fewer"
-        ) from None
-    if data.train[0][1].dtype == torch.float64:
-        model.double()
-    if args.cuda:
-        model.cuda()
-
-    attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
-    record.check_writable(args.save_path)
-    name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
-    watch = Board(args.tensorboard, name) if args.tensorboard else None
-    life = life_experience(model, continuum, data.test, args, watch)
-    if attack and not life.diverged:
-        life = unlearn(model, continuum, data, attack, life, args)
-    result_t, result_a = life.complete()
-    result = describe(args, argv, data, continuum, model, life, started)
+    _say(short_curves(args, continuum))
+    with foreign.told(args.model, but=(DataError, RecordError, BrokenPipeError)):
+        handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
+        model = methods.build(module, data, handed_on)
+        attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
+        folder = record.folder(args.save_path)
+        record.check_writable(folder)
+        name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
+        watch = Board(args.tensorboard, name) if args.tensorboard else None
+        life = life_experience(model, continuum, data.test, args, watch)
+        if attack and not life.diverged:
+            life = unlearn(model, continuum, data, attack, life, args)
+        result = describe(args, argv, data, continuum, model, life, started)
+        state = model.state_dict()
     stats = [result[key] for key in metrics.REFERENCE_KEYS]
     one_liner = record.one_liner(args, stats)
-    base = record.write(args.save_path, name, result, result_t, result_a, model.state_dict(), one_liner)
+    base = record.write(folder, name, result, *life.complete(), state, one_liner)
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))
     if life.unlearning:
         print(unlearning.text(life.unlearning))
     print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
+    _say(drowned(result))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
@@ -301,6 +331,8 @@ def cli(argv: list[str] | None = None) -> int:
     try:
         return 3 if main(argv)["status"] == "diverged" else 0
     except (UsageError, DataError, RecordError, ModuleNotFoundError) as mistake:
+        if os.environ.get("CL_TRACEBACK", "0") != "0":
+            traceback.print_exc()
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
         print(f"main.py: {mistake}{remedy}", file=sys.stderr)
         return 2

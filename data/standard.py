@@ -68,29 +68,21 @@ def ensure(path, raw_path=None):
 
 @contextlib.contextmanager
 def _lock(path):
-    """One process at a time per `path`. Where the system has no locks all go on: each builds under a
+    """One process at a time per `path`. Where the file system has no locks all go on: each builds under a
     temporary name of its own, and the last one stays."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    name = path.with_name(path.name + ".tmp.lock")
-    while True:
-        file = open(name, "w")  # noqa: SIM115
-        with contextlib.suppress(OSError):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"{path}: waiting for the process that is building it", file=sys.stderr)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
-                break
-        file.close()  # the process that held it has removed it: nobody else would see this lock
+    from filelock import FileLock, Timeout  # most runs find their file and need no lock
+
+    lock = FileLock(f"{path}.tmp.lock")
+    with contextlib.suppress(OSError):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(f"{path}: waiting for the process that is building it", file=sys.stderr)
+            lock.acquire()
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            name.unlink()
-        file.close()
+        if lock.is_locked:
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)  # while it is held; those who wait for it see that it has gone
+            lock.release()

@@ -72,6 +72,23 @@ def forgetting(grid, order):
     return float((grid[:-1].amax(0) - grid[-1])[early].double().mean())
 
 
+LCA_BATCHES = 10  # A-GEM's beta
+
+
+def shots(curves):
+    """[Z_0, Z_1, ...], Z_b = mean over all tasks of the accuracy on a task after its first b mini-batches.
+
+    curves: for each task the accuracies before its first batch, after it, after the second ..., None where one is not
+    known. A Z_b is given if every task has its accuracy, and so are those before it.
+    """
+    means = []
+    for column in zip(*curves, strict=False):
+        if None in column:
+            break
+        means.append(math.fsum(column) / len(column))
+    return means
+
+
 def lca(accuracies, rule="sum"):
     """Learning curve area LCA_beta (A-GEM) from accuracies (T, beta + 1).
 

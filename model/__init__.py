@@ -4,85 +4,74 @@ A method is a module of this folder with a class ``Net(n_inputs, n_outputs, n_ta
 of ours its line in ``--help``; any other module dropped into the folder is a method too if it has a ``Net``.
 """
 
-import difflib
 import importlib
-import importlib.util
-import keyword
-import pkgutil
-import re
-import traceback
+from typing import NamedTuple
 
+from model.lookup import describe, names, resolve, source
+
+__all__ = ["ALIASES", "METHODS", "Method", "UsageError", "build", "describe", "load", "names", "resolve", "source"]
+
+
+class Method(NamedTuple):
+    """A row of the table: a line for ``--help``, and which of the flags that not every method uses it does use."""
+
+    text: str
+    flags: tuple[str, ...] = ()
+
+
+UNLEARNING = ("forgetting_mode", "forgetting_task_ids", "forgetting_resee_size", "sign_attacked")
+MEMORY = ("n_memories", *UNLEARNING)
+MARGIN = ("memory_strength", *MEMORY)
+SAMPLE = ("task_sample", *UNLEARNING)
+PENALTY = ("n_memories", "memory_strength", "ewc_fisher", *SAMPLE)
+OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis")
+NCL = ("ncl_data_size", "ncl_momentum", "ncl_lambda", "ncl_alpha", "ncl_sum", "ncl_fisher", "ncl_radius", "ncl_diag")
+GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit", "divergence", "if_output_cov",
+          "cov_recompute_every", "cov_first_task_buffer", "ewc_reverse", "fork_compat")  # fmt: skip
+GEM_GROUPS = (*GROUPS, "gem_reverse", "gem_ignore_relatedness")
 METHODS = {
-    "single": "one network trained task after task by plain SGD; keeps nothing (the lower baseline)",
-    "ewc": "elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)",
-    "gem": "gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)",
-    "agem": "A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (seed 004, 1)",
-    "agem_closed": "A-GEM, closed form on the mean of the tasks' gradients, no margin (seed 004, 2; alias gdp)",
-    "agem_meanqp": "A-GEM, 1-D QP with margin on the mean of the tasks' gradients (seed 004, 3)",
-    "agem_sampled": "A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
-    "ogd": "orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
-    "spg": "soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
-    "ncl": "natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
-    "gem_group": "GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",
-    "agem_group": "A-GEM on a mean of gradients weighted by relatedness, block by block; O(p) memory",
-    "ewc_group": "EWC with tasks weighted by relatedness, block by block",
-}
+    "single": Method("one network trained task after task by plain SGD; keeps nothing (the lower baseline)"),
+    "ewc": Method("elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)", PENALTY),
+    "gem": Method("gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)", MARGIN),
+    "agem": Method("A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (A-GEM note, way 1)", MARGIN),
+    "agem_closed": Method("A-GEM, closed form on the mean of the tasks' gradients, no margin (A-GEM note, way 2; alias gdp)",
+                          MEMORY),
+    "agem_meanqp": Method("A-GEM, 1-D QP with margin on the mean of the tasks' gradients (A-GEM note, way 3)", MARGIN),
+    "agem_sampled": Method("A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
+                           ("agem_batch", *MEMORY)),
+    "ogd": Method("orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
+                  (*OGD, *SAMPLE)),
+    "spg": Method("soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
+                  ("spg_chi", *SAMPLE)),
+    "ncl": Method("natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
+                  ("task_sample", *NCL)),
+    "gem_group": Method("GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",
+                        (*MARGIN, *GEM_GROUPS, "gem_variant", "gem_sub_mean")),
+    "agem_group": Method("A-GEM on a mean of gradients weighted by relatedness, block by block; O(p) memory",
+                         (*MARGIN, *GEM_GROUPS, "agem_group_rule", "agem_group_scope")),
+    "ewc_group": Method("EWC with tasks weighted by relatedness, block by block", (*PENALTY, *GROUPS, "use_fisher")),
+}  # fmt: skip
 ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
+
+
+REFERENCE = ("single", "ewc", "gem")  # those that model/reference/ has in the reference's own arithmetic
 
 
 class UsageError(Exception):
     """A user's mistake; its text is one sentence: what is wrong, the value, the remedy."""
 
 
-def names() -> list[str]:
-    """Every method that can be asked for: the table's, then foreign modules with a ``Net``."""
-    foreign = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in METHODS and _foreign(m.name))
-    return [*METHODS, *foreign]
-
-
-def describe() -> str:
-    """One line for each name."""
-    width = max(map(len, METHODS))
-    lines = [f"  {name:{width}}  {METHODS.get(name, 'a module in model/')}" for name in names()]
-    return "\n".join(lines)
-
-
-def resolve(name: str) -> str:
-    """The canonical name of a method: without regard to case, aliases followed.
-
-    Raises ``UsageError`` with the nearest name where there is none such.
-    """
-    if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_"):
-        lowered = ALIASES.get(name.lower(), name.lower())
-        if lowered in METHODS:
-            return lowered
-        for candidate in (name, lowered):
-            if importlib.util.find_spec(f"{__name__}.{candidate}") is not None:
-                return candidate
-    elif any(sign in name for sign in "/\\."):
-        raise UsageError(
-            f"--model {name!r}: a method's name, not a path; put the file into model/ and give its name without .py"
-        )
-    near = difflib.get_close_matches(name.lower(), [*METHODS, *ALIASES], n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"--model {name!r}: no such method; {hint}The names are:\n{describe()}")
-
-
-def load(name: str):
+def load(name: str, parity: bool = False):
     """The module of the method ``name`` (as ``resolve`` returns it).
 
-    ``UsageError`` if it has no ``Net``, or if a module that is not ours cannot be imported.
+    With ``parity`` it is the one of ``model/reference/``, if that has the method. ``UsageError`` if it has no ``Net``, or if
+    a module that is not ours cannot be imported.
     """
-    try:
-        module = importlib.import_module(f"{__name__}.{name}")
-    except Exception as error:
-        if name in METHODS:
-            raise
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"--model {name!r}: model/{name}.py cannot be imported "
-            f"({type(error).__name__}: {error}; {where.filename}:{where.lineno}); mend it"
-        ) from error
+    from model import foreign
+
+    folder = f"{__name__}.reference" if parity and name in REFERENCE else __name__
+    with foreign.told(name, "cannot be imported"):
+        module = importlib.import_module(f"{folder}.{name}")
     if not hasattr(module, "Net"):
         raise UsageError(
             f"--model {name!r}: model/{name}.py has no class Net, so it is a helper, not a method; "
@@ -91,8 +80,19 @@ def load(name: str):
     return module
 
 
-def _foreign(name: str) -> bool:
-    """Whether a module defines a ``Net``, by its text: a broken one must not take the list of names with it."""
-    origin = importlib.util.find_spec(f"{__name__}.{name}").origin
-    with open(origin, encoding="utf-8", errors="replace") as f:
-        return any(re.match(r"class Net\b|Net\s*=|from .* import (.*\W)?Net\b", line) for line in f)
+def build(module, data, args):
+    """The object of a method for the tasks ``data`` (sizes, and ``train``), in their dtype, where ``args.cuda`` says.
+
+    ``UsageError`` if its network does not fit into memory.
+    """
+    try:
+        model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "overflow" not in str(error):
+            raise
+        raise UsageError(
+            f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network does not fit into memory; give fewer"
+        ) from None
+    dtype = data.train[0][1].dtype
+    model = model.double() if dtype.itemsize == 8 else model
+    return model.cuda() if args.cuda else model

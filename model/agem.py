@@ -1,4 +1,4 @@
-"""A-GEM from summed losses: seed 004's variant 1, "accumulate losses of previous tasks".
+"""A-GEM from summed losses: the A-GEM note's way (1), "accumulate losses of previous tasks".
 
 One reference gradient r, that of the sum of the past tasks' memory losses, and GEM's QP with this one row and a margin,
 which has the exact solution of `projection.one_row`. At the same margin it pushes t times as hard as `agem_meanqp`.

@@ -1,7 +1,7 @@
-"""A-GEM with relatedness by groups of hidden units: the modular A-GEM that seed 004 (4) was after, in O(p) memory.
+"""A-GEM with relatedness by groups of hidden units: the modular A-GEM that the A-GEM note's way (4) was after, in O(p) memory.
 
 The reference gradient is a mean of the past tasks' that weighs them differently in each block of coordinates
-(`engine.blocks`), r|_b = sum_s rho_sb g_s|_b with the relatedness rho (1/t in block 0). Then A-GEM's closed form
+(`engine.partition`), r|_b = sum_s rho_sb g_s|_b with the relatedness rho (1/t in block 0). Then A-GEM's closed form
 (Chaudhry et al. 2019, eq. 11) or the 1-D QP with margin replaces g in each block where <g|_b, r|_b> < 0, or with
 `--agem_group_scope global` once for the whole of r. With rho = 1/t and one scope it is `agem_closed` or `agem_meanqp`.
 
@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from model.engine.blocks import Blend
+from model.engine.partition import Blend
 from model.episodic import EpisodicLearner
 from model.grouped import Grouping, reverse
 from model.memory import averaged
@@ -27,17 +27,21 @@ class Net(EpisodicLearner):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         self.grouping = Grouping(self, reverse(self.args, self.args.gem_reverse))
         rule = blockwise.one_row if self.args.agem_group_scope == "block" else blockwise.one_row_globally
-        self.rule = partial(rule, bound=self.margin if self.args.agem_group_rule == "qp" else 0.0)
+        self.rule = partial(rule, bound=self.margin)
         self._blend, self._of = None, None
+
+    @property
+    def has_margin(self) -> bool:
+        return self.args.agem_group_rule == "qp"
 
     def observe(self, x, t, y):
         if t != self.task:
             self.finish_task()
             self.recall(t, averaged)
             self.grouping.begin(t, self.others(t))
-        blend = self.blend()
-        g = self.engine.gradients(x, y, t, blend)
+        g = self.engine.gradients(x, y, t, blended=True)
         self.grouping.watch(g, x, y)
+        blend = self.blend()
         correction = None if blend is None else self.rule(g.dots(blend), partial(g.gram, blend))
         self.count(correction)
         g.descend(self.lr, correction, blend)
@@ -55,9 +59,12 @@ class Net(EpisodicLearner):
 
     def finish_task(self):
         """Groups are made when the first task ends."""
-        self.grouping.finish(self.engine)
+        self.grouping.finish()
 
     def unlearn(self, x, t, y, attack):
         """A step of the unlearning phase, with whole gradients as in `agem_closed` or `agem_meanqp`."""
-        margin = self.margin if self.args.agem_group_rule == "qp" else 0.0
-        self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=margin)))
+        self.see_again(x, t, y, partial(attack.along_mean, rule=partial(projection.one_row, margin=self.margin)))
+
+    def unlearned(self, attack):
+        super().unlearned(attack)
+        self.grouping.erase(attack.tasks)

@@ -1,4 +1,4 @@
-"""A-GEM with the mean of the past tasks' gradients in GEM's QP, margin included: seed 004's variant 3."""
+"""A-GEM with the mean of the past tasks' gradients in GEM's QP, margin included: the A-GEM note's way (3)."""
 
 from functools import partial
 

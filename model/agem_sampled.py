@@ -10,6 +10,7 @@ from model.numeric import projection
 
 
 class Net(EpisodicLearner):
+    has_margin = False
     STATE = (*EpisodicLearner.STATE, "generator")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):

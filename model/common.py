@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import nn
@@ -76,16 +78,32 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 
 
+_plain_layout = ContextVar("plain_layout", default=False)
+
+
+@contextmanager
+def resnet_layout(plain: bool):
+    """Every ResNet18 made inside lays its maps one after another if ``plain``, as the reference's do, else pixel by pixel.
+
+    It reaches those that a foreign module makes, which knows neither layout.
+    """
+    token = _plain_layout.set(plain)
+    try:
+        yield
+    finally:
+        _plain_layout.reset(token)
+
+
 class ResNet18(nn.Module):
     """The reduced ResNet-18 of the GEM paper: ``width`` feature maps where He et al. have 64; 3 x 32 x 32 inputs.
 
     1,109,240 parameters with 20 maps and 100 outputs. On a CPU maps lie pixel by pixel (``channels_last``), which takes
-    half the time where they are few; with ``parity`` map by map, whose digits are the reference's.
+    half the time where they are few; map by map where ``resnet_layout`` asks for the reference's digits.
     """
 
-    def __init__(self, n_outputs: int, width: int = 20, parity: bool = False):
+    def __init__(self, n_outputs: int, width: int = 20):
         super().__init__()
-        self.parity = parity
+        self.plain_layout = _plain_layout.get()
         self.conv1 = _conv3x3(3, width)
         self.bn1 = nn.BatchNorm2d(width)
         maps = width
@@ -98,7 +116,7 @@ class ResNet18(nn.Module):
 
     def forward(self, x):
         x = x.view(-1, 3, 32, 32)
-        if not self.parity and x.device.type == "cpu":
+        if not self.plain_layout and x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
@@ -106,11 +124,15 @@ class ResNet18(nn.Module):
 
 
 def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
-    """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so."""
-    if args.net == "resnet18" and n_inputs != IMAGE_INPUTS:
-        raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
-    if args.net == "resnet18" or (args.net == "auto" and n_inputs == IMAGE_INPUTS):
-        return ResNet18(n_outputs, parity=args.parity)
+    """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so.
+
+    In parity the reference's rule: for ``cifar100.pt``.
+    """
+    images = args.data_file == "cifar100.pt" if args.parity else n_inputs == IMAGE_INPUTS
+    if args.net == "resnet18" or (args.net == "auto" and images):
+        if n_inputs != IMAGE_INPUTS:
+            raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
+        return ResNet18(n_outputs)
     return MLP([n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs])
 
 
@@ -130,11 +152,16 @@ class TaskOutputs:
 
     def mask_(self, logits: torch.Tensor, tasks) -> torch.Tensor:
         """Fill, in place, the logits (B, n_outputs) that are foreign to ``tasks``: one task, or (B,) of them."""
-        if self.foreign is None:
-            return logits
+        return logits if self.foreign is None else logits.masked_fill_(self._foreign_to(logits)[tasks], FOREIGN_LOGIT)
+
+    def own(self, logits: torch.Tensor, tasks) -> torch.Tensor:
+        """The logits (B, n_outputs) with 0 in place of those that are foreign to ``tasks``: one task, or (B,) of them."""
+        return logits if self.foreign is None else logits.masked_fill(self._foreign_to(logits)[tasks], 0)
+
+    def _foreign_to(self, logits: torch.Tensor) -> torch.Tensor:
         if self.foreign.device != logits.device:
             self.foreign = self.foreign.to(logits.device)
-        return logits.masked_fill_(self.foreign[tasks], FOREIGN_LOGIT)
+        return self.foreign
 
     def count(self, task: int) -> int:
         """How many outputs the task has."""
@@ -157,3 +184,20 @@ def equal_slices(n_outputs: int, n_tasks: int) -> list[list[int]]:
     """The reference's split head: task t owns the outputs [t c, (t + 1) c), c = n_outputs // n_tasks."""
     c = n_outputs // n_tasks
     return [list(range(t * c, (t + 1) * c)) for t in range(n_tasks)]
+
+
+def outputs_by_label(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
+    """The outputs of each task from its ``labels``: None for a shared head; where labels are disjoint, a set a task.
+
+    ``UsageError`` if ``--head`` asks for what the labels do not allow.
+    """
+    n_tasks = len(labels)
+    slices = equal_slices(n_outputs, n_tasks)
+    disjoint = n_tasks > 1 and sum(map(len, labels)) == len(set().union(*labels))
+    if args.head == "split" and not disjoint:
+        raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
+    if args.head == "shared" or not disjoint:
+        return None
+    if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):
+        return slices
+    return [sorted(task) for task in labels]

@@ -6,15 +6,23 @@ from model.memory import RingMemory, per_task, set_rows
 
 
 class EpisodicLearner(Learner):
-    """A ``Learner`` with a ring of ``--n_memories`` examples per task and the margin ``--memory_strength``."""
+    """A ``Learner`` with a ring of ``--n_memories`` examples per task and the margin ``--memory_strength``.
 
-    STATE = ("memory", "phase")
+    A margin is a replay weight: a step with a violated constraint is one on the loss of the batch plus at least margin
+    times that of each past task. ``counts["replay_weight"]`` adds these up (``results.life`` has what comes of it).
+    """
+
+    STATE = ("memory", "phase", "row_weight")
+    has_margin = True
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        arguments.require_memories(self.args, type(self).__module__.rpartition(".")[2])
+        arguments.require_memories(self.args, self.name)
         self.memory = RingMemory(n_tasks, self.args.n_memories, shared_pointer=self.args.parity)
-        self.margin = self.args.memory_strength
+        self.margin = self.args.memory_strength if self.has_margin else 0.0
+        self.row_weight = 0.0
+        if self.margin > 1:
+            self.counts["replay_weight"] = 0.0
         self.phase: int | None = None  # the task being seen again, once unlearning has begun
 
     def recall(self, t: int, weighting) -> None:
@@ -22,7 +30,7 @@ class EpisodicLearner(Learner):
         if t == self.task:
             return
         self.begin(t)
-        set_rows(self.engine, self.memory.rows(self.others(t)), weighting)
+        self.row_weight = set_rows(self.engine, self.memory.rows(self.others(t)), weighting)
 
     def others(self, t: int) -> list[int]:
         """The tasks seen, t aside, of which something is stored."""
@@ -33,7 +41,7 @@ class EpisodicLearner(Learner):
         others = self.others(t)
         if t != self.phase:
             self.phase = t
-            set_rows(self.engine, self.memory.rows(others), per_task)
+            self.row_weight = set_rows(self.engine, self.memory.rows(others), per_task)
         return others
 
     def see_again(self, x, t: int, y, correct) -> None:
@@ -46,7 +54,16 @@ class EpisodicLearner(Learner):
         """The phase is over: delete the attacked tasks' memory."""
         self.memory.erase(attack.tasks)
         self.engine.clear_rows()
-        self.task = self.phase = None
+        self.drop(attack.tasks)
+        self.phase = None
+
+    def count(self, correction) -> None:
+        """As ``Learner.count``, and the replay; of weights (n_blocks, R) in the share of blocks that are corrected."""
+        super().count(correction)
+        if correction is not None and self.margin > 1:
+            *blocks, R = correction.weights.shape
+            share = float(correction.weights.any(1).mean()) if blocks else 1.0
+            self.counts["replay_weight"] += self.margin * self.row_weight * R * share
 
     def descend(self, g, correction) -> None:
         """The step along g and, where there is one, its correction."""

@@ -21,11 +21,11 @@ class Net(Learner):
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        arguments.require_memories(self.args, type(self).__module__.rpartition(".")[2])
+        arguments.require_memories(self.args, self.name)
         self.x = self.y = None  # the first n_memories examples of the current task
         self.a = self.mean = self.pull = None  # sum of the F_s, F-weighted mean of the theta*_s, 2 lr lambda a
         self.generator = torch.Generator().manual_seed(self.args.seed)
-        self.kept = KeptExamples(n_tasks, self.args)
+        self.kept = KeptExamples(n_tasks, self.args, self.name)
         self.terms = []  # (task, F, theta*) of each task, where the sums must be made anew without some of them
 
     def observe(self, x, t, y):
@@ -40,10 +40,9 @@ class Net(Learner):
         self.kept.write(t, x, y)
 
     def remember(self, x, y):
-        """Keep the first n_memories examples; in parity a first batch is kept whole, as the reference does."""
+        """Keep the first n_memories examples."""
         n = self.args.n_memories
         if self.x is None:
-            n = len(y) if self.args.parity else n
             self.x, self.y = x[:n].clone(), y[:n].clone()
         elif len(self.y) < n:
             self.x, self.y = torch.cat((self.x, x))[:n], torch.cat((self.y, y))[:n]
@@ -80,17 +79,22 @@ class Net(Learner):
             return self.engine.backward(dlogits, per_sample=True).square_().mean(0)
 
     def unlearn(self, x, t, y, attack):
-        if self.kept.begin(attack, self.engine):
-            self.a = self.mean = self.pull = None  # anew: subtracting in float32 would leave negative entries
-            for task, F, theta in self.terms:
-                if task not in attack.tasks:
-                    self.consolidate(F, theta)
+        self.begin_unlearning(attack)
         g = self.engine.gradients(x, y, t)
         ascent = self.kept.ascent(g, self.outputs)
         if self.a is not None:
             self.engine.theta.lerp_(self.mean, self.pull)
         g.descend(self.lr, ascent)
 
+    def begin_unlearning(self, attack):
+        """The sums without the attacked tasks' terms: anew, for subtracting in float32 would leave negative entries."""
+        if self.kept.begin(attack, self.engine):
+            self.terms = [term for term in self.terms if term[0] not in attack.tasks]
+            self.a = self.mean = self.pull = None
+            for _, F, theta in self.terms:
+                self.consolidate(F, theta)
+
     def unlearned(self, attack):
-        self.terms = [term for term in self.terms if term[0] not in attack.tasks]
+        self.begin_unlearning(attack)  # where the phase had no step to make
         self.kept.end(attack, self.engine)
+        self.drop(attack.tasks)

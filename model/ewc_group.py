@@ -1,7 +1,7 @@
 """Elastic weight consolidation by groups of hidden units, with relatedness (arXiv:2011.01272, and the fork of MER).
 
 The penalty of task t is lambda sum_s sum_i rho_sb(i) F_si (theta_i - theta*_si)^2 over past tasks s, where b(i) is the
-coordinate's block (`engine.blocks`), rho the relatedness of task s to the present one there (1/t in block 0, which has
+coordinate's block (`engine.partition`), rho the relatedness of task s to the present one there (1/t in block 0, which has
 the biases), F as in `ewc`, lambda = memory_strength. With a_i = sum_s rho F and m_i the mean of the theta*_s, weighted
 alike, its gradient is 2 lambda a (theta - m): O(p) a step, O(T p) once an estimate.
 
@@ -44,11 +44,15 @@ class Net(ewc.Net):
 
     def finish_task(self):
         """Keep the finished task's F and parameters; does nothing if that was done before."""
-        self.grouping.finish(self.engine)
+        self.grouping.finish()
         if self.x is not None:
             self.terms = [term for term in self.terms if term[0] != self.task]
             self.terms.append((self.task, self.fisher(), self.engine.theta.clone()))
             self.x = self.y = None
+
+    def unlearned(self, attack):
+        super().unlearned(attack)
+        self.grouping.erase(attack.tasks)
 
     def fold(self):
         """a, m and what follows from them, for the relatedness as it is now."""

@@ -17,11 +17,7 @@ class Net(EpisodicLearner):
     def observe(self, x, t, y):
         self.recall(t, per_task)
         g = self.engine.gradients(x, y, t)
-        if self.args.parity:
-            correction = projection.gem_reference(g.dots(), partial(g.gram, current=True), self.margin)
-        else:
-            correction = projection.gem(g.dots(), g.gram, self.margin)
-        self.descend(g, correction)
+        self.descend(g, projection.gem(g.dots(), g.gram, self.margin))
         self.memory.write(t, x, y)
 
     def unlearn(self, x, t, y, attack):

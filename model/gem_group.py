@@ -1,6 +1,6 @@
 """GEM by groups of hidden units, with margins from relatedness (arXiv:2011.01272, and the public fork of MER).
 
-The coordinates fall into blocks (`engine.blocks`), and the step must not increase, to first order, any past task's loss
+The coordinates fall into blocks (`engine.partition`), and the step must not increase, to first order, any past task's loss
 *in any block*: GEM's QP for each block that has a violated product. The lower bound of the dual variables in a block is
 the margin plus the relatedness of the past task to the present one in that group. `--gem_variant weighted` runs GEM on
 one row a task instead, g^w_s = sum_b w_sb g_s|_b, with bound 0.
@@ -76,8 +76,12 @@ class Net(EpisodicLearner):
 
     def finish_task(self):
         """Groups are made when the first task ends."""
-        self.grouping.finish(self.engine)
+        self.grouping.finish()
 
     def unlearn(self, x, t, y, attack):
         """A step of the unlearning phase, with whole gradients as in `gem`."""
         self.see_again(x, t, y, partial(attack.along_rows, rule=partial(projection.gem, margin=self.margin)))
+
+    def unlearned(self, attack):
+        super().unlearned(attack)
+        self.grouping.erase(attack.tasks)

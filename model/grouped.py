@@ -6,8 +6,8 @@ import warnings
 import torch
 
 from model import UsageError
-from model.engine.blocks import Partition, activations
 from model.engine.fast import linear_layers
+from model.engine.partition import Partition, activations
 from model.memory import ReservoirMemory
 from model.numeric import groups
 from model.numeric.relatedness import Covariance, conditional, prepare, relatedness, ridged
@@ -25,12 +25,12 @@ class Grouping:
     """
 
     def __init__(self, learner, reverse: bool, own_biases: bool = False):
-        self.args, self.net, self.reverse, self.own_biases = learner.args, learner.net, reverse, own_biases
-        name = type(learner).__module__.rpartition(".")[2]
+        self.args, self.net, self.outputs = learner.args, learner.net, learner.outputs
+        self.reverse, self.own_biases = reverse, own_biases
         layers = linear_layers(self.net)
         if layers is None:
             raise UsageError(
-                f"--model {name}: its groups are of an MLP's hidden units, and this network is "
+                f"--model {learner.name}: its groups are of an MLP's hidden units, and this network is "
                 f"{type(self.net).__name__}; give --net mlp"
             )
         self.shapes = [tuple(layer.weight.shape) for layer in layers]
@@ -76,17 +76,16 @@ class Grouping:
         if due:
             self._estimate()
 
-    def finish(self, engine) -> None:
+    def finish(self) -> None:
         """The present task may have ended: make groups, if there are none yet and something was learned."""
         stored = self.first.rows()
         if self.partition is not None or stored is None:
             return
-        engine.fold()
         self._use(list(self._make()))
         if self._sizes:
-            x, y, _ = stored
+            x, y, tasks = stored
             hidden, scores = activations(self.net.net, x)
-            self.pending.append(self._samples(hidden, scores, y))
+            self.pending.append(self._samples(hidden, self.outputs.own(scores, tasks), y))
         self.first.clear()
 
     def _make(self):
@@ -106,6 +105,14 @@ class Grouping:
                         stacklevel=2,
                     )
             yield groups.random(n, K, self.generator) if labels is None else labels
+
+    def erase(self, tasks) -> None:
+        """Delete the covariances of ``tasks``; a task must begin before the next batch."""
+        self._flush()
+        for task in tasks:
+            self.covariances.pop(task, None)
+        self.past, self.divergences = [], None
+        self._relate()
 
     # ---------------------------------------------------------------- covariances and relatedness
 

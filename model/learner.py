@@ -1,9 +1,11 @@
 """What every method owns: network, engine, rate, counts, and its exact state."""
 
+import sys
+
 import torch
 from torch import nn
 
-from model import arguments, common, engine
+from model import arguments, common, engine, own_flags
 
 
 class Learner(nn.Module):
@@ -19,7 +21,7 @@ class Learner(nn.Module):
 
     def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
         super().__init__()
-        self.args = arguments.of(args)
+        self.args = arguments.of(args, own_flags.of(sys.modules.get(type(self).__module__)))
         self.outputs = common.task_outputs(n_outputs, n_tasks, self.args)
         self.net = common.network(n_inputs, n_outputs, self.args)
         self.engine = engine.make(self.net, self.outputs, self.args)
@@ -27,6 +29,11 @@ class Learner(nn.Module):
         self.task: int | None = None  # the task being learned
         self.seen: list[int] = []  # all tasks begun, in order
         self.counts = {"violations": 0, "qp_solves": 0, "qp_rescues": 0}
+
+    @property
+    def name(self) -> str:
+        """What ``--model`` calls the method."""
+        return type(self).__module__.rpartition(".")[2]
 
     def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
@@ -38,6 +45,11 @@ class Learner(nn.Module):
         if t not in self.seen:
             self.seen.append(t)
 
+    def drop(self, tasks) -> None:
+        """The unlearned ``tasks`` count as never begun; the next batch begins a task, whichever it is of."""
+        self.seen = [t for t in self.seen if t not in tasks]
+        self.task = None
+
     def count(self, correction) -> None:
         """Keep count of a projection's outcome (``projection.Correction`` or None)."""
         if correction is not None:
@@ -45,30 +57,16 @@ class Learner(nn.Module):
             self.counts["qp_solves"] += correction.solved
             self.counts["qp_rescues"] += correction.rescued
 
-    def state_dict(self, *args, prefix: str = "", **kwargs):
-        """The reference's keys; parameters complete, whatever form the engine keeps them in."""
-        state = super().state_dict(*args, prefix=prefix, **kwargs)
-        self.engine.complete(state, prefix + "net.")
-        return state
-
-    def load_state_dict(self, *args, **kwargs):
-        """The parameters given replace the complete ones."""
-        self.engine.fold()
-        return super().load_state_dict(*args, **kwargs)
-
-    def _apply(self, *args, **kwargs):  # .double(), .cuda(), .to()
-        self.engine.fold()
-        return super()._apply(*args, **kwargs)
-
     def checkpoint(self) -> dict:
         """The exact state, as tensors and builtins: training goes on from it byte for byte."""
         state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
-        state["parameters"] = {k: v.clone() for k, v in super().state_dict().items()}
+        state["parameters"] = {k: v.clone() for k, v in self.state_dict().items()}
         state["engine"] = self.engine.checkpoint()
         return state
 
     def restore(self, state: dict) -> None:
-        """The counterpart of ``checkpoint``, into a fresh object of the same arguments."""
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
+        self.to(next(value.dtype for value in state["parameters"].values() if value.is_floating_point()))
         self.load_state_dict(state["parameters"])
         for name in ("task", "seen", "counts", *self.STATE):
             setattr(self, name, _thaw(getattr(self, name), state[name]))

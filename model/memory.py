@@ -50,22 +50,26 @@ class RingMemory:
     def rows(self, tasks: list[int]):
         """All that is stored of ``tasks``, task by task: x (N, n_inputs), y (N,), task ids (N,).
 
-        With a shared pointer every row must have been written: the reference would train on the rest as it lies in
-        memory.
+        With a shared pointer every row must have been written.
         """
         if self.x is None or not tasks:
             return None
+        if self.shared_pointer:
+            self.require_complete(tasks)
         written = self.written[tasks]
-        if self.shared_pointer and not bool(written.all()):
-            short = next(t for t in tasks if not bool(self.written[t].all()))
-            raise UsageError(
-                f"--parity yes: only {int(self.written[short].sum())} of --n_memories {self.capacity} rows of task "
-                f"{short} were written, and the reference would use the rest unwritten; give fewer --n_memories or "
-                "--parity no"
-            )
         ids = torch.tensor(tasks).repeat_interleave(written.sum(1))
         chosen = written.to(self.x.device)
         return self.x[tasks][chosen], self.y[tasks][chosen], ids
+
+    def require_complete(self, tasks) -> None:
+        """``UsageError`` if a row of ``tasks`` was not written: the reference would train on it as it lies in memory."""
+        for task in tasks:
+            n = int(self.written[task].sum())
+            if n < self.capacity:
+                raise UsageError(
+                    f"--parity yes: only {n} of --n_memories {self.capacity} rows of task {task} were written, and the "
+                    "reference would use the rest unwritten; give fewer --n_memories or --parity no"
+                )
 
     def erase(self, tasks) -> None:
         """Delete what is stored of ``tasks``."""
@@ -98,10 +102,10 @@ class ReservoirMemory:
         return min(self.seen, self.capacity)
 
     def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Offer the batch x (B, n_inputs), y (B,) of one task."""
+        """Offer the batch x (B, n_inputs), y (B,) of one task; what is kept beside x may have more axes, as logits (B, C)."""
         if self.x is None:
             self.x = x.new_zeros(self.capacity, x.shape[1])
-            self.y = y.new_zeros(self.capacity)
+            self.y = y.new_zeros(self.capacity, *y.shape[1:])
             self.tasks = torch.zeros(self.capacity, dtype=torch.long)
         for i in range(len(y)):
             row = self.seen
@@ -112,7 +116,7 @@ class ReservoirMemory:
                 self.x[row], self.y[row], self.tasks[row] = x[i], y[i], task
 
     def rows(self):
-        """All that is stored: x (N, n_inputs), y (N,), task ids (N,); None if nothing is."""
+        """All that is stored: x (N, n_inputs), y (N, ...), task ids (N,); None if nothing is."""
         n = len(self)
         return (self.x[:n], self.y[:n], self.tasks[:n]) if n else None
 
@@ -134,12 +138,17 @@ def _copy(**tensors) -> dict:
     return {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
 
 
-def set_rows(engine, stored, weighting) -> None:
-    """Give an engine what a memory's ``rows`` returned, with rows as ``weighting(task ids)`` says; None: no rows."""
+def set_rows(engine, stored, weighting) -> float:
+    """Give an engine what a memory's ``rows`` returned, with rows as ``weighting(task ids)`` says; None: no rows.
+
+    Returns what a row weighs, in mean losses of one task: t where it is the sum of t tasks', else 1; 0 without rows.
+    """
     if stored is None:
         engine.clear_rows()
-    else:
-        engine.set_rows(*stored, weighting(stored[2]))
+        return 0.0
+    weights = weighting(stored[2])
+    engine.set_rows(*stored, weights)
+    return round(float(weights[0].sum()), 6)
 
 
 def per_task(tasks: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,15 @@ from model.numeric.precision import Diagonal, Kronecker
 PANEL = 64  # examples whose gradients are held at once
 
 
+def data_size(args) -> int:
+    """N, the examples of a task: as told, else the mean over the run's tasks, else what was asked for; 0 if unknown.
+
+    ``main.py`` says what a run has (``task_sizes``); under another main program only what was asked for is known.
+    """
+    sizes = getattr(args, "task_sizes", None)
+    return args.ncl_data_size or (round(sum(sizes) / len(sizes)) if sizes else max(args.samples_per_task, 0))
+
+
 class Net(Learner):
     cannot_unlearn = "its precision is one sum over all tasks"
     STATE = ("sample", "N", "mu", "momentum", "precision", "generator")
@@ -42,8 +51,7 @@ class Net(Learner):
             )
         self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
         self.generator = torch.Generator().manual_seed(self.args.seed)
-        # N; where nobody says, it is counted in the first task, which is then learned without the prior
-        self.N = self.args.ncl_data_size or max(self.args.samples_per_task, 0)
+        self.N = data_size(self.args)  # 0: counted in the first task, which is then learned without the prior
         if self.N:
             self.first_task_differs = "the prior pulls the parameters to 0 and damps the step"
         self.mu: torch.Tensor | None = None  # the parameters at the last task's end; None: 0
@@ -66,7 +74,7 @@ class Net(Learner):
             return
         theta = self.engine.theta
         if not self.precision.started:
-            self.precision.start(self.N)
+            self.precision.start(self.N, theta)
         step = self.precision.solve(g)
         step.add_(theta if self.mu is None else theta - self.mu, alpha=self.args.ncl_lambda)
         if self.args.ncl_momentum:
@@ -88,15 +96,14 @@ class Net(Learner):
         """Add the Fisher of the task that ends to Lambda, set mu; does nothing if that was done before."""
         if not len(self.sample):
             return
-        if self.mu is None and not self.args.ncl_data_size:
+        if not self.N:
             self.N = max(1, round(self.sample.seen / self.args.n_epochs))
-            self.precision.start(self.N)
+            self.precision.start(self.N, self.engine.theta)
         x, y, _ = self.sample.rows()
         with self.engine.recording():
             for xs, ys in zip(x.split(PANEL), y.split(PANEL), strict=True):
                 self.precision.collect(xs, self.gradients(xs, ys))
-        self.precision.grow()
-        self.counts["ncl_fallbacks"] = self.precision.fallbacks
+        self.counts["ncl_fallbacks"] += self.precision.grow()
         self.mu, self.momentum = self.engine.theta.clone(), None
         self.sample.clear()
 

@@ -4,8 +4,8 @@ At the end of a task gradients of the network's outputs on examples of it enter 
 gradient loses its component in their span, g <- g - V'(V g), so that to first order the stored outputs do not change.
 
 Modes: `gtl` stores the gradient of the ground-truth logit of each example (the paper's choice), `ave` of the mean of
-its logits, `all` of each of its logits; `loss_mean` stores one vector a task, the gradient of its mean loss: what seed
-002 does, although the paper's OGD-AVE is something else.
+its logits, `all` of each of its logits; `loss_mean` stores one vector a task, the gradient of its mean loss: what the split-MNIST
+note does, although the paper's OGD-AVE is something else.
 
 Deviations: examples are a uniform sample of the task's stream, taken without a second pass over it; the basis is
 bounded (`--ogd_max_basis`), and when it is full nothing more is added. Where each task has outputs of its own, only
@@ -34,7 +34,7 @@ class Net(Learner):
         sizes = self.engine.flat.sizes
         self.shared = sum(sizes if self.outputs.foreign is None else sizes[:-2])  # the last layer's come last
         self.basis = Basis(self.plan(n_tasks))
-        self.kept = KeptExamples(n_tasks, self.args)
+        self.kept = KeptExamples(n_tasks, self.args, "ogd")
         self.raw = []  # (task, vectors), where a basis must be made anew without some tasks': its rows mix them
         self.counts["ogd_basis"] = 0
         self.full = False
@@ -47,8 +47,11 @@ class Net(Learner):
                 f"--ogd_per_task {args.ogd_per_task}: of each task only --task_sample {args.task_sample} examples are kept; "
                 f"give --task_sample {args.ogd_per_task} too"
             )
-        each = {"loss_mean": 1, "all": args.ogd_per_task * self.outputs.count(0)}.get(args.ogd_mode, args.ogd_per_task)
-        rows = min(args.ogd_max_basis, n_tasks * each, p + 1)  # p would be complete, not full
+        outputs = sum(map(self.outputs.count, range(n_tasks)))
+        offered = {"loss_mean": n_tasks, "all": args.ogd_per_task * outputs}.get(
+            args.ogd_mode, args.ogd_per_task * n_tasks
+        )
+        rows = min(args.ogd_max_basis, offered, p + 1)  # p would be complete, not full
         size, room = 4 * rows * p * (2 if args.forgetting_mode else 1), available_memory(args.cuda)
         if size > room:
             raise UsageError(
@@ -113,17 +116,23 @@ class Net(Learner):
 
     def unlearn(self, x, t, y, attack):
         """A step of the unlearning phase: the basis is that of the kept tasks; the whole gradient is projected."""
+        self.begin_unlearning(attack)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, self.kept.ascent(g, self.outputs))
+
+    def begin_unlearning(self, attack):
+        """The basis of the kept tasks' vectors."""
         if self.kept.begin(attack, self.engine):
             self.raw = [(task, vectors) for task, vectors in self.raw if task not in attack.tasks]
             self.basis.k = 0
             for _, vectors in self.raw:
                 self.basis.add(vectors)
             self.counts["ogd_basis"] = self.basis.k
-        g = self.engine.gradients(x, y, t)
-        self.descend(g, self.kept.ascent(g, self.outputs))
 
     def unlearned(self, attack):
+        self.begin_unlearning(attack)  # where the phase had no step to make
         self.kept.end(attack, self.engine)
+        self.drop(attack.tasks)
 
     def panels(self, x, y):
         """Inputs and gradients at the logits that make up the directions of the mode, a panel at a time."""

@@ -47,7 +47,7 @@ class Net(Learner):
         self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
         self.free: torch.Tensor | None = None  # (p,): 1 - Gamma, and for the head 1 - mean(Gamma)
         self.counts["spg_mean_importance"] = 0.0
-        self.kept = KeptExamples(n_tasks, self.args)
+        self.kept = KeptExamples(n_tasks, self.args, "spg")
         self.gammas = []  # (task, gamma), where Gamma must be made anew without some tasks': a maximum cannot be undone
 
     def observe(self, x, t, y):
@@ -111,13 +111,19 @@ class Net(Learner):
 
     def unlearn(self, x, t, y, attack):
         """A step of the unlearning phase: the mask is that of the kept tasks."""
+        self.begin_unlearning(attack)
+        g = self.engine.gradients(x, y, t)
+        self.descend(g, self.kept.ascent(g, self.outputs))
+
+    def begin_unlearning(self, attack):
+        """The mask of the kept tasks."""
         if self.kept.begin(attack, self.engine):
             self.gammas = [(task, gamma) for task, gamma in self.gammas if task not in attack.tasks]
             self.free = None
             for _, gamma in self.gammas:
                 self.accumulate(gamma)
-        g = self.engine.gradients(x, y, t)
-        self.descend(g, self.kept.ascent(g, self.outputs))
 
     def unlearned(self, attack):
+        self.begin_unlearning(attack)  # where the phase had no step to make
         self.kept.end(attack, self.engine)
+        self.drop(attack.tasks)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model import UsageError
+from model import UsageError, arguments
 from model.memory import RingMemory, per_task, set_rows
 from model.numeric.projection import Correction
 
@@ -78,9 +78,11 @@ class KeptExamples:
     ``--task_sample`` examples a task, the last ones, for the ascent term and its stop rule: memory that grows with T.
     """
 
-    def __init__(self, n_tasks: int, args):
-        self.memory = RingMemory(n_tasks, args.task_sample) if args.forgetting_mode else None
+    def __init__(self, n_tasks: int, args, method: str):
+        self.memory: RingMemory | None = None
         if args.forgetting_mode:
+            arguments.require_task_sample(args, method)
+            self.memory = RingMemory(n_tasks, args.task_sample)
             print(
                 f"note: {args.task_sample} examples a task are kept, to unlearn by: memory grows with tasks",
                 file=sys.stderr,
@@ -95,7 +97,7 @@ class KeptExamples:
 
     def begin(self, attack: Attack, engine) -> bool:
         """Give the engine a row for each attacked task; True the first time."""
-        if self.attack is attack:
+        if self.attack == attack:
             return False
         self.attack = attack
         self.rows = [task for task in sorted(attack.tasks) if bool(self.memory.written[task].any())]
@@ -116,11 +118,17 @@ class KeptExamples:
         self.attack, self.rows = None, []
 
     def checkpoint(self) -> dict:
-        return {"memory": None if self.memory is None else self.memory.checkpoint()}
+        attack = None if self.attack is None else [sorted(self.attack.tasks), self.attack.sign]
+        memory = None if self.memory is None else self.memory.checkpoint()
+        return {"memory": memory, "attack": attack, "rows": list(self.rows)}
 
     def restore(self, state: dict) -> None:
         if state["memory"] is not None:
             self.memory.restore(state["memory"])
+        self.attack, self.rows = None, list(state["rows"])
+        if state["attack"] is not None:
+            tasks, sign = state["attack"]
+            self.attack = Attack(frozenset(tasks), sign)
 
 
 def plan(args, n_tasks: int, module, method: str) -> Attack:
@@ -143,12 +151,14 @@ def plan(args, n_tasks: int, module, method: str) -> Attack:
     return Attack(frozenset(tasks), args.sign_attacked)
 
 
-def phase(model, continuum, attack: Attack, args) -> dict[int, int]:
-    """The phase itself; returns the number of batches that each kept task had to give.
+def phase(model, continuum, attack: Attack, args, seen: dict[int, int] | None = None) -> dict[int, int]:
+    """The phase itself; returns ``seen``, the number of batches that each kept task had to give.
 
-    ``model.unlearn(x, t, y, attack)`` is a step; ``model.unlearned(attack)``, at the end, deletes what is kept of A.
+    ``model.finish_task()``, where the method has it, comes first. ``model.unlearn(x, t, y, attack)`` is a step;
+    ``model.unlearned(attack)``, at the end, deletes what is kept of A. A dict ``seen`` is filled as the phase goes on.
     """
-    seen = {}
+    seen = {} if seen is None else seen
+    getattr(model, "finish_task", lambda: None)()
     for t in continuum.order:
         if t in attack.tasks:
             continue

@@ -3,6 +3,7 @@
 import os
 
 from results import RecordError
+from results.life import counts
 
 
 class Board:
@@ -28,7 +29,7 @@ class Board:
         scalars = {f"accuracy/task {t + 1}": accuracy for t, accuracy in enumerate(accuracies)}
         scalars["accuracy/mean"] = sum(accuracies) / len(accuracies)
         scalars["stream/task"] = task + 1
-        for name, count in getattr(model, "counts", {}).items():
+        for name, count in counts(model).items():
             scalars[f"counts/{name}"] = count
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, step)

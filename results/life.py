@@ -1,4 +1,4 @@
-"""What a run measured, and the record that it becomes."""
+"""What a run measured, what its reader should be told about it, and the record that it becomes."""
 
 import shlex
 from typing import NamedTuple
@@ -8,13 +8,28 @@ import torch
 from metrics import metrics
 from results import record
 
+# From runs on the A-GEM note's stream and on permuted digits (docs/which_agem.md): margins that replayed the past tasks 11
+# times as hard as the batch, or less, cost next to nothing; from 18 times on they cost accuracy, up to all of it.
+DROWNED = 15
 
-class Diverged(Exception):
-    """The parameters, or a loss, became non-finite."""
 
-    def __init__(self, task: int, step: int, reason: object):
-        self.task = task
-        super().__init__(f"diverged in task {task} at step {step}: {reason}")
+class Divergence(NamedTuple):
+    """Where the parameters, or a loss, became non-finite.
+
+    ``step``: how many steps had been made, of the whole stream or, in the unlearning phase, of that. ``task``: the one
+    being learned or seen again; None before the phase's first batch.
+    """
+
+    task: int | None
+    step: int
+    reason: object
+    unlearning: bool = False
+
+    def __str__(self):
+        if not self.unlearning:
+            return f"diverged in task {self.task} at step {self.step}: {self.reason}"
+        seen = "" if self.task is None else f", task {self.task} seen again"
+        return f"diverged in the unlearning phase at its step {self.step}{seen}: {self.reason}"
 
 
 class Life(NamedTuple):
@@ -24,21 +39,37 @@ class Life(NamedTuple):
     result_a: list[list[float]]
     steps: list[int]
     seconds: dict
-    diverged: Diverged | None = None
+    curves: dict[int, list]  # of each task, with --lca: its accuracy after 0, 1, 2 ... of its batches, None if unknown
+    diverged: Divergence | None = None
     unlearning: dict | None = None  # what an unlearning phase did (metrics.unlearning.report)
 
     def complete(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged."""
         n = len(self.result_t)
-        if self.diverged:
+        if self.diverged and not self.diverged.unlearning:
             n = next((i for i in range(1, n) if self.result_t[i] == self.diverged.task), n)
         return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(self.result_a[:n])
+
+    def learning_curve(self, order: list[int]) -> dict:
+        """The curves (T lists, in the order of learning), their mean Z as far as every task goes, and LCA or None."""
+        curves = [self.curves.get(task, []) for task in order]
+        Z = metrics.shots(curves)
+        area = metrics.lca([Z]) if len(Z) == metrics.LCA_BATCHES + 1 else None
+        return {"task": order, "accuracy": curves, "Z": Z, "lca": area}
+
+
+def counts(model) -> dict:
+    """What the method counted; {} where an attribute of that name is something else."""
+    found = getattr(model, "counts", None)
+    return found if isinstance(found, dict) else {}
 
 
 def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
     """The record of a run, as docs/results.md lays it down; ``life.unlearning`` only where there was such a phase."""
     baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
+    curve = life.learning_curve(continuum.order)
+    summary["lca"] = curve.pop("lca")
     return {
         "format": 1,
         "status": "diverged" if life.diverged else "done",
@@ -55,7 +86,7 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
             "memory": args.n_memories,
             "head": "shared" if data.outputs is None else "split",
             "net": type(getattr(model, "net", model)).__name__,
-            "engine": getattr(getattr(model, "engine", None), "form", "foreign"),
+            "engine": str(getattr(getattr(model, "engine", None), "form", "foreign")),
             "parity": args.parity,
             "task_order": continuum.order,
         },
@@ -63,10 +94,11 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
         "baseline": baseline.tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
         "metrics": summary,
-        "counts": {"steps": continuum.position, **getattr(model, "counts", {})},
+        "counts": {"steps": continuum.position, **counts(model)},
         "seconds": life.seconds,
         "peak_memory_mb": record.peak_memory_mb(),
         "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},
+        **({"learning_curve": curve} if args.lca else {}),
         "versions": record.versions(),
         "device": torch.cuda.get_device_name() if args.cuda else "cpu",
         "threads": args.threads,
@@ -75,3 +107,33 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
         "command": shlex.join(["python", "main.py", *argv]),
         **({"forgetting": life.unlearning} if life.unlearning else {}),
     }
+
+
+def short_curves(args, continuum) -> list[str]:
+    """Before training: a learning curve that will be too short for its area."""
+    batches = [-(-n // args.batch_size) for n in continuum.samples_per_task()]
+    task, n = min(zip(continuum.order, batches, strict=True), key=lambda pair: pair[1])
+    if not args.lca or n >= metrics.LCA_BATCHES:
+        return []
+    return [
+        f"--lca yes: task {task} has {n} batches and LCA needs {metrics.LCA_BATCHES} of each task, so it is not recorded; "
+        "the learning curve is, as far as every task goes"
+    ]
+
+
+def drowned(result: dict) -> list[str]:
+    """After training: a margin that gave the past tasks so much weight that the batch's own gradient hardly counted.
+
+    ``result`` is the run's record. The weight is the mean over all steps after the first task, and the unlearning phase's.
+    """
+    counts, samples = result["counts"], result["protocol"]["samples_per_task"]
+    first = -(-samples[0] // result["protocol"]["batch_size"])
+    steps = counts["steps"] - first + sum(result.get("forgetting", {}).get("batches", {}).values())
+    weight = counts.get("replay_weight", 0.0) / max(steps, 1)
+    if weight < DROWNED:
+        return []
+    return [
+        f"{result['model']} replayed rather than learned: with --memory_strength {result['args']['memory_strength']:g} the past "
+        f"tasks weighed {weight:.0f} times as much as the batch ({counts['violations']:,} of {steps:,} steps after the first "
+        "task were corrected); give a smaller --memory_strength"
+    ]

@@ -15,7 +15,7 @@ if __package__ in (None, ""):  # cd results; python plot_results.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from results import RecordError, console
-from results.comparing import cells
+from results.comparing import cells, comparable
 
 FOLDER = Path(__file__).resolve().parent
 FIGURES = ("bars", "evolution", "grids", "memory", "time")
@@ -53,18 +53,37 @@ def draw(found, by=("model",), allow=(), wanted=FIGURES):
                 drawn[name] = trade.memory(_by_memory(found, by, allow))
             else:
                 drawn[name] = getattr(trade if name == "time" else figures, name)(plain)
+            if drawn[name] is not None:
+                figures.warn(drawn[name], warnings(found, by, allow, name))
     return drawn
+
+
+def warnings(found, by, allow, name):
+    """What makes the runs of a figure not comparable: list of sentences."""
+    if name == "memory":
+        gathered, names = _sized(found, by, allow)
+        return comparable.warnings(gathered, _with_memory(by), names)
+    return comparable.warnings(cells.gather(found, by, allow), by)
+
+
+def _with_memory(by):
+    return (*(name for name in by if name not in ("memory", "n_memories")), "memory")
+
+
+def _sized(found, by, allow):
+    """The cells of each memory size, its place the last in the keys, and key -> label without the size."""
+    gathered = cells.gather(found, _with_memory(by), allow)
+    names = cells.labels(dict.fromkeys(key[:-1] for key in gathered))
+    return gathered, {key: names[key[:-1]] for key in gathered}
 
 
 def _by_memory(found, by, allow):
     """label without the memory size -> {size: runs}; {} if no run tells its size."""
     if all(cells.field(run, "memory") is None for run in found):
         return {}
-    rest = [name for name in by if name not in ("memory", "n_memories")]
-    nested, gathered = {}, cells.gather(found, (*rest, "memory"), allow)
-    names = cells.labels(dict.fromkeys(key[:-1] for key in gathered))
+    nested, (gathered, names) = {}, _sized(found, by, allow)
     for key, cell in gathered.items():
-        nested.setdefault(names[key[:-1]], {})[key[-1]] = list(cells.done(cell).values())
+        nested.setdefault(names[key], {})[key[-1]] = list(cells.done(cell).values())
     return nested
 
 
@@ -101,9 +120,13 @@ def _plot(args):
     if not paths:
         raise RecordError(f"{FOLDER}: no record in it; give the folder of the records")
     found, unread = cells.read(paths, "results.plot_results")
-    drawn = draw(found, by or ("model",), allow, wanted)
+    by = by or ("model",)
+    drawn = draw(found, by, allow, wanted)
     for path in save(drawn, args.output):
         print(path)
+    shown = [name for name, figure in drawn.items() if figure is not None]
+    for sentence in dict.fromkeys(said for name in shown for said in warnings(found, by, allow, name)):
+        print(f"results.plot_results: {sentence}", file=sys.stderr)
     for name in (name for name, figure in drawn.items() if figure is None):
         print(f"results.plot_results: {name}: not drawn, {ABSENT[name]}", file=sys.stderr)
     return 1 if unread else 0

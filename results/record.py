@@ -1,4 +1,4 @@
-"""The one writer and reader of a run's record: <base>.txt, <base>.pt and <base>.json.
+"""The one writer of a run's record: <base>.txt, <base>.pt and <base>.json; results.reading reads it.
 
 .txt   the reference's text file: baseline row, '|', the grid, the three numbers (metrics.confusion_matrix)
 .pt    the reference's 6-tuple (result_t (E,), result_a (E, T), state_dict, stats, one_liner, args), builtins
@@ -30,6 +30,14 @@ def name(model, data_file, uid, when):
     The data file's name is cut to 120 characters: file systems allow 255 bytes in all.
     """
     return f"{model}_{os.path.basename(data_file)[:120]}_{when:%Y_%m_%d_%H_%M_%S}_{uid}"
+
+
+def folder(save_path):
+    """The folder of a run's record: --save_path, unless a sweep collects it elsewhere ($SWEEP_RECORDS).
+
+    That is a variable and no flag, so that the record holds the command line as the user gave it.
+    """
+    return os.environ.get("SWEEP_RECORDS") or save_path
 
 
 def check_writable(save_path, file_name=None, flag="--save_path"):
@@ -89,37 +97,6 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
         reason = getattr(e, "strerror", None) or e
         raise RecordError(f"{base}: the record cannot be written ({reason})") from None
     return str(base)
-
-
-def read(path):
-    """The record of a run, given any of its three files: the .json's content, without guessing.
-
-    A .txt or .pt with no .json beside it (the reference's) is not a record: results.parse reads those.
-    """
-    path = Path(path)
-    beside = path.with_name(path.name[: -len(path.suffix)] + ".json") if path.suffix in SUFFIXES else path
-    return checked(read_json(beside), beside)
-
-
-def read_json(path):
-    """A JSON file's content; RecordError says what is wrong, and in which line."""
-    try:
-        return json.loads(Path(path).read_bytes())
-    except OSError as e:
-        raise RecordError(f"{path}: cannot be read ({e.strerror or e})") from None
-    except json.JSONDecodeError as e:
-        raise RecordError(f"{path}:{e.lineno}: is not JSON ({e.msg})") from None
-    except (ValueError, RecursionError) as e:  # not text, a number too long, nested too deep
-        raise RecordError(f"{path}: is not JSON ({e})") from None
-
-
-def checked(record, path):
-    """record, if it is one that this program can read."""
-    if not isinstance(record, dict) or "format" not in record:
-        raise RecordError(f"{path}: is not a run's record (it has no 'format')")
-    if record["format"] != FORMAT:
-        raise RecordError(f"{path}: has format {record['format']!r}; this program reads format {FORMAT}")
-    return record
 
 
 def one_liner(args, stats):

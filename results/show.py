@@ -14,6 +14,7 @@ if __package__ in (None, ""):  # cd results; python show.py
 
 from metrics.metrics import grid_text
 from results import console
+from results.comparing.measures import MEASURES
 from results.reading.logs import runs
 from results.reading.run import PRINTED
 
@@ -96,13 +97,9 @@ def _numbers(run):
         if paper is not None:
             notes.append(f"over T - 1, as in the papers, {_number(paper)}")
         lines.append(f"{head:<24}" + ("  " + "; ".join(notes) if notes else ""))
-    others = {
-        "learning accuracy": "learning_accuracy",
-        "forgetting": "forgetting",
-    }
-    known = [
-        f"{name} {_number(run.recomputed[key])}" for name, key in others.items() if run.recomputed[key] is not None
-    ]
+    others = {"learning accuracy": "learning_accuracy", "forgetting": "forgetting", "LCA": "lca"}
+    values = {name: MEASURES[key].value(run) for name, key in others.items()}
+    known = [f"{name} {_number(value)}" for name, value in values.items() if value is not None]
     if known:
         lines.append("; ".join(known))
     mean = run.baseline_mean()

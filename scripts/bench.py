@@ -8,7 +8,6 @@ yardsticks, because a shared machine's speed drifts. Every figure is the median 
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ import torch
 import model as methods
 from data import DataError
 from scripts.benching.evaluation import evaluation
+from scripts.benching.machine import processor
 from scripts.benching.resnet import resnet
 from scripts.benching.runs import command, paper
 from scripts.benching.stopwatch import Bench
@@ -53,21 +53,13 @@ def cli(argv=None) -> int:
     except DataError as error:
         print(f"bench.py: {error}", file=sys.stderr)
         return 2
-    device = torch.cuda.get_device_name() if options.cuda else _processor()
+    device = torch.cuda.get_device_name() if options.cuda else processor()
     print(f"{device}, {options.threads} threads, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
     print(f"yardstick {statistics.median(bench.yardstick() for _ in range(5)) * 1e6:.0f} us; repeats {options.repeats}")
     result = {name: part(bench) for name, part in PARTS.items() if not options.only or name in options.only}
     if options.json:
         Path(options.json).write_text(json.dumps(result, indent=1))
     return 0
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

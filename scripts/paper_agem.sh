@@ -2,7 +2,7 @@
 # Table 4 of A-GEM (Chaudhry et al. 2019), permuted MNIST: the 17 tasks that remain when the first three have served to
 # choose hyper-parameters, all 55,000 examples of each, five seeds; besides, with 1,000 examples a task. The arguments
 # are those of replicate_results_iclr19.sh. GEM on all examples takes an hour or so a run, the others minutes.
-# --quick: 1,000 examples a task throughout. See scripts/papers/paper.sh for --only and other words.
+# --quick: 1,000 examples a task throughout. See scripts/sweeping/listed.sh for --only and other words.
 quick=(--samples_per_task 1000 --log_every 100)
 source "$(dirname "${BASH_SOURCE[0]}")/papers/paper.sh"
 

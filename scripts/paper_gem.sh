@@ -2,7 +2,7 @@
 # Figure 1 of GEM (Lopez-Paz & Ranzato 2017): MNIST permutations, MNIST rotations, CIFAR-100, with the arguments of the
 # authors' run_experiments.sh, and table 2, GEM on CIFAR-100 with smaller memories; three seeds. Without a GPU a run on
 # CIFAR-100 takes minutes (single, ewc) or half an hour to half a day (gem, 10 to 256 memories a task); the other streams
-# take minutes in all. --quick: the first 5 tasks. See scripts/papers/paper.sh for --only and other words.
+# take minutes in all. --quick: the first 5 tasks. See scripts/sweeping/listed.sh for --only and other words.
 quick=(--n_tasks 5)
 source "$(dirname "${BASH_SOURCE[0]}")/papers/paper.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tables 1 and 2 of MER (Riemer et al. 2019) for the methods that exist here, on 20 rotations and 20 permutations of
 # MNIST, one example a step, with the arguments of the authors' mer_examples.sh; five seeds. The paper's numbers could
-# not be checked against a source, so the table shows none. --quick: the first 5 tasks, one seed. See scripts/papers/paper.sh
+# not be checked against a source, so the table shows none. --quick: the first 5 tasks, one seed. See scripts/sweeping/listed.sh
 # for --only and other words.
 quick=(--n_tasks 5 --seed 0)
 source "$(dirname "${BASH_SOURCE[0]}")/papers/paper.sh"

@@ -2,7 +2,7 @@
 # OGD (Farajtabar et al. 2020) beside plain SGD on permutations and rotations of MNIST: network, batch, learning rate and
 # the 200 stored gradients a task are the paper's; how many tasks, examples and epochs it took is not recorded: 5 tasks,
 # 10,000 examples and 5 epochs here, five seeds. Its numbers could not be checked against a source; the table shows none.
-# --quick: 1,000 examples a task, one seed. See scripts/papers/paper.sh for --only and other words.
+# --quick: 1,000 examples a task, one seed. See scripts/sweeping/listed.sh for --only and other words.
 quick=(--samples_per_task 1000 --seed 0)
 source "$(dirname "${BASH_SOURCE[0]}")/papers/paper.sh"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The three ways of A-GEM side by side: the command of the note that compares them (seed 004), all of its flags as
+# The three ways of A-GEM side by side: the command of the A-GEM note, all of its flags as
 # written there, once for each of our names of the three. On permuted Fashion-MNIST where its raw files can be had, else
 # on the digits that come with scikit-learn. Records go to results/.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt

@@ -1,4 +1,4 @@
-"""The three A-GEMs of seed 004 beside its logged numbers: python scripts/side_by_side.py [PATH...]
+"""The A-GEM note's three ways beside its logged numbers: python scripts/side_by_side.py [PATH...]
 
 For each logged run: its numbers, and those of the newest record in PATH (results/ by default) that the same command
 made, data file aside. A record is known by what its JSON says, never by its name.
@@ -13,22 +13,25 @@ sys.path.insert(0, str(ROOT))
 
 from model import UsageError, arguments, resolve
 from results import RecordError
+from results.comparing.measures import MEASURES, shown
 from results.reading.logs import runs
+from results.table import render
 
 LOGGED = ROOT / "results" / "logged" / "seed_004.json"
-FREE = ("model", "data_file", "data_path", "save_path")  # of the logged command's flags, those that may differ
 COLUMNS = ("final", "backward", "forward")
+COSTS = ("seconds", "memory_mb")
 
 
 def same_command(logged, run):
-    """Whether ``run``, a record, has the logged run's method and, but for FREE, every argument of its command."""
+    """Whether ``run``, a record, has the logged run's method, its seed, and what else of its command decides numbers."""
     try:
         wanted = {name: arguments.FLAGS[name].parse(str(value)) for name, value in logged.args.items()}
         model = resolve(wanted["model"])
     except (UsageError, KeyError) as error:
         raise RecordError(f"{logged.place}: not a command of this program ({error})") from None
     ours = run.record.get("args", {})
-    return run.fact("model") == model and all(ours.get(k, wanted) == v for k, v in wanted.items() if k not in FREE)
+    decisive = {name for name in wanted if arguments.decides(model, name)} | {"seed"} & set(wanted)
+    return run.fact("model") == model and all(ours.get(name, wanted) == wanted[name] for name in decisive)
 
 
 def newest(logged, found):
@@ -37,23 +40,17 @@ def newest(logged, found):
     return max(same, key=lambda run: run.record.get("started") or "", default=None)
 
 
-def table(pairs):
+def table(pairs, title, sentences):
     """One row for each (logged run, our run or None): logged and ours, number by number."""
-    rows = [["", *(text for column in COLUMNS for text in (column, "")), "", ""]]
-    rows.append(["", *["logged", "here"] * len(COLUMNS), "seconds", "MB"])
+    heads = [f"{MEASURES[key].label} {whose}" for key in COLUMNS for whose in ("logged", "here")]
+    rows = []
     for logged, ours in pairs:
-        label = logged.label.split()[0]
-        row = [f"{label} {resolve(logged.args['model'])}"]
-        for column in COLUMNS:
-            row += [logged.printed.get(column, "X"), _number(getattr(ours, column, None))]
-        record = ours.record if ours else {}
-        row += [_number(record.get("seconds", {}).get("total"), 1), _number(record.get("peak_memory_mb"), 0)]
+        row = [f"{logged.label.split()[0]} {resolve(logged.args['model'])}"]
+        for key in COLUMNS:
+            row += [logged.printed.get(key, "X"), shown(getattr(ours, key, None), MEASURES[key].digits)]
+        row += [shown(ours and MEASURES[key].value(ours), MEASURES[key].digits) for key in COSTS]
         rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        for row in rows
-    )
+    return render(["", *heads, *(MEASURES[key].label for key in COSTS)], rows, "text", title, sentences)
 
 
 def notes(pairs, data_file):
@@ -98,14 +95,9 @@ def main(argv=None):
     except RecordError as mistake:
         print(f"side_by_side.py: {mistake}", file=sys.stderr)
         return 2
-    print(f"seed 004's command: logged (one run each) and here (one run each, {data_file})\n")
-    print(table(pairs) + "\n")
-    print("\n".join(notes(pairs, data_file)))
+    title = f"The A-GEM note's command: logged (one run each) and here (one run each, {data_file})"
+    print(table(pairs, title, notes(pairs, data_file)))
     return 0
-
-
-def _number(value, digits=4):
-    return "X" if value is None else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

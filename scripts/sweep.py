@@ -113,6 +113,8 @@ def read_jobs(args, grid: list[str]):
             texts["stdin" if name == "-" else name] = text.removeprefix("\ufeff")  # a byte-order mark
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        if "\0" in text:
+            raise UsageError(f"{name}: is no text; give a file of command lines of main.py")
     found, notes = jobs.read(texts, jobs.grouped(grid))
     if not found:
         raise UsageError("no jobs: give files of command lines, or flags of main.py such as --model gem --seed 0..4")

@@ -1,7 +1,9 @@
 """Shared by all tests: small data files, and arguments for methods."""
 
 import argparse
+import io
 import os
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -11,10 +13,11 @@ from hypothesis import settings
 
 import model as methods
 from data import files
-from model import arguments
+from model import arguments, common
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
+DROPPED_IN = "module_dropped_in_by_a_test"
 
 
 def pytest_addoption(parser):
@@ -54,6 +57,17 @@ def data_file(tmp_path):
     return tmp_path / "tiny.pt"
 
 
+@pytest.fixture
+def drop(monkeypatch, tmp_path):
+    """Makes text the module DROPPED_IN of model/ for one test; the file lies in a second folder of that package."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
+    yield (folder / f"{DROPPED_IN}.py").write_text
+    sys.modules.pop(f"model.{DROPPED_IN}", None)
+    vars(methods).pop(DROPPED_IN, None)
+
+
 def namespace(**given) -> argparse.Namespace:
     """Settled arguments, as main hands them on; small defaults for tests."""
     small = {"n_hiddens": 8, "n_memories": 5, "memory_strength": 0.5, "lr": 0.1, "task_outputs": None}
@@ -61,9 +75,11 @@ def namespace(**given) -> argparse.Namespace:
 
 
 def net(name: str, n_inputs=12, n_outputs=4, n_tasks=3, seed=0, **given):
-    """A fresh ``Net`` of the method ``name``."""
+    """A fresh ``Net`` of the method ``name``, with ``parity`` as main makes it."""
     torch.manual_seed(seed)
-    return methods.load(name).Net(n_inputs, n_outputs, n_tasks, namespace(seed=seed, **given))
+    parity = given.get("parity", False)
+    with common.resnet_layout(plain=parity):
+        return methods.load(name, parity).Net(n_inputs, n_outputs, n_tasks, namespace(seed=seed, **given))
 
 
 def learn(model, tasks, batch_size=1, steps=None):
@@ -72,6 +88,46 @@ def learn(model, tasks, batch_size=1, steps=None):
         for i in range(0, min(len(y), (steps or len(y)) * batch_size), batch_size):
             model.observe(x[i : i + batch_size], t, y[i : i + batch_size])
     return model
+
+
+def differ_after_a_restore(make, tasks, batch_size=2, steps=6, dtype=torch.float32) -> list[tuple]:
+    """The places (task, batch, whether ``finish_task`` was called) at which a checkpoint does not restore to the byte.
+
+    ``make()`` gives a fresh object. One learns ``steps`` batches of each task, and its state is taken before each batch,
+    before and after ``finish_task``; another is restored from each state, by way of a file, and learns the rest.
+    """
+    batches = [
+        (t, i, x[i * batch_size : (i + 1) * batch_size].to(dtype), y[i * batch_size : (i + 1) * batch_size])
+        for t, (_, x, y) in enumerate(tasks)
+        for i in range(steps)
+    ]
+    states = []
+
+    def taken(model, place):
+        buffer = io.BytesIO()
+        torch.save(model.checkpoint(), buffer)
+        states.append((place, buffer))
+
+    def go_on(model, start, finished=False, watch=lambda *_: None):
+        for place, (t, i, x, y) in enumerate([*batches, (None, 0, None, None)][start:], start):
+            if place and i == 0 and not (finished and place == start):
+                watch(model, (place, False))
+                getattr(model, "finish_task", lambda: None)()
+            watch(model, (place, True))
+            if t is not None:
+                model.observe(x, t, y)
+        return parameters(model), model.counts
+
+    whole, counts = go_on(make().to(dtype), 0, watch=taken)
+    different = []
+    for (place, finished), buffer in states:
+        buffer.seek(0)
+        model = make()
+        model.restore(torch.load(buffer, weights_only=True))
+        ours, ours_counts = go_on(model, place, finished)
+        if ours.dtype != whole.dtype or not torch.equal(ours, whole) or ours_counts != counts:
+            different.append((*divmod(place, steps), finished))
+    return different
 
 
 def parameters(model) -> torch.Tensor:

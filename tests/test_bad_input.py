@@ -140,8 +140,8 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--model", r"--model '': no such method; The names are:"),
         ("--model model/gem.py", r"--model 'model/gem.py': a method's name, not a path; put the file into model/"),
         (
-            "--model projection",
-            r"--model 'projection': model/numeric/projection.py has no class Net, so it is a helper",
+            "--model memory",
+            r"--model 'memory': model/memory.py has no class Net, so it is a helper",
         ),
         ("--n_tasks 4", r"--n_tasks 4: tiny.pt has only 3 tasks; give 3 or fewer"),
         ("--model gem --n_memories 0", r"--n_memories 0: gem needs at least one memory per task; give --n_memories 10"),
@@ -160,6 +160,14 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--parity yes --shuffle_tasks yes", r"--shuffle_tasks yes --parity yes: .*; give one of them"),
         ("--engine fast --parity yes", r"--engine fast --parity yes: "),
         ("--unheard_of 3", r"Unrecognized arguments: --unheard_of 3; see main.py --help"),
+        ("--modle gem", r"Unrecognized arguments: --modle gem; did you mean --model\? See main.py --help$"),
+        ("--n_memory 3 --foo", r"Unrecognized arguments: --n_memory 3 --foo; did you mean --n_memories\? See main"),
+        (
+            "--seeed=3 --batchsize 4",
+            r"Unrecognized arguments: .*; did you mean --seed, --batch_size\? See main.py --help$",
+        ),
+        ("-model gem", r"Unrecognized arguments: -model gem; did you mean --model\? See main.py --help$"),
+        ("gem", r"Unrecognized arguments: gem; see main.py --help$"),
         ("--lr", r"Argument --lr: expected one argument; see main.py --help"),
     ],
 )

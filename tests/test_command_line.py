@@ -18,7 +18,7 @@ from model import METHODS, arguments
 from tests.conftest import stream
 
 ROOT = Path(main.__file__).parent
-SEED_004 = json.loads((ROOT / "results" / "logged" / "seed_004.json").read_text())["command"]
+A_GEM_NOTE = json.loads((ROOT / "results" / "logged" / "seed_004.json").read_text())["command"]
 
 # Command lines of the GEM code's run_experiments.sh and of MER's scripts, for the methods there are here.
 GEM_COMMON = "--n_layers 2 --n_hiddens 100 --data_path data/ --save_path results/ --batch_size 10 --log_every 100"
@@ -43,7 +43,7 @@ COMMANDS = [
     f"main.py {MER} --model ewc --lr 0.001 --n_memories 10 --memory_strength 100",
     f"main.py {MER} --model gem --lr 0.01 --n_memories 256 --memory_strength 1.0",
     f"main.py {MER} --model gem --lr 0.01 --n_memories 25 --memory_strength 0.0 --finetune yes --shuffle_tasks no",
-    SEED_004.removeprefix("python "),
+    A_GEM_NOTE.removeprefix("python "),
 ]
 
 
@@ -64,17 +64,30 @@ def test_seed_004s_command_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     files.save(Path("data/fashion_mnist_permutations_reduced.pt"), *stream(n_tasks=12, n=20))
-    assert main.cli(shlex.split(SEED_004)[2:]) == 0
+    assert main.cli(shlex.split(A_GEM_NOTE)[2:]) == 0
     out, err = capsys.readouterr()
     *_, result = out.splitlines()
     (record,) = (json.loads(path.read_text()) for path in Path("results").glob("*.json"))
     assert record["model"] == "agem" and len(record["grid"]) == record["args"]["n_tasks"] == 10
-    assert record["command"] == SEED_004
+    assert record["command"] == A_GEM_NOTE
     assert result.startswith("results/agem_fashion_mnist_permutations_reduced.pt_") and ".pt_20" in result
-    # Named once, in one line: the flags of other methods in this command.
-    (note,) = err.splitlines()
+    # Named once, in one line: the flags of other methods in this command. And what its margin of 10 does.
+    note, margin = err.splitlines()
+    assert margin.startswith(
+        "note: agem replayed rather than learned: with --memory_strength 10 the past tasks weighed"
+    )
     assert note.startswith("note: agem does not use --memories --replay_batch_size --batches_per_example --beta")
     assert note.count("--beta") == 1 and "--memory_strength" not in note and "--lr" not in note
+
+
+def test_arguments_need_not_be_text(data_file, tmp_path):
+    """As a notebook passes them: numbers, booleans, paths."""
+    argv = ["--data_path", data_file.parent, "--data_file", "tiny.pt", "--save_path", tmp_path / "r", "--model", "gem"]
+    result = main.main([*argv, "--n_memories", 10, "--lr", 0.05, "--shuffle_tasks", True, "--threads", 1])
+    args = result["args"]
+    assert (args["n_memories"], args["lr"], args["shuffle_tasks"], args["threads"]) == (10, 0.05, "yes", 1)
+    assert "--n_memories 10 --lr 0.05 --shuffle_tasks True" in result["command"]
+    assert main.cli([*argv, "--n_memories", -3]) == 2
 
 
 def test_n_tasks_omitted_or_fewer(data_file, tmp_path):

@@ -11,6 +11,7 @@ import torch
 import main
 import model as methods
 from data import files
+from tests.conftest import DROPPED_IN as NAME
 from tests.conftest import stream
 
 # In the reference's style: its own optimizer, `args.cuda`, no `finish_task`, nothing of this project.
@@ -49,18 +50,6 @@ def add_arguments(parser):
     parser.add_argument("--momentum", type=float, default=0.5, help="of SGD")
 """
 )
-NAME = "module_dropped_in_by_a_test"
-
-
-@pytest.fixture
-def drop(monkeypatch, tmp_path):
-    """Makes text the module NAME of model/ for one test; the file itself lies in a second folder of that package."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
-    yield (folder / f"{NAME}.py").write_text
-    sys.modules.pop(f"model.{NAME}", None)
-    vars(methods).pop(NAME, None)
 
 
 @pytest.fixture
@@ -86,10 +75,13 @@ def test_a_module_with_flags_of_its_own(drop, argv):
     assert default["grid"] != other["grid"]
 
 
-def test_its_flags_are_unknown_to_others(drop, argv, capsys):
+def test_another_method_does_not_use_its_flags(drop, argv, capsys):
     drop(WITH_ARGUMENTS)
-    assert main.cli([*argv, "--model", "single", "--momentum", "0.9"]) == 2
-    assert "Unrecognized arguments: --momentum 0.9" in capsys.readouterr().err
+    result = main.main([*argv, "--model", "single", "--momentum", "0.9"])
+    assert "momentum" not in result["args"]
+    assert capsys.readouterr().err == "note: single does not use --momentum\n"
+    assert main.cli([*argv, "--model", "single", "--momentums", "0.9"]) == 2
+    assert "Unrecognized arguments: --momentums 0.9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -101,7 +93,7 @@ def test_its_flags_are_unknown_to_others(drop, argv, capsys):
             "import not_installed_anywhere\n",
             f"model/{NAME}.py cannot be imported (ModuleNotFoundError: No module named",
         ),
-        ("1 / 0\nclass Net: pass\n", f"{NAME}.py:1); mend it"),
+        ("1 / 0\nclass Net: pass\n", f"{NAME}.py:1); mend it, or"),
     ],
 )
 def test_a_module_that_is_no_method(text, sentence, drop, argv, capsys):
@@ -111,6 +103,96 @@ def test_a_module_that_is_no_method(text, sentence, drop, argv, capsys):
     assert sentence in said
     assert (NAME in methods.names()) == ("class Net:" in text)  # by its text: the list of names imports nothing
     assert f"model.{NAME}" not in sys.modules or "class Network" in text
+
+
+def line_of(text, part):
+    (number,) = (i for i, line in enumerate(text.splitlines(), 1) if part in line)
+    return number
+
+
+BEGIN = THEIRS[: THEIRS.index("    def observe")]
+FAILURES = {
+    "import": ("import nothing_of_this_name\n" + THEIRS, "import nothing", "cannot be imported (ModuleNotFoundError: "),
+    "import inside": ("def f():\n    torch.mm()\n\n\nimport torch\nf()\n", "torch.mm()", "(TypeError: "),
+    "syntax": (THEIRS + "\ndef broken(:\n", "def broken(:", "cannot be imported (SyntaxError: "),
+    "leaves at import": ("import sys\nsys.exit('no data')\n", "sys.exit", "cannot be imported (SystemExit: no data"),
+    "construction": (
+        THEIRS.replace("self.bce = ", "error('set --samples_per_task')\n        self.bce = "),
+        "error('set",
+        "failed (NameError: name 'error' is not defined",
+    ),
+    "without a message": (
+        THEIRS.replace("self.bce = ", "raise LookupError\n        self.bce = ", 1),
+        "raise LookupError",
+        "failed (LookupError: raise LookupError; ",
+    ),
+    "observe": (
+        THEIRS.replace("self.zero_grad()", "x @ x[:, :3]"),
+        "x @ x[:, :3]",
+        "failed (RuntimeError: ",
+    ),
+    "forward": (THEIRS.replace("return self.net(x)", "return self.nett(x)"), "self.nett", "failed (AttributeError: "),
+    "finish_task": (
+        THEIRS + "\n    def finish_task(self):\n        {}['key']\n",
+        "{}['key']",
+        "failed (KeyError: 'key'",
+    ),
+    "leaves": (THEIRS.replace("self.zero_grad()", "raise SystemExit"), "raise SystemExit", "failed (SystemExit: "),
+    "wrong arguments": (
+        THEIRS.replace("def observe(self, x, t, y)", "def observe(self, x, y)"),
+        None,
+        "failed (TypeError: ",
+    ),
+    "no logits": (THEIRS.replace("return self.net(x)", "self.net(x)"), None, "failed (AttributeError: 'NoneType'"),
+    "no observe": (BEGIN, None, "failed (AttributeError: 'Net' object has no attribute 'observe'"),
+    "no forward": (THEIRS.replace("def forward", "def forwards"), None, "failed (NotImplementedError: "),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_failure_of_a_module_that_is_not_ours_is_one_sentence_with_its_line(kind, drop, argv, capsys, monkeypatch):
+    text, place, said = FAILURES[kind]
+    drop(text)
+    assert main.cli([*argv, "--model", NAME]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(f"main.py: --model '{NAME}': model/{NAME}.py ") and said in sentence
+    assert sentence.endswith("; mend it, or see the traceback with CL_TRACEBACK=1")
+    if place:
+        assert f"{NAME}.py:{line_of(text, place)})" in sentence
+    monkeypatch.setenv("CL_TRACEBACK", "1")
+    sys.modules.pop(f"model.{NAME}", None)
+    assert main.cli([*argv, "--model", NAME]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback (most recent call last):") and shown.endswith(sentence + "\n")
+
+
+def test_a_numerical_failure_of_a_module_that_is_not_ours_is_divergence(drop, argv, capsys):
+    drop(THEIRS.replace("self.zero_grad()", "raise FloatingPointError('too steep')"))
+    assert main.cli([*argv, "--model", NAME]) == 3
+    assert f"{NAME} diverged in task 0 at step 0: too steep" in capsys.readouterr().err
+
+
+def test_a_users_mistake_found_by_our_helpers_stays_one(drop, argv, capsys):
+    drop("from model.episodic import EpisodicLearner\n\n\nclass Net(EpisodicLearner):\n    pass\n")
+    assert main.cli([*argv, "--model", NAME]) == 2
+    assert capsys.readouterr().err.startswith(f"main.py: --n_memories 0: {NAME} needs at least one memory")
+
+
+@pytest.mark.parametrize("place", ["__init__", "observe", "forward"])
+def test_a_bug_of_ours_keeps_its_traceback(place, argv, monkeypatch):
+    def fails(*_):
+        return undefined  # noqa: F821
+
+    monkeypatch.setattr(methods.load("single").Net, place, fails)
+    with pytest.raises(NameError, match="undefined"):
+        main.cli([*argv, "--model", "single"])
+
+
+def test_attributes_that_only_look_like_ours(drop, argv):
+    """``counts``, ``engine`` and ``name`` may be anything in a module that is not ours."""
+    more = "        self.counts = torch.zeros(3)\n        self.engine = self.name = print\n        self.phase = 4\n"
+    drop(THEIRS.replace("        self.bce = ", f"{more}        self.bce = "))
+    assert main.main([*argv, "--model", NAME])["counts"] == {"steps": 600}
 
 
 def test_help_with_a_broken_module_in_the_folder(drop, capsys):

@@ -10,6 +10,7 @@ import pytest
 import main
 import model as methods
 from data.standard import STANDARD
+from model import own_flags
 from model.arguments import FLAGS
 
 ROOT = Path(main.__file__).parent
@@ -33,7 +34,8 @@ def test_commands_parse(command):
 
 
 def test_flags_and_paths_exist():
-    theirs = {"help", *FLAGS}
+    own = {flag for name in methods.METHODS for flag in own_flags.of(methods.load(name))}
+    theirs = {"help", *FLAGS, *own}
     assert set(re.findall(r"--(\w+)", README)) <= theirs
     for path in re.findall(r"[ `]((?:scripts|tests|model|results|docs|data|metrics)/[\w./]*)", README):
         made_by_a_run = path.startswith("results/agem_closed_") or path == "model/pulled.py"

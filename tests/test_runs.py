@@ -11,7 +11,7 @@ import torch
 import main
 from data import files
 from metrics import metrics
-from results import record
+from results.reading import records
 from tests.conftest import stream
 
 
@@ -125,7 +125,7 @@ def test_a_stream_can_be_set_to_a_place():
 def test_the_three_files_of_a_record_agree(run):
     result = run(model="gem")
     assert len({path.stem for path in run.latest.iterdir()}) == 1 and len(list(run.latest.iterdir())) == 3
-    assert record.read(run.file(".txt")) == json.loads(run.file(".json").read_text()) == result
+    assert records.read(run.file(".txt")) == json.loads(run.file(".json").read_text()) == result
     result_t, result_a, state, stats, one_liner, args = torch.load(run.file(".pt"), weights_only=True)
     baseline, grid, _ = metrics.split(result_t, result_a)
     assert torch.equal(grid, torch.tensor(result["grid"])) and torch.equal(baseline, torch.tensor(result["baseline"]))
@@ -177,6 +177,101 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_measured(run, capsys, mode
     err = capsys.readouterr().err
     assert f"{model} diverged in task 1 at step " in err and "keeps what was measured" in err
     assert json.loads(run.file(".json").read_text()) == result
+
+
+@pytest.mark.parametrize("at, task", [(3, 0), (20, 2)])
+@pytest.mark.parametrize("model", ["gem", "ewc"])
+def test_a_phase_that_diverges_says_where_and_keeps_the_grid(run, capsys, model, at, task, monkeypatch):
+    """The network is poisoned after the third step, or after the last, where no further step finds it out."""
+    method, steps = main.methods.load(model), []
+    unlearn = method.Net.unlearn
+
+    def poisoned(self, x, t, y, attack):
+        unlearn(self, x, t, y, attack)
+        steps.append(t)
+        if len(steps) == at:
+            with torch.no_grad():
+                next(self.parameters()).fill_(float("nan"))
+
+    flags = {"model": model, "forgetting_mode": True, "forgetting_task_ids": 1, "forgetting_resee_size": 10}
+    healthy = run(**flags)
+    assert healthy["forgetting"]["batches"] == {"0": 10, "2": 10}
+    monkeypatch.setattr(method.Net, "unlearn", poisoned)
+    capsys.readouterr()
+    result = run(**flags)
+    assert result["status"] == "diverged" and result["grid"] == healthy["grid"] and "forgetting" not in result
+    said = f"main.py: {model} diverged in the unlearning phase at its step {at}, task {task} seen again: "
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"model": "gem"},
+        {"model": "ewc", "n_epochs": 2, "batch_size": 3},
+        {"model": "agem_sampled", "shuffle_tasks": "yes", "seed": 2},
+        {"model": "single", "parity": "yes"},
+        {"model": "gem", "split": True},
+    ],
+)
+def test_the_learning_curve_is_what_evaluation_at_every_step_gives(run, data_file, flags):
+    if flags.pop("split", False):
+        files.save(data_file, *stream(n_outputs=6, split=True))
+    result = run(lca="yes", log_every=1_000, **flags)
+    plain, each = run(log_every=1_000, **flags), run(log_every=1, **flags)["evolution"]
+    assert result["evolution"] == plain["evolution"] and result["baseline"] == plain["baseline"]
+    order, batches = result["protocol"]["task_order"], result["counts"]["steps"] // 3
+    wanted = [[each["accuracy"][i * batches + b][task] for b in range(11)] for i, task in enumerate(order)]
+    curve = result["learning_curve"]
+    assert curve["task"] == order and curve["accuracy"] == wanted
+    assert curve["Z"] == pytest.approx([sum(column) / 3 for column in zip(*wanted, strict=True)])
+    assert result["metrics"]["lca"] == pytest.approx(sum(map(sum, wanted)) / 33)
+    assert max(curve["Z"]) > curve["Z"][0]  # something was learned
+    assert plain["metrics"]["lca"] is None and "learning_curve" not in plain
+
+
+@pytest.mark.parametrize("model", main.methods.METHODS)
+def test_measuring_the_learning_curve_changes_no_digit(run, model):
+    flags = {"model": model, "n_hiddens": 20, "task_sample": 10, "ogd_per_task": 10, "log_every": 1_000}
+    plain = run.bits(**flags)
+    assert run.bits(lca="yes", **flags) == plain
+
+
+def test_a_learning_curve_of_too_few_batches(run, capsys):
+    """8 batches a task: the area up to the tenth is not defined, and that is said before the run."""
+    result = run(model="single", lca="yes", batch_size=5)
+    assert result["metrics"]["lca"] is None
+    assert len(result["learning_curve"]["Z"]) == 9 and result["learning_curve"]["Z"][8] == pytest.approx(
+        sum(result["grid"][t][t] for t in range(3)) / 3
+    )
+    said = "note: --lca yes: task 0 has 8 batches and LCA needs 10 of each task, so it is not recorded"
+    assert said in capsys.readouterr().err
+    run(model="single", lca="yes", batch_size=4)
+    assert "lca" not in capsys.readouterr().err
+
+
+def test_a_learning_curve_of_a_run_that_diverges(run, monkeypatch):
+    """Poisoned at the third batch of task 1: its curve ends there, no area is given, and the run ends as without."""
+    from model import single
+
+    learn, steps = single.Net.observe, []
+
+    def observe(self, x, t, y):
+        learn(self, x, t, y)
+        steps.append(t)
+        if steps.count(1) == 3:
+            with torch.no_grad():
+                self.engine.theta.fill_(float("inf"))
+
+    monkeypatch.setattr(single.Net, "observe", observe)
+    result = run(model="single", lca="yes")
+    steps.clear()
+    plain = run(model="single")
+    assert result["status"] == "diverged" and result["metrics"]["lca"] is None
+    first, second, third = result["learning_curve"]["accuracy"]
+    assert len(first) == 11 and None not in (*first, *second[:3]) and second[3:] == [None] and third == []
+    assert result["learning_curve"]["Z"] == []
+    assert result["evolution"] == plain["evolution"] and result["counts"] == plain["counts"]
 
 
 def test_divergence_by_itself_is_exit_status_3(data_file, tmp_path, capsys):
@@ -258,6 +353,19 @@ def test_violations_are_counted(run):
     counts = {model: run(model=model)["counts"] for model in ("single", "agem", "gem")}
     assert counts["single"]["violations"] == 0 < counts["agem"]["violations"]
     assert counts["agem"]["qp_solves"] == 0 < counts["gem"]["qp_solves"] and counts["gem"]["qp_rescues"] == 0
+
+
+@pytest.mark.parametrize("model", ["gem", "agem", "agem_meanqp", "gem_group", "agem_group"])
+def test_a_margin_that_drowns_the_gradient_is_told_in_one_line(run, capsys, model):
+    flags = {"model": model, "num_groups": 2, "agem_group_rule": "qp", "lr": 0.01}
+    result = run(memory_strength=300, **flags)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "replayed" in line]
+    assert line.startswith(
+        f"note: {model} replayed rather than learned: with --memory_strength 300 the past tasks weighed "
+    )
+    assert result["counts"]["replay_weight"] > 15 * 80
+    run(memory_strength=0.5, **flags)
+    assert "replayed" not in capsys.readouterr().err
 
 
 def test_what_is_printed(run, capsys):

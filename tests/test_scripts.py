@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -128,6 +129,21 @@ def test_an_unsuitable_python_is_one_sentence(environment, kind):
     assert done.returncode == 2 and done.stdout == ""
     assert sentence.startswith(f"{python}: not a Python 3.11 or newer") and "PYTHON=python3.11 bash" in sentence
     assert not (environment.folder / ".venv").exists()
+
+
+def test_pip_installs_the_requirements_and_no_module(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")
+    for name in ("main.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("model", "data", "metrics", "results", "scripts", "tests", "docs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    words = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", tmp_path / "site", tmp_path]
+    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (installed,) = (tmp_path / "site").iterdir()
+    needed = re.findall(r"^Requires-Dist: ([\w-]+)", (installed / "METADATA").read_text(), re.M)
+    assert needed == re.findall(r"^[\w-]+", (tmp_path / "requirements.txt").read_text(), re.M)
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.sh")))

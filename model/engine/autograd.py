@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model.engine.blocks import activations
 from model.engine.flat import FlatParameters
+from model.engine.partition import Blend, activations
 
 
 class AutogradEngine:
@@ -92,31 +92,23 @@ class AutogradEngine:
     def clear_rows(self) -> None:
         self._stored = self._rows = None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blend=None) -> "Gradients":
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> "Gradients":
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        With ``blend`` (``blocks.Blend``) the tasks of a row count differently in each block. Raises
+        ``blended`` leaves the one row until a ``partition.Blend`` says how its tasks count in each block. Raises
         ``FloatingPointError`` if the batch's loss is not finite.
         """
         self.flat.bind()
         grad = self.flat.grad
         rows, losses = None, []
         with torch.enable_grad():
-            if self._rows is not None:
+            if self._rows is not None and not blended:
                 rows = grad.new_empty(len(self._rows), len(grad))
                 with self._memory_pass():
                     for row, parts in zip(rows, self._rows, strict=True):
-                        if blend is None:
-                            grad.zero_()
-                            losses.append(sum(self._accumulate(*part) for part in parts))
-                            row.copy_(grad)
-                            continue
-                        losses.append(0.0)
-                        row.zero_()
-                        for part in parts:
-                            grad.zero_()
-                            losses[-1] += self._accumulate(*part)
-                            blend.accumulate(row, grad, part[2])
+                        grad.zero_()
+                        losses.append(sum(self._accumulate(*part) for part in parts))
+                        row.copy_(grad)
             grad.zero_()
             loss = F.cross_entropy(self.predict(x, task), y)
             loss.backward()
@@ -124,6 +116,18 @@ class AutogradEngine:
         if not loss - loss == 0:
             raise FloatingPointError(f"the loss of the batch is {loss}")
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
+
+    def blended(self, blend) -> torch.Tensor:
+        """The one row (1, p), its tasks weighed as ``blend`` (``partition.Blend``) says; overwrites the gradient."""
+        grad = self.flat.grad
+        row = torch.zeros_like(grad)
+        (parts,) = self._rows
+        with torch.enable_grad(), self._memory_pass():
+            for part in parts:
+                grad.zero_()
+                self._accumulate(*part)
+                blend.accumulate(row, grad, part[2])
+        return row.unsqueeze(0)
 
     def _accumulate(self, x, y, task, weights) -> float:
         losses = F.cross_entropy(self.predict(x, task), y, reduction="none")
@@ -147,12 +151,6 @@ class AutogradEngine:
 
     # ---------------------------------------------------------------- state
 
-    def complete(self, state: dict, prefix: str) -> None:
-        """Nothing to add to a state dict: the parameters are complete."""
-
-    def fold(self) -> None:
-        """Nothing to fold: the parameters are complete."""
-
     def checkpoint(self) -> dict:
         """Exact state beside the parameters: the rows."""
         return {"rows": None if self._stored is None else [tensor.clone() for tensor in self._stored]}
@@ -172,29 +170,22 @@ class Gradients:
         self._engine, self._g, self._rows, self.losses, self._batch = engine, g, rows, losses, batch
         self._rows64 = None
 
-    def dots(self, blocks=None) -> np.ndarray:
-        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given.
-
-        In parity they are float32 products, as the reference's.
-        """
-        if blocks is not None:
-            return blocks.row_dots(self._g, self._rows)
+    def dots(self, partition=None) -> np.ndarray:
+        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the blocks of the ``partition`` given."""
+        if partition is not None:
+            if self._rows is None and isinstance(partition, Blend):
+                self._g = self._g.clone()
+                self._rows = self._engine.blended(partition)
+            return partition.row_dots(self._g, self._rows)
         if self._rows is None:
             return np.empty(0)
-        if self._engine.parity:
-            return torch.mm(self._g.unsqueeze(0), self._rows.t())[0].double().cpu().numpy()
         return (self._double() @ self._g.double()).cpu().numpy()
 
-    def gram(self, blocks=None, current: bool = False) -> np.ndarray:
-        """<g_r, g_s>: float64 (R, R), or (R + 1, R + 1) with g_0 in row 0 if ``current``.
-
-        Over the ``blocks`` of coordinates given it is (n_blocks, R, R).
-        """
-        if blocks is not None:
-            return blocks.row_gram(self._rows)
+    def gram(self, partition=None) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the blocks of the ``partition`` given."""
+        if partition is not None:
+            return partition.row_gram(self._rows)
         rows = self._double()
-        if current:
-            rows = torch.cat((self._g.double().unsqueeze(0), rows))
         return (rows @ rows.t()).cpu().numpy()
 
     def flat(self, correction=None) -> torch.Tensor:
@@ -216,18 +207,17 @@ class Gradients:
     def scores(self) -> torch.Tensor:
         """The logits (B, C) of an MLP for the current batch; those of other tasks' outputs are 0."""
         x, task = self._batch
-        foreign, logits = self._engine.outputs.foreign, activations(self._engine.net.net, x)[1]
-        return logits if foreign is None else logits.masked_fill(foreign[task], 0)
+        return self._engine.outputs.own(activations(self._engine.net.net, x)[1], task)
 
-    def descend(self, lr: float, correction=None, blocks=None) -> None:
+    def descend(self, lr: float, correction=None, partition=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone).
 
-        With ``blocks`` the weights are (n_blocks, R).
+        With ``partition`` the weights are (n_blocks, R).
         """
-        g = self.flat(None if blocks is not None else correction)
-        if correction is not None and blocks is not None:
-            blocks.combine(g, self._rows, correction.weights)
-        self._engine.flat.theta.sub_(g, alpha=lr)
+        g = self.flat(None if partition is not None else correction)
+        if correction is not None and partition is not None:
+            partition.combine(g, self._rows, correction.weights)
+        self._engine.theta.sub_(g, alpha=lr)
 
     def _double(self) -> torch.Tensor:
         if self._rows64 is None:

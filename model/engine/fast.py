@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from model import common
+from model import UsageError, common
 from model.engine.flat import FlatParameters
+from model.engine.held import held_by
 from model.engine.layers import Blocks, FirstLayer, KeptFirstLayer, Layer
 from model.engine.passes import Pass
 
@@ -32,6 +32,8 @@ def linear_layers(net: nn.Module) -> list[nn.Linear] | None:
         return None
     kinds = [nn.Linear if i % 2 == 0 else nn.ReLU for i in range(len(stack))]
     if any(type(module) is not kind for module, kind in zip(stack, kinds, strict=True)):
+        return None
+    if any(layer._parameters.get(name) is None for layer in stack[::2] for name in ("weight", "bias")):
         return None
     return list(stack[::2])
 
@@ -50,6 +52,11 @@ class Stored(NamedTuple):
 class FastEngine:
     """Gradients of an MLP with respect to its flat parameters.
 
+    While there are rows, the first layer carries more along than its weights. So the engine then holds the parameters
+    (``held``): whoever else touches one is given them all, complete (``hand_out``). The next call of the engine takes them
+    back, and what was written meanwhile counts. If somebody else still refers to their memory, they are complete after
+    every step.
+
     ``form``: ``auto`` keeps the first layer (``layers.KeptFirstLayer``) while the rows last where that takes fewer
     operations; ``kept`` and ``plain`` force it. ``threads`` serve kernels whose digits do not depend on them.
     """
@@ -63,8 +70,9 @@ class FastEngine:
         self._linear = linear_layers(net)
         self.stored: Stored | None = None
         self.layers: list[Layer] | None = None
+        self.held, self._held_class = False, None
+        self._carried: dict | None = None  # what the first layer is to go on with, once it is made
         self.capacity, self._since_fold, self._passes = 1, 0, {}
-        self._complete = None
 
     @property
     def form(self) -> str:
@@ -76,28 +84,55 @@ class FastEngine:
     @property
     def theta(self) -> torch.Tensor:
         """All parameters (p,), complete and writable."""
-        self._bind()
-        self.fold()
+        self._open()
         return self.flat.theta
 
-    def _bind(self) -> None:
-        """Views whole, layers made. Parameters changed from outside count as they are now."""
+    def hand_out(self) -> None:
+        """Complete and plain parameters, for everybody."""
+        if self.held:
+            self.held = False
+            self.layers[0].hand_out()
+            self.flat.show()
+
+    def _open(self) -> None:
+        """Complete and plain parameters, and ``flat.theta`` made of them."""
+        self.hand_out()
         status = self.flat.bind()
-        if status == "whole" and self.layers is not None:
+        if status == "whole":
             return
-        if status == "rebound" and self.layers is not None:  # the same values elsewhere: what they lacked still counts
-            self.layers[0].add_to(*self.flat.split(self.flat.theta)[:2])
-        self._build()
+        self._linear = linear_layers(self.net)
+        if self._linear is None:
+            raise UsageError("the network is no longer a stack of linear layers with ReLU; give --engine autograd")
+        if status == "new":
+            self.layers = None
+
+    def _take(self) -> None:
+        """The parameters in the engine's hands; what others did to them meanwhile counts."""
+        if self.held and self.flat.in_place():
+            return
+        self._open()
+        if self.layers is None:
+            self._build()
+        first = self.layers[0]
+        first.take_back()
+        if self.stored is None:
+            return
+        if self.flat.references() == self._references:
+            self.flat.hide(self._held_class)
+            self.held, first.shown = True, None
+        elif first.shown is None:
+            first.hand_out()
 
     def _build(self) -> None:
         """Layers and buffers for the parameters and stored examples as they are now."""
-        theta = self.flat.theta
+        self._passes = {}
+        theta, others = self.flat.theta, self.flat.references()
         views = self.flat.split(theta)
         blocks = X = None
         if self.stored is not None:
             X, y, tasks, weights, blocks, once = self.stored
             X, weights, y = X.to(theta), weights.to(theta), y.to(theta.device)
-            blocks = Blocks(blocks.R, blocks.m, theta)
+            blocks = Blocks(blocks.R, blocks.m, theta.new_empty(0))
             self.stored = Stored(X, y, tasks, weights, blocks, once)
         N = blocks.N if blocks else 0
         wide = self.threads if N * len(theta) > WIDE else 1
@@ -107,7 +142,12 @@ class FastEngine:
         if blocks is not None:
             self.forms.add("kept" if kept else "plain")
         upper = [Layer(W, b, blocks, wide) for W, b in zip(views[2::2], views[3::2], strict=True)]
-        self.layers, self._passes, self._complete = [first, *upper], {}, None
+        self.layers = [first, *upper]
+        if self._carried is not None and self._carried["P"].dtype == theta.dtype and kept == ("C" in self._carried):
+            first.restore(self._carried)
+        self._carried = None
+        self._references = self.flat.references() - others  # the layers' own
+        self._held_class = self._held_class or held_by(self.hand_out)
 
     def _keep(self, blocks: Blocks, o: int, i: int) -> bool:
         """Whether the first layer is kept: asked for, or cheaper and within the bound on a method's arrays."""
@@ -144,82 +184,77 @@ class FastEngine:
         if not torch.equal(index, torch.arange(len(x))):
             at = index.to(x.device)
             x, y, tasks = x[at], y[at], tasks[index]
-        before, self.stored = self.stored, Stored(x, y, tasks, values, Blocks(len(members), m, x), once)
-        if once and before is not None and before.once and before.weights.shape == values.shape and self.layers:
-            self._replace()
-        else:
-            self._settle()
-            self.layers = None
+        if once and self.layers is not None and self.stored is not None and self.stored.once:
+            blocks = self.stored.blocks
+            if (blocks.R, blocks.m) == (len(members), m):
+                self._replace(x, y, tasks, values)
+                return
+        self.clear_rows()
+        self.stored = Stored(x, y, tasks, values, Blocks(len(members), m, x), once)
 
-    def _replace(self) -> None:
+    def _replace(self, x, y, tasks, weights) -> None:
         """Other stored examples of the same number, in the same buffers."""
-        theta, blocks = self.flat.theta, self.layers[0].blocks
-        X, y, tasks, weights, _, once = self.stored
-        self.stored = Stored(X.to(theta), y.to(theta.device), tasks, weights.to(theta), blocks, once)
-        self.layers[0].replace(self.stored.X)
+        self._take()
+        theta, first = self.flat.theta, self.layers[0]
+        self.stored = Stored(x.to(theta), y.to(theta.device), tasks, weights.to(theta), first.blocks, True)
+        first.replace(self.stored.X)
         for each in self._passes.values():
             each.load(self.stored)
 
     def clear_rows(self) -> None:
-        """No stored examples."""
-        self._settle()
-        self.stored = self.layers = None
+        """No stored examples. Raises ``FloatingPointError`` if a parameter is not finite."""
+        self.hand_out()
+        self._check()
+        self.stored = self.layers = self._carried = None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blend=None) -> Pass:
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> Pass:
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        ``blend`` (``blocks.Blend``) is for products that are asked for later; a pass does not need it. Raises
+        ``blended`` says that products will be asked for with a ``partition.Blend``; a pass is the same. Raises
         ``FloatingPointError`` if the batch's loss is not finite.
         """
-        self._bind()
+        self._take()
         B = len(y)
         return (self._passes.get(B) or self._pass(B)).run(x, y, task)
 
+    def before_step(self, g: Pass) -> None:
+        """Take the parameters back for a step along ``g``. Raises ``RuntimeError`` if there are other layers by now."""
+        self._take()
+        if g.layers is not self.layers:
+            raise RuntimeError("descend: the rows, or the parameters' type, have changed; call gradients() again")
+
     def stepped(self) -> None:
         """Note a step; from time to time compute anew what is carried along."""
-        self._complete = None
         self._since_fold += 1
         if self._since_fold >= FOLD_EVERY:
-            self._settle()
+            self.layers[0].fold()
+            self._check()
+        if not self.held:
+            self.layers[0].hand_out()
 
-    def _settle(self) -> None:
-        """Complete weights; raises ``FloatingPointError`` if a parameter is not finite."""
+    def _check(self) -> None:
+        """Raises ``FloatingPointError`` if a parameter is not finite; they are complete."""
         self._since_fold = 0
-        if self.layers is not None:
-            self.fold()
-            if not bool(self.flat.theta.isfinite().all()):
-                raise FloatingPointError("a parameter is not finite")
+        if self.layers is not None and not bool(self.flat.theta.isfinite().all()):
+            raise FloatingPointError("a parameter is not finite")
 
     # ---------------------------------------------------------------- any loss
 
     def predict(self, x: torch.Tensor, tasks) -> torch.Tensor:
-        """Logits (B, n_outputs) with the other tasks' outputs masked, from complete parameters; no state is touched."""
-        first, (W, b) = self._linear[0], self._first_complete()
-        if torch.is_grad_enabled() and W is not first.weight:  # gradients reach the parameters all the same
-            W, b = first.weight + (W - first.weight).detach(), first.bias + (b - first.bias).detach()
-        H = F.linear(x, W, b)
-        for layer in self._linear[1:]:
-            H = F.linear(H.relu_(), layer.weight, layer.bias)
+        """Logits (B, n_outputs) with the other tasks' outputs masked; what the engine carries along is not changed."""
+        H = x
+        for module in self.net.net:
+            H = H.relu_() if isinstance(module, nn.ReLU) else module(H)
         return self.outputs.mask_(H, tasks)
-
-    def _first_complete(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The first layer's complete weight and bias."""
-        first = None if self.layers is None else self.layers[0]
-        if first is None or not first.kept or first.stale or self.flat.bind(look=True) != "whole":
-            return self._linear[0].weight, self._linear[0].bias
-        if self._complete is None:
-            self._complete = first.effective()
-        return self._complete
 
     def forward(self, x: torch.Tensor, tasks) -> torch.Tensor:
         """As ``predict``; ``backward`` may follow."""
-        self._bind()
+        self._open()
         self._inputs, self._tasks = [], tasks
         H = x
         for i, layer in enumerate(self._linear):
             self._inputs.append(H)
-            W, b = self._first_complete() if i == 0 else (layer.weight, layer.bias)
-            H = torch.addmm(b.detach(), H, W.detach().t())
+            H = torch.addmm(layer.bias.detach(), H, layer.weight.detach().t())
             if i + 1 < len(self._linear):
                 H.relu_()
         return self.outputs.mask_(H, tasks)
@@ -246,29 +281,25 @@ class FastEngine:
 
     # ---------------------------------------------------------------- state
 
-    def complete(self, state: dict, prefix: str) -> None:
-        """Put the complete first layer into a state dict of ``net``."""
-        W, b = self._first_complete()
-        state[prefix + "net.0.weight"], state[prefix + "net.0.bias"] = W.detach(), b.detach()
-
-    def fold(self) -> None:
-        """Complete parameters in the network itself, before it is converted, moved or loaded."""
-        if self.layers is not None:
-            self.layers[0].fold()
-            self._complete = None
-
     def checkpoint(self) -> dict:
         """Exact state beside the parameters: the stored examples, and what is carried along."""
         if self.stored is None:
             return {"stored": None}
+        self._take()
         X, y, tasks, weights, blocks, once = self.stored
-        first = None if self.layers is None else self.layers[0].checkpoint()
         return {
             "stored": [tensor.clone() for tensor in (X, y, tasks, weights)],
             "shape": [blocks.R, blocks.m, once],
-            "first": first,
+            "first": self._first_state(),
             "since_fold": self._since_fold,
         }
+
+    def _first_state(self) -> dict | None:
+        """What the first layer carries along; the parameters are complete."""
+        if self.layers is None:
+            return self._carried
+        self.hand_out()
+        return self.layers[0].checkpoint()
 
     def restore(self, state: dict) -> None:
         """The counterpart of ``checkpoint``, after the parameters were loaded."""
@@ -277,8 +308,11 @@ class FastEngine:
             return
         R, m, once = state["shape"]
         tensors = [tensor.clone() for tensor in state["stored"]]
-        self.stored = Stored(*tensors, Blocks(R, m, tensors[0]), once)
-        self._bind()
-        if state["first"] is not None:
-            self.layers[0].restore(state["first"])
+        self.stored, self._carried = Stored(*tensors, Blocks(R, m, tensors[0]), once), state["first"]
+        self._take()
         self._since_fold = state["since_fold"]
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: complete parameters, and what is carried along; layers and buffers are made anew."""
+        first = self._first_state()
+        return {**self.__dict__, "layers": None, "_passes": {}, "_held_class": None, "_carried": first}

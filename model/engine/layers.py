@@ -45,9 +45,10 @@ class Layer:
         self.wide = wide if min(weight.shape) >= 32 else 1
         self.Wt = weight.t()
         self.flat_W = weight.view(-1)
+        self.column = bias.unsqueeze(1)
         o, i = weight.shape
         self.by_pairs = False
-        self.G = None
+        self.prepared = None  # what `gram` has made for the step of the same pass
         if blocks is not None:
             R, N = blocks.R, blocks.N
             rows = N * o * i + SKINNY * R * R * o * i
@@ -79,20 +80,18 @@ class Layer:
             torch.addmm(self.b.new_ones(1), A, A.t(), out=aa)
             S.addcmul_(dd, aa)
             return 0.0
-        self.rows(D, A)
+        G, g = self.prepared = self.rows(D, A)
         if self.blocks.R == 1:
-            return float(torch.dot(self.G, self.G)) + float(torch.dot(self.g, self.g))
-        return torch.mm(self.G, self.G.t()).add_(torch.mm(self.g, self.g.t())).double()
+            return float(torch.dot(G, G)) + float(torch.dot(g, g))
+        return torch.mm(G, G.t()).add_(torch.mm(g, g.t())).double()
 
-    def rows(self, D: torch.Tensor, A: torch.Tensor) -> None:
-        """Materialise the rows: G (R, o i) and g (R, o), or vectors if R = 1."""
+    def rows(self, D: torch.Tensor, A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The materialised rows: G (R, o i) and g (R, o), or vectors if R = 1."""
         with threads(self.wide):
             if self.blocks.R == 1:
-                self.G, self.g = torch.mm(D.t(), A).view(-1), D.sum(0)
-            else:
-                D, A = self.blocks.split(D), self.blocks.split(A)
-                self.G = torch.bmm(D.transpose(1, 2), A).view(self.blocks.R, -1)
-                self.g = D.sum(1)
+                return torch.mm(D.t(), A).view(-1), D.sum(0)
+            D, A = self.blocks.split(D), self.blocks.split(A)
+            return torch.bmm(D.transpose(1, 2), A).view(self.blocks.R, -1), D.sum(1)
 
     def descend_current(self, lr: float, D: torch.Tensor, A: torch.Tensor) -> None:
         """Subtract lr times the gradient of the examples with deltas D (B, o) and inputs A (B, i)."""
@@ -106,22 +105,21 @@ class Layer:
 
     def descend_rows(self, lr: float, v, D: torch.Tensor, A: torch.Tensor) -> None:
         """Subtract lr sum_r v_r g_r from the materialised rows; v is a number if R = 1."""
-        if self.G is None:
-            self.rows(D, A)
+        G, g = self.rows(D, A) if self.prepared is None else self.prepared
         if self.blocks.R == 1:
-            self.flat_W.sub_(self.G, alpha=lr * v)
-            self.b.sub_(self.g, alpha=lr * v)
+            self.flat_W.sub_(G, alpha=lr * v)
+            self.b.sub_(g, alpha=lr * v)
         else:
-            self.flat_W.addmv_(self.G.t(), v, alpha=-lr)
-            self.b.addmv_(self.g.t(), v, alpha=-lr)
-        self.G = None
+            self.flat_W.addmv_(G.t(), v, alpha=-lr)
+            self.b.addmv_(g.t(), v, alpha=-lr)
+        self.prepared = None
 
 
 class FirstLayer(Layer):
     """The layer that sees the inputs; X (N, i) of the stored ones, if there are any.
 
     Z[:N], the stored examples' pre-activations, follow the steps on the current batch, and are computed anew after a step
-    along the rows.
+    along the rows. ``public`` are the weights and the bias that everybody sees: views into ``theta``.
     """
 
     pairs_allowed = False
@@ -129,6 +127,8 @@ class FirstLayer(Layer):
 
     def __init__(self, weight, bias, blocks=None, X=None, Z=None, wide=1):
         super().__init__(weight, bias, blocks, wide)
+        self.public = weight, bias
+        self.shown: list[torch.Tensor] | None = None  # what was handed out, if that could be written to
         self.X, self.Z, self.one, self.stale = X, Z, bias.new_ones(1), True
         if X is not None:
             self.Xt, self.P = X.t(), Z[: len(X)]
@@ -156,16 +156,29 @@ class FirstLayer(Layer):
         elif N and not self.stale:
             self.P.addmm_(k.t(), D[N:], alpha=-lr)
 
-    def effective(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Complete weights (o, i) and bias (o,), whatever the form; the state is left alone."""
-        return self.W, self.b
+    def hand_out(self) -> None:
+        """Make the public values complete, and remember them; the layer's own state is left alone."""
+        if self.X is not None:
+            self.complete()
+            self.shown = [tensor.clone() for tensor in self.public]
 
-    def fold(self) -> None:
-        """Make the weights complete; what is carried along is computed anew at the next pass."""
+    def take_back(self) -> None:
+        """Public values that are no longer those handed out replace the layer's own."""
+        if self.shown is not None and any(bool((a != b).any()) for a, b in zip(self.public, self.shown, strict=True)):
+            self.adopt()
+            self.shown = [tensor.clone() for tensor in self.public]
+
+    def complete(self) -> None:
+        """Make the public values those of the layer; in this form they are."""
+
+    def adopt(self) -> None:
+        """The public values are those of the layer from now on."""
         self.stale = True
 
-    def add_to(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        """Add, in place, what these weights lack to others."""
+    def fold(self) -> None:
+        """Complete weights; what is carried along is computed anew at the next pass."""
+        self.complete()
+        self.adopt()
 
     def replace(self, X: torch.Tensor) -> None:
         """Other stored inputs of the same number."""
@@ -178,29 +191,32 @@ class FirstLayer(Layer):
         Z[:N] = self.Z[:N]
         self.Z, self.P = Z, Z[:N]
 
-    def checkpoint(self) -> dict:
-        """What is carried along."""
-        return {"P": self.P.clone(), "stale": self.stale}
+    def checkpoint(self) -> dict | None:
+        """What is carried along beside the public values, if anything; after ``hand_out``."""
+        if self.X is None:
+            return None
+        return {"P": self.P.clone(), "stale": self.stale, "shown": [tensor.clone() for tensor in self.shown]}
 
     def restore(self, state: dict) -> None:
-        """The counterpart of ``checkpoint``."""
+        """The counterpart of ``checkpoint``; ``take_back`` is to follow."""
         self.P.copy_(state["P"])
-        self.stale = state["stale"]
+        self.stale, self.shown = state["stale"], [tensor.to(self.P).clone() for tensor in state["shown"]]
 
 
 class KeptFirstLayer(FirstLayer):
     """The first layer kept as W + C' X, b + sum_n C_n while the stored examples stay the same; C is (N, o).
 
     With K = X X' + 1 computed once, a step along the rows costs N^2 o operations and touches no matrix of the size of W.
+    W and b are the layer's own; the public ones are complete after ``hand_out`` only.
     """
 
     kept = True
 
     def __init__(self, weight, bias, blocks, X, Z, wide=1):
-        super().__init__(weight, bias, blocks, X, Z, wide)
+        super().__init__(weight.clone(), bias.clone(), blocks, X, Z, wide)
+        self.public = weight, bias
         self.K = torch.addmm(self.one, X, self.Xt)
         self.C = weight.new_zeros(blocks.N, len(bias))
-        self.q = None  # K D of the current step, where R = 1
 
     @staticmethod
     def pays(blocks: Blocks, o: int, i: int) -> bool:
@@ -219,8 +235,8 @@ class KeptFirstLayer(FirstLayer):
 
     def gram(self, D, A):
         if self.blocks.R == 1:
-            self.q = torch.mm(self.K, D)
-            return float(torch.dot(self.q.view(-1), D.reshape(-1)))
+            q = self.prepared = torch.mm(self.K, D)
+            return float(torch.dot(q.view(-1), D.reshape(-1)))
         S, dd, _ = self.blocks.pairs()
         torch.mm(D, D.t(), out=dd)
         S.addcmul_(dd, self.K)
@@ -233,31 +249,36 @@ class KeptFirstLayer(FirstLayer):
             return
         stored = D[:N]
         if self.blocks.R == 1:
-            q = torch.mm(self.K, stored) if self.q is None else self.q
+            q = torch.mm(self.K, stored) if self.prepared is None else self.prepared
             self.P.sub_(q, alpha=lr * v)
             self.C.sub_(stored, alpha=lr * v)
         else:
             self.blocks.split(stored).mul_(v.view(-1, 1, 1))
             self.P.addmm_(self.K, stored, alpha=-lr)
             self.C.sub_(stored, alpha=lr)
-        self.q = None
+        self.prepared = None
 
-    def effective(self):
-        return torch.addmm(self.W, self.C.t(), self.X), self.b + self.C.sum(0)
+    def complete(self):
+        W, b = self.public
+        with threads(1):  # a reader's threads must not decide about the digits that a fold goes on with
+            torch.mm(self.C.t(), self.X, out=W).add_(self.W)
+            torch.sum(self.C, 0, out=b).add_(self.b)
 
-    def fold(self):
-        """W <- W + C' X, b <- b + sum_n C_n, C <- 0."""
-        self.add_to(self.W, self.b)
+    def adopt(self):
+        for own, public in zip((self.W, self.b), self.public, strict=True):
+            own.copy_(public)
         self.C.zero_()
-        super().fold()
+        super().adopt()
 
-    def add_to(self, weight, bias):
-        weight.add_(torch.mm(self.C.t(), self.X).to(weight))
-        bias.add_(self.C.sum(0).to(bias))
+    def replace(self, X):
+        self.fold()
+        super().replace(X)
+        torch.addmm(self.one, X, self.Xt, out=self.K)
 
     def checkpoint(self):
-        return {**super().checkpoint(), "C": self.C.clone()}
+        return {**super().checkpoint(), "own": [self.W.clone(), self.b.clone()], "C": self.C.clone()}
 
     def restore(self, state):
         super().restore(state)
-        self.C.copy_(state["C"])
+        for own, saved in zip((self.W, self.b, self.C), (*state["own"], state["C"]), strict=True):
+            own.copy_(saved)

@@ -1,11 +1,30 @@
 """One forward and backward pass over N stored and B current examples, and what a method asks of it."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
 from model.common import FOREIGN_LOGIT
+from model.engine.layers import Layer
 
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+class Upper(NamedTuple):
+    """A layer above the first, and its part of a pass: the deltas that leave it, and the activations that enter it.
+
+    ``deltas`` (N + B, o) and ``inputs`` (N + B, i) are of all examples; the others are views of their rows, the N stored
+    examples' and the B current ones'.
+    """
+
+    layer: Layer
+    deltas: torch.Tensor
+    inputs: torch.Tensor
+    stored_deltas: torch.Tensor
+    stored_inputs: torch.Tensor
+    current_deltas: torch.Tensor
+    current_inputs: torch.Tensor
 
 
 class Pass:
@@ -17,7 +36,7 @@ class Pass:
     """
 
     def __init__(self, engine, layers, stored, B: int):
-        self.engine, self.first, self.B = engine, layers[0], B
+        self.engine, self.layers, self.first, self.B = engine, layers, layers[0], B
         self.blocks = None if stored is None else stored.blocks
         self.N = N = 0 if stored is None else stored.blocks.N
         self.by_pairs = N > 0 and self.blocks.R > 1 and (self.first.kept or any(layer.by_pairs for layer in layers))
@@ -45,11 +64,11 @@ class Pass:
         # what the loops below go through, looked up once
         self.up, self.down, self.upper = [], [], []
         if self.H:
-            self.output = (layers[-1].b.unsqueeze(1), layers[-1].W, self.H[-1].t())
+            self.output = (layers[-1].column, layers[-1].W, self.H[-1].t())
             self.up = [(layer, self.H[i], self.H[i + 1]) for i, layer in enumerate(layers[1:-1])]
             stack = list(zip(layers[1:], self.D[1:], self.H, self.D[:-1], strict=True))
             self.down = [(layer, D, H, below) for layer, D, H, below in reversed(stack)]
-            self.upper = [(layer, D, H, D[:N], H[:N], D[N:], H[N:]) for layer, D, H, _ in stack]
+            self.upper = [Upper(layer, D, H, D[:N], H[:N], D[N:], H[N:]) for layer, D, H, _ in stack]
 
     def load(self, stored) -> None:
         """Labels, weights and tasks of the stored examples."""
@@ -62,6 +81,8 @@ class Pass:
 
     def run(self, x: torch.Tensor, y: torch.Tensor, task: int) -> "Pass":
         """Activations and weighted deltas of all examples. Raises ``FloatingPointError`` if they are not finite."""
+        for layer in self.layers:
+            layer.prepared = None
         self.forward(x, task)
         torch.softmax(self.logits, 0, out=self.DT)
         torch.index_select(self.eye, 0, y, out=self.current_targets)
@@ -101,10 +122,10 @@ class Pass:
 
     # ---------------------------------------------------------------- what a method asks
 
-    def dots(self, blocks=None) -> np.ndarray:
-        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the ``blocks`` of coordinates given."""
-        if blocks is not None:
-            return blocks.dots(self)
+    def dots(self, partition=None) -> np.ndarray:
+        """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the blocks of the ``partition`` given."""
+        if partition is not None:
+            return partition.dots(self)
         if not self.N:
             return np.empty(0)
         D, N = self.D[0], self.N
@@ -117,10 +138,10 @@ class Pass:
             s.addcmul_(d, a)
         return self.per_row.sum((0, 2), dtype=torch.float64).numpy(force=True)
 
-    def gram(self, blocks=None) -> np.ndarray:
-        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the ``blocks`` given."""
-        if blocks is not None:
-            return blocks.gram(self)
+    def gram(self, partition=None) -> np.ndarray:
+        """<g_r, g_s>: float64 (R, R), or (n_blocks, R, R) over the blocks of the ``partition`` given."""
+        if partition is not None:
+            return partition.gram(self)
         S = self.blocks.pairs()[0].zero_() if self.by_pairs else None
         total = self.first.gram(self.D[0][: self.N], self.first.X)
         for layer, _, _, D, H, _, _ in self.upper:
@@ -165,16 +186,16 @@ class Pass:
     @property
     def scores(self) -> torch.Tensor:
         """The logits (B, C) of the current batch; those of other tasks' outputs are 0."""
-        logits = self.logits[:, self.N :]
-        return (logits if self.foreign is None else logits.masked_fill(self.foreign[:, self.N :], 0)).t()
+        return self.engine.outputs.own(self.logits[:, self.N :].t(), self.foreign_task)
 
-    def descend(self, lr: float, correction=None, blocks=None) -> None:
+    def descend(self, lr: float, correction=None, partition=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone). Once a step.
 
-        With ``blocks`` the weights are (n_blocks, R).
+        With ``partition`` the weights are (n_blocks, R).
         """
-        if blocks is not None and correction is not None:
-            blocks.descend(self, lr, correction.weights)
+        self.engine.before_step(self)
+        if partition is not None and correction is not None:
+            partition.descend(self, lr, correction.weights)
             return
         v = None
         if correction is not None:

@@ -14,7 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from model.numeric import projection
-from model.numeric.projection import REFERENCE_RIDGE, RIDGE, Correction
+from model.numeric.projection import RIDGE, Correction
+
+FORK_RIDGE = 1e-3  # absolute, whatever the gradients' scale
 
 
 def gem(dots: np.ndarray, gram: Callable[[], np.ndarray], bound: np.ndarray) -> Correction | None:
@@ -97,11 +99,11 @@ def gem_fork(dots: np.ndarray, gram: Callable[[], np.ndarray], bound: np.ndarray
 def _fork_solve(P, c, h) -> tuple[np.ndarray, bool]:
     import quadprog
 
-    identity, ridge = np.eye(len(c)), REFERENCE_RIDGE
+    identity, ridge = np.eye(len(c)), FORK_RIDGE
     for _ in range(8):
         try:
             v = quadprog.solve_qp(P + ridge * identity, -c, identity * (1 + 1e-5), h)[0]
-            return v, ridge > REFERENCE_RIDGE
+            return v, ridge > FORK_RIDGE
         except ValueError:
             ridge = 10 * max(ridge, -np.linalg.eigvalsh(P)[0])
     raise FloatingPointError(f"the quadratic program of {len(c)} rows has no solution, whatever the ridge")

@@ -32,16 +32,15 @@ class Kronecker:
     def __init__(self, layers, flat, alpha: float, rule: str):
         self.layers, self.flat, self.alpha, self.rule = layers, flat, alpha, kronecker.SUMS[rule]
         self.pairs: list[tuple] | None = None  # (G_l, A_l)
-        self.fallbacks = 0  # sums for which the rule failed and the additive one took its place
 
     @property
     def started(self) -> bool:
         return self.pairs is not None
 
-    def start(self, N: int) -> None:
-        """Lambda = I / N: each factor I / sqrt(N)."""
+    def start(self, N: int, theta: torch.Tensor) -> None:
+        """Lambda = I / N, in the dtype of ``theta`` (p,): each factor I / sqrt(N)."""
         shapes = [(layer.out_features, layer.in_features + 1) for layer in self.layers]
-        self._set([tuple(torch.eye(n).to(self.flat.theta) / N**0.5 for n in shape) for shape in shapes])
+        self._set([tuple(torch.eye(n).to(theta) / N**0.5 for n in shape) for shape in shapes])
 
     def _set(self, pairs: list[tuple]) -> None:
         self.pairs, self.inverses = pairs, []
@@ -93,18 +92,22 @@ class Kronecker:
         """An example's gradient with respect to a bias is its delta."""
         return [v.double() for v in gradients.split(self.flat.sizes, 1)[1::2]]
 
-    def grow(self) -> None:
-        """Lambda <- Lambda + the Fisher collected, as one Kronecker product again; then its inverse."""
-        pairs = []
+    def grow(self) -> int:
+        """Lambda <- Lambda + the Fisher collected, as one Kronecker product again; then its inverse.
+
+        Returns the number of sums for which the rule failed and the additive one took its place.
+        """
+        pairs, fallbacks = [], 0
         for (L, R), (G, A) in zip(self.pairs, self.fisher, strict=True):
             one, two = (L.double(), R.double()), (G / self.n, A / self.n)
             try:
                 total = self.rule(one, two)
             except (ArithmeticError, torch.linalg.LinAlgError):
-                self.fallbacks += 1
+                fallbacks += 1
                 total = kronecker.additive(one, two)
             pairs.append(tuple(factor.to(L) for factor in kronecker.balanced(*total)))
         self._set(pairs)
+        return fallbacks
 
     def checkpoint(self) -> dict:
         return {"pairs": self.pairs and [(L.clone(), R.clone()) for L, R in self.pairs]}
@@ -117,8 +120,6 @@ class Kronecker:
 class Diagonal:
     """Lambda = diag(f), f (p,) = 1 / N plus mean squared gradients of one example's loss; for any network."""
 
-    fallbacks = 0
-
     def __init__(self, flat, alpha: float):
         self.flat, self.alpha = flat, alpha
         self.f: torch.Tensor | None = None
@@ -127,9 +128,9 @@ class Diagonal:
     def started(self) -> bool:
         return self.f is not None
 
-    def start(self, N: int) -> None:
-        """Lambda = I / N."""
-        self._set(self.flat.theta.new_full((sum(self.flat.sizes),), 1 / N))
+    def start(self, N: int, theta: torch.Tensor) -> None:
+        """Lambda = I / N, in the dtype of ``theta`` (p,)."""
+        self._set(torch.full_like(theta, 1 / N))
 
     def _set(self, f: torch.Tensor) -> None:
         self.f, self.inverse = f, 1 / (f + self.alpha**2)
@@ -149,9 +150,10 @@ class Diagonal:
             self.fisher = self.fisher + each.double().square().sum(0)
         self.n += len(x)
 
-    def grow(self) -> None:
-        """Lambda <- Lambda + the Fisher collected."""
+    def grow(self) -> int:
+        """Lambda <- Lambda + the Fisher collected. Returns 0: this sum never fails."""
         self._set((self.f + self.fisher / self.n).to(self.f))
+        return 0
 
     def checkpoint(self) -> dict:
         return {"f": None if self.f is None else self.f.clone()}

@@ -85,27 +85,6 @@ def _identity(n: int) -> np.ndarray:
     return np.eye(n)
 
 
-def gem_reference(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.0) -> Correction | None:
-    """GEM's QP as the reference solves it: ridge 1e-3 on unnormalised rows.
-
-    ``dots`` decide whether there is a violation; ``gram()`` is (R + 1, R + 1) with g in row 0, so that the linear term is
-    as exact as the quadratic one.
-    """
-    if not (dots < 0).any():
-        return None
-    import quadprog
-
-    gram = gram()
-    _require_finite(dots, gram)
-    R = len(dots)
-    P = 0.5 * (gram[1:, 1:] + gram[1:, 1:].T) + REFERENCE_RIDGE * np.eye(R)
-    try:
-        v = quadprog.solve_qp(P, -gram[0, 1:], np.eye(R), np.full(R, float(margin)))[0]
-    except ValueError as error:  # where the reference ends in a traceback
-        raise FloatingPointError(f"the reference's quadratic program of {R} rows fails ({error})") from None
-    return Correction(v, solved=True)
-
-
 def one_row(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.0) -> Correction | None:
     """The exact solution for one row r: v = max(gamma, -<g, r> / <r, r>) where <g, r> < 0.
 

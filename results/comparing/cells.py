@@ -4,28 +4,18 @@ import re
 import sys
 from pathlib import PurePath
 
-from model import METHODS, UsageError, resolve
-from model.arguments import FLAGS
+from model import UsageError, resolve
+from model.arguments import FLAGS, decides, of_role, uses
+from model.flags import Role
 from results import RecordError
 from results.reading.logs import runs
 
 # What must agree before runs are averaged: field -> the names it has in a record, the first that is known counts.
 PROTOCOL = {
     "data_hash": ("data_hash", "data_file"),  # the file's name where a log has no hash
-    "n_tasks": ("n_tasks",),
-    "first_task": ("first_task",),
-    "validation": ("validation",),
-    "shuffle_tasks": ("shuffle_tasks",),
-    "samples_per_task": ("samples_per_task",),
-    "n_epochs": ("n_epochs",),
-    "batch_size": ("batch_size",),
-    "memory": ("memory", "n_memories"),
-    "head": ("head",),
-    "parity": ("parity",),
+    **{"memory" if name == "n_memories" else name: (name,) for name in of_role(Role.PROTOCOL)},
 }
-# Flags that do not change what is measured, or that a field of PROTOCOL stands for.
-_FREE = {"model", "seed", "log_every", "save_path", "data_path", "raw_path", "data_file", "threads", "cuda", "engine"}
-_FREE |= {"n_tasks", "samples_per_task", "n_epochs", "batch_size", "n_memories", "head", "parity", "tensorboard"}
+PROTOCOL["memory"] = ("memory", "n_memories")
 UNUSED = "-"
 
 
@@ -68,12 +58,6 @@ def resolved(name):
         return name
 
 
-def uses(name, flag):
-    """Whether the method uses the flag; of a method or flag that is not ours, yes."""
-    known = FLAGS.get(flag)
-    return name not in METHODS or known is None or known.methods is None or name in known.methods
-
-
 def field(run, name):
     """A field of a run: model, seed, a field of PROTOCOL or a flag; '-' if its method does not use it, None: unknown."""
     if name == "model":
@@ -86,9 +70,12 @@ def field(run, name):
 
 
 def settings(run):
-    """The flags that a run's method used and that change its numbers, protocol apart: dict name -> value."""
-    args = (run.record or {}).get("args") or run.args or {}
-    return {k: v for k, v in args.items() if k in FLAGS and k not in _FREE and uses(method(run), k)}
+    """The flags that decide a run's numbers, protocol apart, those of its method's own included: dict name -> value.
+
+    What a record says is enough: the method's module need not be here.
+    """
+    args, protocol = (run.record or {}).get("args") or run.args or {}, of_role(Role.PROTOCOL)
+    return {k: v for k, v in args.items() if k not in protocol and decides(method(run), k)}
 
 
 def differing(group, fields):
@@ -120,8 +107,10 @@ def gather(found, by=("model",), allow=()):
         if any(isinstance(value, dict) or (isinstance(value, list) and not _plain(value)) for value in values):
             raise RecordError(f"--{flag} {name}: is not one value a run; give a field such as {', '.join(PROTOCOL)}")
     cells = {}
+    owners = {name: _owners(found, name) for name in by}
     for run in found:
-        cells.setdefault(tuple(_hashable(field(run, name)) for name in by), []).append(run)
+        key = (UNUSED if method(run) not in owners[name] else _hashable(field(run, name)) for name in by)
+        cells.setdefault(tuple(key), []).append(run)
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
         differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
@@ -138,6 +127,12 @@ def gather(found, by=("model",), allow=()):
             )
         cells[key] = one_a_seed(group, tuple(differ))
     return dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))
+
+
+def _owners(found, name):
+    """The methods that may have a field: of a flag that is not in our table, those of which a run has it."""
+    own = {method(run) for run in found if name not in FLAGS and name in (run.args or {})}
+    return own or {method(run) for run in found}
 
 
 def done(cell):

@@ -1,6 +1,8 @@
-"""Statistics of few runs: spread, paired differences, prediction intervals, correction for many tests.
+"""Statistics of few runs: spread, differences, prediction intervals, correction for many tests.
 
-All intervals are Student's. Pure functions of numbers; ValueError where there are too few of them.
+One rule for the difference of two groups of runs: over their common seeds, in pairs, where they have any; else Welch's,
+which does not take the spreads to be equal. All intervals are Student's. Pure functions of numbers; ValueError where
+there are too few of them.
 """
 
 import math
@@ -9,12 +11,23 @@ from typing import NamedTuple
 CONFIDENCE = 0.95
 
 
-class Paired(NamedTuple):
-    """Mean difference over n common seeds, and its confidence interval (None, None if n is 1)."""
+class Difference(NamedTuple):
+    """Mean difference, and its confidence interval; (None, None) where there are too few runs for one.
+
+    n: common seeds, over which it was taken in pairs; 0: there is none, the means of both groups were subtracted.
+    """
 
     mean: float
     low: float | None
     high: float | None
+    n: int
+
+
+class Sample(NamedTuple):
+    """What is known of a group of n values: mean and standard deviation (None if n is 1)."""
+
+    mean: float
+    sd: float | None
     n: int
 
 
@@ -28,6 +41,10 @@ def deviation(values):
         return None
     centre = mean(values)
     return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1))
+
+
+def sample(values):
+    return Sample(mean(values), deviation(values), len(values))
 
 
 def quantile(probability, freedom):
@@ -52,13 +69,31 @@ def interval(values, confidence=CONFIDENCE):
     return mean(values) - half, mean(values) + half
 
 
-def paired(ours, theirs, confidence=CONFIDENCE):
-    """ours - theirs, two dicts seed -> value, over the seeds that both have; None if there is none."""
-    seeds = [seed for seed in ours if seed in theirs]
-    if not seeds:
+def welch(ours, theirs, confidence=CONFIDENCE):
+    """Confidence interval (low, high) of the difference of two Samples' means; (None, None) if one has n < 2.
+
+    Degrees of freedom by Welch and Satterthwaite. Two groups without any spread: the difference itself, twice.
+    """
+    if ours.n < 2 or theirs.n < 2:
+        return None, None
+    difference, parts = ours.mean - theirs.mean, [s.sd**2 / s.n for s in (ours, theirs)]
+    error = math.fsum(parts)
+    if error == 0:
+        return difference, difference
+    freedom = error**2 / math.fsum(part**2 / (s.n - 1) for part, s in zip(parts, (ours, theirs), strict=True))
+    half = quantile((1 + confidence) / 2, freedom) * math.sqrt(error)
+    return difference - half, difference + half
+
+
+def difference(ours, theirs, confidence=CONFIDENCE):
+    """The Difference ours - theirs of two dicts seed -> value; None if one of them is empty."""
+    if not ours or not theirs:
         return None
-    differences = [ours[seed] - theirs[seed] for seed in seeds]
-    return Paired(mean(differences), *interval(differences, confidence), len(seeds))
+    pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    if pairs:
+        return Difference(mean(pairs), *interval(pairs, confidence), len(pairs))
+    groups = [sample(list(values.values())) for values in (ours, theirs)]
+    return Difference(groups[0].mean - groups[1].mean, *welch(*groups, confidence), 0)
 
 
 def prediction(values, confidence=CONFIDENCE):

@@ -3,12 +3,12 @@
 import os
 
 from model import UsageError
-from model.arguments import FLAGS
+from model.arguments import FLAGS, of_role, uses
+from model.flags import Role
 from results.comparing import cells
 
 # What may change the last digit of a run: versions and kernels, besides the data and the engine.
 VERSIONS = ("torch", "numpy", "quadprog", "cpu_capability")
-_ARGUMENTS = ("n_tasks", "samples_per_task", "n_epochs", "batch_size")
 
 
 def facts(run):
@@ -18,12 +18,11 @@ def facts(run):
     """
     args = (run.record or {}).get("args") or run.args or {}
     protocol = (run.record or {}).get("protocol") or {}
-    known = {name: protocol.get(name) for name in ("data_hash", "head", "parity")}
-    known |= {name: _parsed(name, args[name]) for name in _ARGUMENTS if name in args}
-    known |= {name: _parsed(name, value) for name, value in cells.settings(run).items()}
+    given = {name: args.get(name) for name in of_role(Role.PROTOCOL) if uses(cells.method(run), name)}
+    given |= {"parity": run.fact("parity"), **cells.settings(run)}
+    known = {name: _parsed(name, value) for name, value in given.items()}
+    known |= {name: protocol.get(name) for name in ("data_hash", "head")}  # a head as it was, where args say `auto`
     known["n_tasks"] = run.n_tasks or known.get("n_tasks")
-    if cells.uses(cells.method(run), "n_memories") and "n_memories" in args:
-        known["n_memories"] = _parsed("n_memories", args["n_memories"])
     known = {name: value for name, value in known.items() if value is not None}
     return known if "data_hash" in known else known | _data_file(run)
 
@@ -34,9 +33,10 @@ def _data_file(run):
 
 
 def _parsed(name, value):
+    """The value of a flag, of which a log may have only the text; of a flag that is not ours at least its number."""
     try:
-        return FLAGS[name].parse(str(value)) if value is not None else None
-    except UsageError:
+        return value if value is None else FLAGS[name].parse(str(value)) if name in FLAGS else float(value)
+    except (UsageError, TypeError, ValueError):
         return value
 
 

@@ -19,8 +19,10 @@ def _summary(key):
     """A number of the grid: from the grid itself, and only where there is none as the log printed it."""
 
     def value(run):
-        ours = run.recomputed.get(key)
-        return getattr(run, key, None) if ours is None else ours
+        for found in (run.recomputed.get(key), getattr(run, key, None)):
+            if found is not None:
+                return found
+        return _record("metrics", key)(run)
 
     return value
 
@@ -41,6 +43,24 @@ def _step_time(run):
     return 1e6 * seconds / steps if seconds is not None and steps else None
 
 
+def _unlearning(when, attacked):
+    """Mean accuracy 'before' or 'after' an unlearning phase, on the tasks that it attacked or on the others."""
+
+    def value(run):
+        said = (run.record or {}).get("forgetting")
+        if not said:
+            return None
+        found = [accuracy for task, accuracy in enumerate(said[when]) if (task in said["attacked"]) == attacked]
+        return math.fsum(found) / len(found) if found else None
+
+    return value
+
+
+def _selectivity(run):
+    parts = [_record("forgetting", key)(run) for key in ("effect", "retention")]
+    return None if None in parts else sum(parts)
+
+
 MEASURES = {
     "final": Measure("ACC", 4, 1, _summary("final"), "mean accuracy on all tasks at the end"),
     "backward": Measure("BWT", 4, 1, _summary("backward"), "backward transfer, over T as the reference prints it"),
@@ -49,6 +69,14 @@ MEASURES = {
     "forward_paper": Measure("FWT/(T-1)", 4, 1, _summary("forward_paper"), "forward transfer as in GEM's paper"),
     "forgetting": Measure("F", 4, -1, _summary("forgetting"), "A-GEM's forgetting"),
     "learning_accuracy": Measure("LA", 4, 1, _summary("learning_accuracy"), "accuracy on each task just learned"),
+    "lca": Measure("LCA", 4, 1, _record("metrics", "lca"), "A-GEM's learning curve area, of runs with --lca yes"),
+    "attacked_before": Measure(
+        "attacked before", 4, 0, _unlearning("before", True), "attacked tasks, before unlearning"
+    ),
+    "attacked_after": Measure("attacked after", 4, -1, _unlearning("after", True), "attacked tasks, after unlearning"),
+    "kept_before": Measure("kept before", 4, 0, _unlearning("before", False), "other tasks, before unlearning"),
+    "kept_after": Measure("kept after", 4, 1, _unlearning("after", False), "other tasks, after unlearning"),
+    "selectivity": Measure("selectivity", 4, 1, _selectivity, "what attacked tasks lost more than the others"),
     "violations": Measure("violations", 0, 0, _record("counts", "violations"), "steps with a violated constraint"),
     "qp_solves": Measure("QPs", 0, 0, _record("counts", "qp_solves"), "quadratic programs solved"),
     "step": Measure("us/step", 0, -1, _step_time, "training time in microseconds per step"),

@@ -1,16 +1,18 @@
-"""The cells of results.compare as text, markdown, LaTeX, CSV or JSON."""
+"""The rows of results.compare as text, Markdown, LaTeX, CSV or JSON."""
 
 import json
 
 from results.comparing import cells
 from results.comparing.measures import MEASURES, shown
+from results.comparing.rows import UNPAIRED
 from results.table import render
 
-UNPAIRED = ("memory_mb",)  # a seed does not change it
 
+def tables(rows, metrics, baseline, form, confidence, title="", notes=()):
+    """The rows as one table, and a second one of differences if there is a baseline.
 
-def tables(rows, metrics, baseline, form, confidence):
-    """The rows as one table, and a second one of paired differences if there is a baseline."""
+    title, notes: sentences above and below all of it; JSON and CSV have none.
+    """
     if form == "json":
         return json.dumps(rows, indent=1)
     by = list(rows[0]["by"])
@@ -20,32 +22,26 @@ def tables(rows, metrics, baseline, form, confidence):
     body = []
     for row in rows:
         n = f"{row['n']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-        body.append(
-            [
-                *(cells.short(v) for v in row["by"].values()),
-                n,
-                *(_cell(row["measures"][m], m, row["n"]) for m in metrics),
-            ]
-        )
-    out = [render(head, body, form)]
+        means = (_cell(row["measures"][m], m, row["n"]) for m in metrics)
+        body.append([*map(cells.short, row["by"].values()), n, *means])
     judged = [m for m in metrics if MEASURES[m].better and m not in UNPAIRED]
-    if baseline is not None and judged:
-        head = [*by, "n", *(f"{MEASURES[m].label} - {baseline}'s" for m in judged)]
-        body = [
-            [
-                *(cells.short(v) for v in row["by"].values()),
-                str(_common(row, judged)),
-                *(_pair(row["paired"][m], m, _common(row, judged)) for m in judged),
-            ]
-            for row in rows
-            if row["paired"] is not None
-        ]
-        out.append(
-            render(
-                head, body, form, f"Mean difference to {baseline} over common seeds [{100 * confidence:g}% interval]"
-            )
-        )
-    return "\n\n".join(out)
+    if baseline is None or not judged:
+        return render(head, body, form, title, notes)
+    return f"{render(head, body, form, title)}\n\n{_differences(rows, by, judged, baseline, form, confidence, notes)}"
+
+
+def _differences(rows, by, judged, baseline, form, confidence, notes):
+    head = [*by, "n", *(f"{MEASURES[m].label} - {baseline}'s" for m in judged)]
+    body = []
+    for row in rows:
+        if row["paired"] is not None:
+            n = _common(row, judged)
+            differences = (_pair(row["paired"][m], m, n) for m in judged)
+            body.append([*map(cells.short, row["by"].values()), str(n), *differences])
+    title = f"Mean difference to {baseline} over common seeds [{100 * confidence:g}% interval]"
+    if any(row["paired"] and 0 in _pairs(row, judged) for row in rows):
+        notes = ["n 0: no seed is common; difference of the two means, with Welch's interval", *notes]
+    return render(head, body, form, title, notes)
 
 
 def _cell(measure, key, n):
@@ -68,8 +64,13 @@ def _pair(pair, key, n):
     return f"{shown(pair['mean'], digits, sign=True)} [{low}, {high}]" + fewer(pair["n"], n)
 
 
+def _pairs(row, judged):
+    """How many common seeds the row's differences are over."""
+    return {row["paired"][m]["n"] for m in judged if row["paired"][m]}
+
+
 def _common(row, judged):
-    return max((row["paired"][m]["n"] for m in judged if row["paired"][m]), default=0)
+    return max(_pairs(row, judged), default=0)
 
 
 def _flat(rows, by, metrics, baseline):

@@ -5,6 +5,7 @@ figures, so that they can be read in black and white.
 """
 
 import math
+import textwrap
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -20,9 +21,17 @@ STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "
 
 
 def looks(labels):
-    """label -> (colour, hatch, marker, dashes); each further eight meets the colours with the other marks one on."""
+    """label -> (colour, hatch, marker, dashes). Colours repeat after eight labels; each round shifts the others by one."""
     places = {label: (i % 8, (i + i // 8) % 8) for i, label in enumerate(labels)}
     return {label: (COLOURS[i], HATCHES[j], MARKERS[j], DASHES[j]) for label, (i, j) in places.items()}
+
+
+def warn(figure, sentences):
+    """Write above a figure what keeps its runs from being compared."""
+    if sentences:
+        width = int(17 * figure.get_figwidth())  # characters of this size
+        lines = [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
+        figure.suptitle("\n".join(lines), fontsize=7, color="#8a3600", x=0.01, ha="left", linespacing=1.3)
 
 
 def measured(cell, key):

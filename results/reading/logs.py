@@ -6,13 +6,14 @@ from pathlib import Path
 
 from results import RecordError, record
 from results.reading.logged import parse_logged
-from results.reading.records import from_record
+from results.reading.records import checked, from_record, read_json
 from results.reading.reference import parse_torch
 from results.reading.run import Run
 from results.reading.text import decoded, parse_text
 
 NAMED = re.compile(r"_\d{4}(_\d\d){5}_[0-9a-f]{32}$")  # record.name(): such a file should hold a run
 OTHERS = (".log", ".out", ".err", ".pth")  # read in a folder besides record.SUFFIXES
+ASIDE = ".logged"  # a folder with a file of this name holds what others have logged: it is read if it is named
 
 
 def parse(path):
@@ -26,14 +27,41 @@ def parse(path):
 def runs(paths):
     """The runs of all paths, one after the other: nothing is kept, so that any number can be read.
 
-    Folders are searched with their subfolders. The three files of one run count once, the .json before the
-    .pt before the .txt; the next is taken only if one cannot be read. So does a run named in several ways.
+    Folders are searched with their subfolders, but for those of logged numbers (`ASIDE`). The three files of one run
+    count once, the .json before the .pt before the .txt; the next is taken only if one cannot be read. So does a run
+    named in several ways.
     """
     paths = [os.fspath(path) for path in paths]
     for path in paths:
         if not os.path.exists(path):
             raise RecordError(f"{path}: no such file or folder")
     yield from _each_once(paths)
+
+
+def records(folder, *needed):
+    """The runs of a folder that have a record, [] if there is none. RecordError if a file is damaged or lacks an entry.
+
+    needed: entries that each record must have, such as 'protocol.data_hash'; null will do.
+    """
+    if not os.path.isdir(folder):
+        raise RecordError(f"{folder}: no such folder")
+    found = []
+    for run in (run for files in _within(folder) for run in _first_readable(files, strict=False)):
+        content = run.record if run.record and "format" in run.record else None
+        lacking = [f"{run.source}: has no {place!r}" for place in needed if content and not _has(content, place)]
+        for wrong in (run.problems + lacking)[:1]:
+            raise RecordError(f"{wrong}; it is not a whole record of a run: move it away")
+        found += [run] if content else []
+    return found
+
+
+def _has(content, place):
+    """Whether a record has an entry, 'status' or 'args.seed'."""
+    for name in place.split("."):
+        if not isinstance(content, dict) or name not in content:
+            return False
+        content = content[name]
+    return True
 
 
 def _each_once(paths):
@@ -50,13 +78,21 @@ def _each_once(paths):
                 yield run
             found |= again
         if not found:
-            yield _unread(folder, f"{folder}: no run in it")
+            _, inside, _ = next(os.walk(folder), (folder, [], []))
+            passed = [os.path.join(folder, name) for name in sorted(inside) if _aside(folder, name)]
+            remedy = f"; {passed[0]} is read if it is named" if passed else ""
+            yield _unread(folder, f"{folder}: no run in it{remedy}")
+
+
+def _aside(folder, name):
+    """Whether a folder's subfolder holds logged numbers, which do not stand among the runs of whoever reads the folder."""
+    return os.path.exists(os.path.join(folder, name, ASIDE))
 
 
 def _within(folder):
     """The groups of files of a folder and its subfolders that may hold runs; a pipe would be waited for."""
     for where, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith((".", "__")))
+        folders[:] = sorted(f for f in folders if not f.startswith((".", "__")) and not _aside(where, f))
         names = sorted(n for n in names if not n.startswith(".") and _suffix(n))
         yield from _grouped(file for n in names if os.path.isfile(file := os.path.join(where, n)))
 
@@ -132,11 +168,11 @@ def _file(path, strict):
 
 
 def _json(path, strict):
-    content = record.read_json(path)
+    content = read_json(path)
     if isinstance(content, dict) and "logged" in content:
         yield from parse_logged(content, path)
     elif strict or (isinstance(content, dict) and "format" in content):
-        yield from_record(record.checked(content, path), path)
+        yield from_record(checked(content, path), path)
 
 
 def _unread(path, *problems):

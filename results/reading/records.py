@@ -1,6 +1,7 @@
 """A run's record (.json) as a Run: every field is what it must be, or is left out and named, so that no tool doubts it."""
 
 import itertools
+import json
 import math
 import reprlib
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metrics.metrics import REFERENCE_KEYS
+from results import RecordError, record
 from results.reading.grid import note_values
 from results.reading.run import Run
 
@@ -57,6 +59,22 @@ def _is_evolution(value):
     )
 
 
+def _is_unlearning(value):
+    """{"attacked": [task ids], "before": [accuracies], "after": as many, ..}."""
+    parts = [value.get(key) for key in ("attacked", "before", "after")] if isinstance(value, dict) else [None]
+    if not all(isinstance(part, list) for part in parts):
+        return False
+    attacked, before, after = parts
+    numbers = [v for key, v in value.items() if key in ("effect", "retention") and v is not None]
+    return (
+        len(before) == len(after)
+        and set(map(type, attacked)) <= {int}
+        and _between(0, attacked, len(before) - 1)
+        and _between(0, before + after, 1)
+        and all(map(_is_finite, numbers))
+    )
+
+
 def _between(low, numbers, high):
     """Whether all are; nan is found by its sum, as min and max may pass over it."""
     try:
@@ -88,8 +106,40 @@ KINDS = {
     **dict.fromkeys(REFERENCE_KEYS, NUMBER),
     "peak_memory_mb": FINITE,
     "evolution": Kind("steps with a task and a row of accuracies each", _is_evolution),
+    "forgetting": Kind("what an unlearning phase did: attacked tasks, accuracies before and after", _is_unlearning),
 }
 INSIDE = {"args": FLAT, "protocol": FLAT, "versions": SCALAR, "counts": FLAT, "metrics": FINITE, "seconds": FINITE}
+
+
+def read(path):
+    """The record of a run, given any of its three files: the .json's content, without guessing.
+
+    A .txt or .pt with no .json beside it (the reference's) is not a record: logs.parse reads those.
+    """
+    path = Path(path)
+    beside = path.with_name(path.name[: -len(path.suffix)] + ".json") if path.suffix in record.SUFFIXES else path
+    return checked(read_json(beside), beside)
+
+
+def read_json(path):
+    """A JSON file's content; RecordError says what is wrong, and in which line."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as e:
+        raise RecordError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except json.JSONDecodeError as e:
+        raise RecordError(f"{path}:{e.lineno}: is not JSON ({e.msg})") from None
+    except (ValueError, RecursionError) as e:  # not text, a number too long, nested too deep
+        raise RecordError(f"{path}: is not JSON ({e})") from None
+
+
+def checked(content, path):
+    """content, if it is one that this program can read."""
+    if not isinstance(content, dict) or "format" not in content:
+        raise RecordError(f"{path}: is not a run's record (it has no 'format')")
+    if content["format"] != record.FORMAT:
+        raise RecordError(f"{path}: has format {content['format']!r}; this program reads format {record.FORMAT}")
+    return content
 
 
 def from_record(content, path):

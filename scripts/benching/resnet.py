@@ -19,7 +19,8 @@ def resnet(bench: Bench) -> dict:
     nets = []
     for parity in (False, True):
         torch.manual_seed(0)
-        net = common.ResNet18(100, parity=parity)
+        with common.resnet_layout(plain=parity):
+            net = common.ResNet18(100)
         nets.append(net.cuda() if bench.options.cuda else net)
     x, y = torch.rand(500, common.IMAGE_INPUTS), torch.arange(500) % 5
     if bench.options.cuda:

@@ -1,6 +1,5 @@
-"""Whole runs of main.py: seed 004's command against its parts, the GEM paper's against --parity yes."""
+"""Whole runs of main.py: the A-GEM note's command against its parts, the GEM paper's against --parity yes."""
 
-import json
 import statistics
 import subprocess
 import sys
@@ -10,17 +9,18 @@ from pathlib import Path
 
 import main
 from data import DataError, standard
+from results.reading import logs
 from scripts.benching.evaluation import evaluation_seconds
 from scripts.benching.stopwatch import DATA, Bench, table
 
-SEED_004 = (
+A_GEM_NOTE = (
     "--n_tasks 10 --lr 0.01 --n_memories 10 --memory_strength 10 --n_layers 2 --n_hiddens 100 --batch_size 1 "
     "--log_every 100 --samples_per_task 1000 --cuda no --seed 3"
 ).split()
 
 
 def command(bench: Bench) -> dict:
-    """Seed 004's command end to end against what it must at least do."""
+    """The A-GEM note's command end to end against what it must at least do."""
     where = ["--data_path", bench.options.data_path, "--data_file", DATA, "--threads", str(bench.options.threads)]
     rows, result = [], {}
     importing = statistics.median(_importing() for _ in range(3))
@@ -29,14 +29,16 @@ def command(bench: Bench) -> dict:
         for _ in range(bench.options.repeats):
             step = bench.ten_tasks(name, "fast")[0]
             one = evaluation_seconds(bench)
-            run = _run(["--model", name, *SEED_004, *where])
+            run = _run(["--model", name, *A_GEM_NOTE, *where])
             floor = 101 * one + 10_000 * step + importing
             got.append((run["wall"], floor, run["wall"] / floor, run["peak_memory_mb"]))
             bench.bar.update()
         wall, floor, ratio, memory = (statistics.median(column) for column in zip(*got, strict=True))
         result[name] = {"wall": wall, "floor": floor, "ratio": ratio, "memory": memory}
         rows.append([name, f"{wall:.1f} s", f"{floor:.1f} s", f"{ratio:.2f}", f"{memory:.0f} MB"])
-    title = "Seed 004's command end to end, against 101 evaluations + 10,000 steps + start and load, timed beside it"
+    title = (
+        "The A-GEM note's command end to end, against 101 evaluations + 10,000 steps + start and load, timed beside it"
+    )
     table(title, ["method", "command", "its parts", "ratio", "peak memory"], rows)
     return result
 
@@ -73,4 +75,5 @@ def _run(argv: list[str]) -> dict:
         line = [sys.executable, main.__file__, *argv, "--save_path", folder]
         subprocess.run(line, check=True, capture_output=True)
         seconds = time.perf_counter() - begun
-        return {**json.loads(next(Path(folder).glob("*.json")).read_text()), "wall": seconds}
+        (run,) = logs.records(folder)
+        return {**run.record, "wall": seconds}

@@ -15,6 +15,7 @@ import model as methods
 from data import files, standard
 from model import arguments
 from model.engine import fast
+from results.table import render
 
 DATA = "fashion_mnist_permutations_reduced.pt"
 
@@ -78,7 +79,7 @@ class Bench:
     # ---------------------------------------------------------------- training
 
     def net(self, name: str, n_tasks: int = 10, form: str = "auto", **given):
-        """A fresh method, as seed 004's command makes it."""
+        """A fresh method, as the A-GEM note's command makes it."""
         torch.manual_seed(3)
         settled = {"n_memories": 10, "memory_strength": 0.5, "lr": 0.01, "seed": 3, "threads": 1, "task_outputs": None}
         model = methods.load(name).Net(784, 10, n_tasks, arguments.of(argparse.Namespace(**{**settled, **given})))
@@ -125,8 +126,6 @@ class Bench:
 
 
 def table(title: str, heads: list[str], rows: list[list]) -> None:
-    """A Markdown table."""
-    print(f"\n{title}\n\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
-    for row in rows:
-        print("| " + " | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row) + " |")
-    sys.stdout.flush()
+    """Print a Markdown table of texts and numbers."""
+    texts = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    print("\n" + render(heads, texts, "markdown", title), flush=True)

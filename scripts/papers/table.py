@@ -16,11 +16,16 @@ ROOT = Path(__file__).resolve().parents[2]
 if sys.path[0] != str(ROOT):
     sys.path[0] = str(ROOT)
 
-from results import RecordError, record
+from results import RecordError
+from results.comparing.measures import shown
+from results.reading import logs
+from results.table import render
 from scripts.papers import targets
 
 SHOWN = {"final": "ACC", "backward": "BWT", "forward": "FWT", "forgetting": "forgetting"}
 HEADER = ("stream", "method", "metric", "paper", "ours, mean", "sd", "n", "difference", "at 95 %", "s a run")
+NEEDED = ("model", "status", "args.parity", "protocol.data_hash", "baseline", *targets.METRICS[:3], "metrics",
+          "seconds.total", "versions.torch", "device", "threads")  # fmt: skip
 
 
 def published(c: targets.Comparison) -> str:
@@ -33,9 +38,9 @@ def lines(row: dict, runs: list[dict], mark: str) -> list[tuple]:
     first = (row["stream"], f"`{row['method']}` {mark}".strip()), "" if time is None else f"{time:.0f}"
     found = []
     for c in targets.compare(row, runs):
-        mean = none if c.mean is None else f"{c.mean:.3f}"
-        sd = "" if c.mean is None else "-" if c.sd is None else f"{c.sd:.3f}"
-        difference = f"{c.difference:+.3f}" if c.difference is not None else c.verdict
+        mean = none if c.mean is None else shown(c.mean, 3)
+        sd = "" if c.mean is None else "-" if c.sd is None else shown(c.sd, 3)
+        difference = shown(c.difference, 3, sign=True) if c.difference is not None else c.verdict
         name, total = (("", ""), "") if found else first
         found.append((*name, SHOWN[c.metric], published(c), mean, sd, str(c.n), difference, c.verdict, total))
     return found
@@ -52,14 +57,14 @@ def brief(row: dict, runs: list[dict], metrics: list[str]) -> tuple:
             continue
         n = c.n
         side = f", {c.verdict}" if c.verdict in ("higher", "lower") else ""
-        cells += [published(c), f"{c.mean:.3f}" + (f" ± {c.sd:.3f}" if c.sd is not None else "") + side]
+        cells += [published(c), shown(c.mean, 3) + (f" ± {shown(c.sd, 3)}" if c.sd is not None else "") + side]
     time = targets.seconds(runs)
     return (row["stream"], f"`{row['method']}`", *cells, str(n), "" if time is None else f"{time:.0f}")
 
 
-def markdown(rows: list[tuple]) -> list[str]:
-    """The lines of a table; the first row is its head."""
-    return ["| " + " | ".join(line) + " |" for line in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
+def markdown(head: tuple, rows: list[tuple]) -> str:
+    """The table; stream and method are text, and so is the metric where a line is one metric's."""
+    return render(head, rows, "markdown", left=3 if head == HEADER else 2)
 
 
 def machine(runs: list[dict]) -> str:
@@ -71,37 +76,34 @@ def machine(runs: list[dict]) -> str:
 
 def read(folder: str) -> list[dict]:
     """The records of a folder; ``RecordError`` if there is none, or one that is damaged."""
-    paths = [p for p in sorted(Path(folder).rglob("*.json")) if not p.parent.name.startswith(".")]
-    if not paths:
+    runs = logs.records(folder, *NEEDED)
+    if not runs:
         raise RecordError(f"{folder}: no record in it; run the paper's script first")
-    runs = []
-    for path in paths:
-        run = record.read(path)
+    for run in runs:
         try:
-            targets.facts(run), targets.settings(run), run["seconds"]["total"] + 0.0
-            [run[key] is None or run[key] + 0.0 for key in targets.METRICS[:3]]
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError):
-            raise RecordError(f"{path}: is not a whole record of a run; move it away") from None
-        runs.append(run)
-    return runs
+            targets.facts(run.record)
+        except (KeyError, IndexError, TypeError, ZeroDivisionError):
+            raise RecordError(f"{run.source}: its protocol is not that of a run; move it away") from None
+    return [run.record for run in runs]
 
 
 def brief_table(paper: str, folder: str) -> str:
     """A line a method: of runs that follow the paper's protocol in every flag; the others are left out."""
     runs, rows = read(folder), targets.read(paper)
     metrics = [m for m in targets.METRICS if any(row[m] for row in rows)] or list(targets.METRICS[:3])
-    found = [("stream", "method", *(w for m in metrics for w in (f"{SHOWN[m]}, paper", "ours")), "n", "s a run")]
+    head = ("stream", "method", *(w for m in metrics for w in (f"{SHOWN[m]}, paper", "ours")), "n", "s a run")
+    found = []
     for row in rows:
         for group in targets.matching(row, runs):
             if not any(difference.startswith("--") for difference in targets.differences(row, group)):
                 found.append(brief(row, group, metrics))
-    return "\n".join([*markdown(found), "", machine(runs), ""])
+    return "\n".join([markdown(head, found), "", machine(runs), ""])
 
 
 def table(paper: str, folder: str) -> str:
     """The whole text: a line a metric, protocol differences, sources."""
     runs, wanted = read(folder), targets.read(paper)
-    rows, notes = [HEADER], []
+    rows, notes = [], []
     for row in wanted:
         for group in targets.matching(row, runs) or [[]]:
             other = targets.differences(row, group) if group else []
@@ -110,7 +112,7 @@ def table(paper: str, folder: str) -> str:
                 notes.append(other)
             rows += lines(row, group, f"({notes.index(other) + 1})" if other else "")
     sources = dict.fromkeys((row["tag"], row["source"]) for row in wanted if row["source"])
-    text = [*markdown(rows), "", "Protocol differences:", ""]
+    text = [markdown(HEADER, rows), "", "Protocol differences:", ""]
     text += [f"{i}. {'; '.join(note)}" for i, note in enumerate(notes, 1)]
     text += ["", "Sources of the paper's numbers:", ""]
     text += [f"- [{tag}] {source}" for tag, source in sources] or ["- none that was checked; none is printed"]

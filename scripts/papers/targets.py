@@ -4,7 +4,7 @@ Column `tag` of the file: C, read in the authors' code or its output; T, read in
 not checked against any source: the file holds no number then. In `protocol` a ? is a value that is not recorded.
 
 The comparison is two-sided, at 95 %: "agrees" if the paper's number lies in the prediction interval of our runs (where
-it is one run), or if the means' difference is within Welch's interval (where the paper gives mean and deviation), the
+it is one run), or if 0 lies in Welch's interval of the difference (where the paper gives mean and deviation), the
 rounding of what was printed allowed for; else "higher" or "lower" says on which side we are. With fewer than two runs of
 ours there is no interval.
 """
@@ -14,14 +14,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from model.arguments import FLAGS
+from model.arguments import FLAGS, decides, of_role, uses
+from model.flags import Role
 from results import RecordError
 from results.comparing import cells, inference
 from results.reading.run import Run, decimals_of
 
 FILE = Path(__file__).with_name("targets.csv")
 METRICS = ("final", "backward", "forward", "forgetting")
-STREAM = ("n_tasks", "samples_per_task", "n_epochs", "batch_size", "n_memories", "parity")
 
 
 class Comparison(NamedTuple):
@@ -53,9 +53,9 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def facts(run: dict) -> dict:
-    """The arguments of a run, with the number of tasks and of examples that it really saw."""
+    """The arguments of a run, with the number of tasks and of examples that it really saw, and the head that it had."""
     protocol, args = run["protocol"], dict(run["args"])
-    args["n_tasks"] = len(run["baseline"])
+    args["n_tasks"], args["head"] = len(run["baseline"]), protocol.get("head")
     args["samples_per_task"] = protocol["samples_per_task"][0] // protocol["n_epochs"]
     return args
 
@@ -73,7 +73,8 @@ def matching(row: dict, runs: list[dict]) -> list[list[dict]]:
     for run in runs:
         args = facts(run)
         if run["model"] == row["method"] and all(same(args.get(k), v) for k, v in wanted.items()):
-            group = [run["protocol"]["data_hash"], *(args.get(name) for name in STREAM), *sorted(settings(run).items())]
+            stream = [args.get(name) for name in of_role(Role.PROTOCOL) if uses(run["model"], name)]
+            group = [run["protocol"]["data_hash"], *stream, *sorted(settings(run).items())]
             groups[repr(group)].append(Run("", record=run))
     return [[run.record for run in cells.one_a_seed(group).values()] for group in groups.values()]
 
@@ -88,9 +89,9 @@ def differences(row: dict, runs: list[dict]) -> list[str]:
     args = facts(runs[0])
     wanted = pairs(row["protocol"])
     found = [f"--{k} {args.get(k)} (paper: {v})" for k, v in wanted.items() if v != "?" and not same(args.get(k), v)]
-    others = {**settings(runs[0]), "parity": args["parity"]}
-    named = {**wanted, **pairs(row["select"])}
-    found += [f"--{k} {v}" for k, v in others.items() if k not in named and v != FLAGS[k].default]
+    given, named = runs[0]["args"], {**wanted, **pairs(row["select"])}
+    others = {k: v for k, v in given.items() if decides(runs[0]["model"], k) and k not in named}
+    found += [f"--{k} {v}" for k, v in others.items() if k not in FLAGS or v != FLAGS[k].default]
     broken = sum(run["status"] != "done" for run in runs)
     if broken:
         found.append(f"{broken} of {len(runs)} runs diverged and are left out of the means")
@@ -108,18 +109,17 @@ def verdict(values: list[float], paper: float, spread: float | None, n_paper: in
 
     rounding: by how much the paper's number may be nearer to ours than it was printed.
     """
-    n, mean, sd = len(values), inference.mean(values), inference.deviation(values)
-    if sd is None:
+    ours = inference.sample(values)
+    if ours.sd is None:
         return "-"
-    paper += max(-rounding, min(rounding, mean - paper))
+    paper += max(-rounding, min(rounding, ours.mean - paper))
     if spread is not None and n_paper > 1:
-        from scipy.stats import ttest_ind_from_stats
-
-        agrees = ttest_ind_from_stats(mean, sd, n, paper, spread, n_paper, equal_var=False).pvalue >= 0.05
+        low, high = inference.welch(ours, inference.Sample(paper, spread, n_paper))
+        agrees = low <= 0 <= high
     else:
-        low, high = inference.prediction(values, 0.95)
+        low, high = inference.prediction(values)
         agrees = low <= paper <= high
-    return "agrees" if agrees else "higher" if mean > paper else "lower"
+    return "agrees" if agrees else "higher" if ours.mean > paper else "lower"
 
 
 def compare(row: dict, runs: list[dict]) -> list[Comparison]:
@@ -128,7 +128,7 @@ def compare(row: dict, runs: list[dict]) -> list[Comparison]:
     kept, found = [run for run in runs if run["status"] == "done"], []
     for metric in given or METRICS[:3]:
         paper, spread = number(row[metric])
-        values = [run[metric] if metric in run else run["metrics"][metric] for run in kept]
+        values = [run[metric] if metric in run else run["metrics"].get(metric) for run in kept]
         values = [value for value in values if value is not None]
         if not values or paper is None:
             difference, side = None, "-" if values else ""

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import main
 from data import DataError
-from model import METHODS, UsageError
-from model.arguments import FLAGS
+from model import UsageError, own_flags
+from model.arguments import FLAGS, of_role, uses
+from model.flags import Role
 
-ELSEWHERE = ("save_path", "raw_path", "tensorboard")  # where things lie, not what is computed: no part of a job's name
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir))
 RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
 MOST = 100_000  # command lines of one sweep
 # What of a line stands before a comment: as in a shell, only a word can begin one, and outside of quotes.
@@ -44,35 +45,43 @@ def of_line(argv: list[str], where: str = "") -> Job:
     ``--threads 1`` is added where no number of threads is given. ``UsageError`` begins with ``where``.
     """
     try:
-        args = vars(main.parse(argv)[0])
+        settled, module, unused = main.parse(argv)
     except (UsageError, DataError) as error:
         raise UsageError(f"{where}{error}") from None
     except SystemExit:  # main.py's --help
         raise UsageError(f"{where}--help is no job; see main.py --help") from None
+    args, own = vars(settled), own_flags.of(module)
+    spelled = {option for flag in own.values() for option in flag.spellings}
     for word in argv:
-        name = word[2:].partition("=")[0]
-        if word.startswith("--") and name not in args:
-            raise UsageError(f"{where}--{name}: in a sweep flags are written in full; see main.py --help")
+        option = word.partition("=")[0]
+        name = option[2:].replace("-", "_")
+        if option.startswith("--") and option not in spelled and name not in {*args, *unused}:
+            raise UsageError(f"{where}{option}: in a sweep flags are written in full; see main.py --help")
     kept = _without(argv, "save_path")
     if not any(word == "--threads" or word.startswith("--threads=") for word in kept):
         kept, args["threads"] = [*kept, "--threads", "1"], 1
-    return Job(f"{args['model']}-{_digest(args)}", tuple(kept), args)
+    return Job(f"{args['model']}-{_digest(args, {**FLAGS, **own})}", tuple(kept), args)
 
 
 def used(args: dict) -> dict:
-    """Those of a run's arguments that decide what it computes: of our methods', the flags that they use."""
-    model, found = args["model"], {}
-    for name, value in args.items():
-        flag = FLAGS.get(name)
-        foreign = flag is None or flag.methods is None or model not in METHODS
-        if name not in ELSEWHERE and (foreign or model in flag.methods):
-            found[name] = os.path.normpath(value) if name == "data_path" else value
-    return found
+    """Those of a run's arguments that decide what it computes: what its method uses, but for where things lie."""
+    places = of_role(Role.PLACE)
+    return {name: value for name, value in args.items() if name not in places and uses(args["model"], name)}
 
 
-def _digest(args: dict) -> str:
-    """Of the values that are not defaults: a flag added to main.py later leaves the names of older jobs as they are."""
-    given = {k: v for k, v in used(args).items() if k not in FLAGS or v != FLAGS[k].default or k == "model"}
+def place(path: str) -> str:
+    """Where a folder is, however it is spelled: from the checkout's root if it is inside, so that a checkout can move."""
+    real = os.path.realpath(path)
+    return os.path.relpath(real, ROOT) if os.path.commonpath([ROOT, real]) == ROOT else real
+
+
+def _digest(args: dict, flags: dict = FLAGS) -> str:
+    """Of the values that are not the defaults of ``flags``: a flag added later leaves the names of older jobs as they are.
+
+    Of the places only the data's counts: files of one name in two folders may differ.
+    """
+    given = {k: v for k, v in used(args).items() if k not in flags or v != flags[k].default or k == "model"}
+    given["data_path"] = place(args["data_path"])
     text = json.dumps(given, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,7 +1,8 @@
 """One job in a process of its own, as a worker runs it. Sent to workers by value: a worker needs none of our modules.
 
-The job's folder is new; a relative data folder is linked into it, and main.py writes into its default results/ there. So
-the record's arguments and command are those of the plain command line, and no two jobs can meet.
+The process starts where the sweep was started, so that every path of the command line means what it means there. Only the
+record goes elsewhere, into a new folder of the job's own that $SWEEP_RECORDS names (results.record.folder): so the record
+holds the plain command line, and no two jobs can meet.
 """
 
 import os
@@ -27,24 +28,32 @@ POLL = 0.5  # seconds between looks at the job's memory
 def run(task: dict) -> dict:
     """Run ``task``: {"argv": words for main.py, "root": checkout, "cwd": folder, "memory": bytes or None}.
 
-    On a host with another checkout, $SWEEP_ROOT names it. Returns {"code": exit status, None if it was stopped,
-    "reason": why, "files": {name: bytes} of the record, "output": bytes, "seconds", "host"}; never raises for a job.
+    On a host with another checkout, $SWEEP_ROOT names it, and is the folder too. Returns {"code": exit status, None if it
+    was stopped, "reason": why, "files": {name: bytes} of the record, "output": bytes, "seconds", "host"}; never raises
+    for a job.
     """
     here = os.environ.get("SWEEP_ROOT")
-    root, cwd = here or task["root"], here or task["cwd"]
+    root, cwd = map(os.path.abspath, (here, here) if here else (task["root"], task["cwd"]))
     result = {"code": None, "reason": None, "files": {}, "output": b"", "host": socket.gethostname()}
     began = time.perf_counter()
     program = os.path.join(root, "main.py")
     if not os.path.exists(program):
         reason = f"{result['host']}: no {program}; start its workers with SWEEP_ROOT set to a checkout"
         return {**result, "reason": reason, "seconds": 0.0}
+    try:
+        os.makedirs(cwd, exist_ok=True)  # another host need not have it
+    except OSError as error:
+        reason = f"{result['host']}: {cwd}: cannot be made ({error.strerror}); start the sweep in another folder"
+        return {**result, "reason": reason, "seconds": 0.0}
     wanted, scratch = _surroundings()
     with tempfile.TemporaryDirectory(prefix="job-", dir=scratch, ignore_cleanup_errors=True) as folder:
-        output = os.path.join(folder, "output")
-        command = [sys.executable, "-c", LAUNCH, str(os.getpid()), program, *_placed(task["argv"], cwd, folder)]
+        output, records = os.path.join(folder, "output"), os.path.join(folder, "records")
+        os.mkdir(records)
+        command = [sys.executable, "-c", LAUNCH, str(os.getpid()), program, *task["argv"]]
+        surroundings = {"cwd": cwd, "env": {**os.environ, "SWEEP_RECORDS": os.path.abspath(records)}}
         with open(output, "wb") as out:
             process = subprocess.Popen(
-                command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+                command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, **surroundings
             )
             try:
                 result["reason"] = _watch(process, task["memory"], wanted)
@@ -54,9 +63,7 @@ def run(task: dict) -> dict:
                     process.wait()
         result["code"] = None if result["reason"] else process.returncode
         result["output"] = _content(output)
-        records = os.path.join(folder, "results")
-        if os.path.isdir(records):
-            result["files"] = {n: _content(os.path.join(records, n)) for n in os.listdir(records) if n[0] != "."}
+        result["files"] = {n: _content(os.path.join(records, n)) for n in os.listdir(records) if n[0] != "."}
     return {**result, "seconds": time.perf_counter() - began}
 
 
@@ -96,24 +103,6 @@ def _surroundings():
         return state is not None and state.state != "cancelled"
 
     return wanted, worker.local_directory
-
-
-def _placed(argv, cwd, folder):
-    """``argv`` with its relative folders, which are under ``cwd``, made reachable from ``folder``."""
-    argv = [part for word in argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    for flag in {"--raw_path", "--tensorboard"} & set(argv):
-        at = argv.index(flag) + 1
-        argv[at] = argv[at] and os.path.join(cwd, argv[at])  # an empty one is none
-    at = argv.index("--data_path") + 1 if "--data_path" in argv else None
-    data = os.path.normpath(argv[at]) if at else "data"
-    if data.startswith(os.pardir) or data == os.curdir:
-        argv[at] = os.path.join(cwd, data)
-    elif not os.path.isabs(data):
-        target, link = os.path.join(cwd, data), os.path.join(folder, data)
-        os.makedirs(target, exist_ok=True)
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        os.symlink(target, link)
-    return argv
 
 
 def _content(path):

@@ -8,77 +8,65 @@ The rule, after A-GEM: a setting is scored by the mean final accuracy on the fir
 runs it is for begin after them (--first_task), so that no task of the table took part. With --validation in the scored
 runs not even those tasks' test sets were looked at: the score is on training examples held out. Only runs that stopped
 after a few tasks are accepted, for each data file only runs on the same tasks by the same rule, and for each method only
-settings with the same seeds.
+settings with the same seeds. A setting that was not chosen is shown with its difference to the chosen one over the same
+seeds, and the 95 % interval of that: where it holds 0, the choice is one among equals.
 """
 
 import argparse
 import functools
 import math
 import shlex
-import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 from data import DataError, files
 from model import UsageError
-from model.arguments import FLAGS
-from results import RecordError, record
+from model.arguments import FLAGS, decides, of_role
+from model.flags import Role
+from results import RecordError
+from results.comparing import inference
+from results.comparing.measures import shown
+from results.reading import logs
+from results.reading.run import Run
 
-NOT_SETTINGS = (
-    "seed",
-    "save_path",
-    "raw_path",
-    "data_path",
-    "threads",
-    "model",
-    "data_file",
-    "log_every",
-    "tensorboard",
-)
+NEEDED = ("model", "status", "final", "args.seed", "args.data_file", "args.data_path", "protocol.data_hash")
 HELD_OUT = ("n_tasks", "first_task", "validation")  # what the runs of the table do not share with the scored ones
 
 
-def found_in(folder: str, pattern: str):
-    """The paths under ``folder`` that match, without hidden ones."""
-    if not Path(folder).is_dir():
-        raise UsageError(f"{folder}: no such folder; give one that a sweep has written")
-    for path in sorted(Path(folder).rglob(pattern)):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
-
-
-def entry(path: Path) -> tuple:
-    """((model, data file, data hash), setting, seed, record); a setting is a tuple of (flag, value)."""
-    run = record.read(path)
+def entry(run: Run) -> tuple:
+    """((model, data file, data hash), setting, seed) of a whole record; a setting is a tuple of (flag, value)."""
+    path, run = run.source, run.record
+    args = run["args"]
+    if args.get("first_task"):
+        raise UsageError(f"{path}: begins with task {args['first_task']}; settings are chosen on the first tasks")
+    setting = tuple((k, v) for k, v in sorted(args.items()) if decides(run["model"], k))
+    key = (run["model"], args["data_file"], run["protocol"]["data_hash"])
     try:
-        args = run["args"]
-        if args.get("first_task"):
-            raise UsageError(f"{path}: begins with task {args['first_task']}; settings are chosen on the first tasks")
-        setting = tuple((k, v) for k, v in sorted(args.items()) if k not in NOT_SETTINGS)
-        key = (run["model"], args["data_file"], run["protocol"]["data_hash"])
-        hash((key, setting, args["seed"], args["data_path"], run["status"], run["final"]))  # all are there, and plain
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path}: is no whole record of a run ({type(error).__name__}: {error})") from None
-    return key, setting, args["seed"], run
+        hash((key, setting, args["seed"]))
+    except TypeError:
+        raise RecordError(f"{path}: has a list where a flag has one value; move it away") from None
+    return key, setting, args["seed"]
 
 
 def groups(folder: str) -> dict:
     """{(model, data file, data hash): {setting: {seed: record}}}."""
+    if not Path(folder).is_dir():
+        raise UsageError(f"{folder}: no such folder; give one that a sweep has written")
     found: dict = defaultdict(lambda: defaultdict(dict))
     places: dict = {}
-    for path in found_in(folder, "*.json"):
-        key, setting, seed, run = entry(path)
-        n_tasks = run["args"].get("n_tasks")
-        if not n_tasks or n_tasks == tasks_in_file(run["args"]["data_path"], *key[1:]):
+    for run in logs.records(folder, *NEEDED):
+        key, setting, seed = entry(run)
+        args = run.record["args"]
+        if not args.get("n_tasks") or args["n_tasks"] == tasks_in_file(args["data_path"], *key[1:]):
             raise UsageError(
-                f"{path}: is a run on all tasks, so that none would be left for the table; choose by runs of the first "
-                "tasks: --n_tasks 3"
+                f"{run.source}: is a run on all tasks, so that none would be left for the table; choose by runs of the "
+                "first tasks: --n_tasks 3"
             )
-        twin = places.setdefault((key, setting, seed), path)
-        if twin is not path:
-            raise UsageError(f"{path}: has the setting and the seed of {twin}; keep one of them in the folder")
-        found[key][setting][seed] = run
+        twin = places.setdefault((key, setting, seed), run.source)
+        if twin != run.source:
+            raise UsageError(f"{run.source}: has the setting and the seed of {twin}; keep one of them in the folder")
+        found[key][setting][seed] = run.record
     if not found:
         raise UsageError(f"{folder}: no record in it; run the sweep first")
     return found
@@ -107,16 +95,26 @@ def check_rule(found: dict):
                 )
 
 
-def diverged(run: dict) -> bool:
-    return run["status"] != "done" or not isinstance(run["final"], int | float) or not math.isfinite(run["final"])
+def finals(runs: dict) -> dict | None:
+    """seed -> final accuracy; None of a setting of which a run diverged, which scores nothing."""
+    values = {seed: run["final"] for seed, run in runs.items() if run["status"] == "done"}
+    whole = len(values) == len(runs) and all(value is not None and math.isfinite(value) for value in values.values())
+    return values if whole else None
 
 
-def score(runs: dict) -> tuple[float, float]:
-    """Mean and standard deviation of final accuracy over seeds; a setting of which a run diverged scores nothing."""
-    if any(map(diverged, runs.values())):
-        return float("-inf"), 0.0
-    finals = [run["final"] for run in runs.values()]
-    return statistics.mean(finals), statistics.stdev(finals) if len(finals) > 1 else 0.0
+def score(runs: dict) -> tuple[float, float | None]:
+    """Mean and standard deviation of final accuracy over seeds; -inf where a run diverged."""
+    values = finals(runs)
+    if values is None:
+        return float("-inf"), None
+    return inference.mean(list(values.values())), inference.deviation(list(values.values()))
+
+
+def behind(runs: dict, chosen: dict) -> str:
+    """How far a setting lies from the chosen one, over the same seeds, with its interval where there is one."""
+    found = inference.difference(finals(runs), finals(chosen))
+    ends = "" if found.low is None else f" [{shown(found.low, 4, True)}, {shown(found.high, 4, True)}]"
+    return f", difference {shown(found.mean, 4, True)}{ends}"
 
 
 def ranked(settings: dict, key) -> list:
@@ -129,6 +127,21 @@ def ranked(settings: dict, key) -> list:
         )
     order = [(*score(runs), setting) for setting, runs in settings.items()]
     return sorted(order, key=lambda entry: -entry[0])
+
+
+def at_the_edge(name: str, value, order: list) -> str | None:
+    """A comment that says so, if a flag's chosen value is the smallest or the largest of those tried.
+
+    The smallest or largest that there can be has nothing beyond it, and is none.
+    """
+    tried = {dict(setting).get(name) for *_, setting in order}
+    if not all(isinstance(other, int | float) and not isinstance(other, bool) for other in tried):
+        return None
+    flag = FLAGS.get(name)
+    for side, end, limit in (("smallest", min(tried), flag and flag.low), ("largest", max(tried), flag and flag.high)):
+        if value == end != limit:
+            return f"#   --{name} {value} is the {side} of the {len(tried)} values tried: the best may lie beyond"
+    return None
 
 
 def report(key, settings: dict) -> list[str]:
@@ -149,12 +162,16 @@ def report(key, settings: dict) -> list[str]:
     )
     lines = [f"# {model} on {data_file}: final accuracy, mean of {n} seeds, on {where}"]
     for mean, sd, setting in order:
-        shown = " ".join(f"--{name} {dict(setting).get(name)}" for name in varied) or "(the only setting)"
-        value = "diverged" if mean == float("-inf") else f"{mean:.4f}, sd {sd:.4f}"
-        lines.append(f"#   {value}  {shown}{'  <- chosen' if setting is chosen else ''}")
+        flags = " ".join(f"--{name} {dict(setting).get(name)}" for name in varied) or "(the only setting)"
+        value = "diverged" if mean == float("-inf") else f"{shown(mean, 4)}, sd {shown(sd, 4)}"
+        if mean > float("-inf") and setting is not chosen:
+            value += behind(settings[setting], settings[chosen])
+        lines.append(f"#   {value}  {flags}{'  <- chosen' if setting is chosen else ''}")
+    lines += [edge for name in varied if (edge := at_the_edge(name, dict(chosen)[name], order))]
     words = ["--model", model, "--data_file", data_file]
-    data_path = next(iter(settings[chosen].values()))["args"]["data_path"]
-    for name, value in [("data_path", data_path), *chosen]:
+    args = next(iter(settings[chosen].values()))["args"]
+    machine = [(name, args[name]) for name in of_role(Role.MACHINE) if name in args and name != "threads"]
+    for name, value in [("data_path", args["data_path"]), *machine, *chosen]:
         default = FLAGS[name].default if name in FLAGS else None
         if name not in HELD_OUT and value != default:  # what is None is a default
             words += [f"--{name}", str(value) if not isinstance(value, bool) else "yes" if value else "no"]
@@ -171,7 +188,7 @@ def main(argv: list[str]) -> int:
     found = groups(args.folder)
     check_rule(found)
     text = [line for key, settings in found.items() for line in report(key, settings)]
-    if n_failed := len(list(found_in(args.folder, "*.failed"))):
+    if n_failed := sum(not path.name.startswith(".") for path in Path(args.folder).rglob("*.failed")):
         print(f"note: failed jobs in {args.folder}: {n_failed} (*.failed); the choice is without them", file=sys.stderr)
     sys.stdout.write("\n".join(text) + "\n")
     return 0

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from results import RecordError, record
+from results.reading import records
 
 OUTPUT = "output"  # without suffix: no reader of results takes it for a run of its own
 STALE = 3600  # seconds after which a temporary folder has lost its writer
@@ -38,7 +39,7 @@ class Store:
         """'done' or 'diverged' if the job's record is there and can be read, else None."""
         for path in self.path(job.name).glob("*.json"):
             try:
-                run = record.read(path)
+                run = records.read(path)
                 return run["status"] if job.made(run) else None
             except (RecordError, KeyError, TypeError, AttributeError):
                 return None
@@ -57,13 +58,13 @@ class Store:
                     os.fsync(f.fileno())
             if self.status(job):
                 return False
-            self._set_aside(self.path(name))
             try:
                 partial.rename(self.path(name))
             except OSError:
                 if self.status(job):  # another sweep came first
                     return False
-                raise
+                self._set_aside(self.path(name))
+                partial.rename(self.path(name))
             self._failure(name).unlink(missing_ok=True)
             return True
         except OSError as error:

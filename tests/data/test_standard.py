@@ -97,6 +97,32 @@ def test_of_several_processes_one_builds(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {path.name, f"{path.name}.identity.json"}
 
 
+def test_who_waits_says_so_and_takes_what_the_other_has_built(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "digits_rotations.pt"
+    with open(f"{path}.tmp.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", "import sys; from data import standard; print(standard.ensure(sys.argv[1]))", path],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert waiting.stderr.readline() == f"{path}: waiting for the process that is building it\n"
+        path.touch()
+    assert waiting.communicate(timeout=60) == ("False\n", "")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_without_locks_all_go_on(tmp_path, monkeypatch):
+    import filelock
+
+    def refused(*_, **__):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    path = tmp_path / "digits_rotations.pt"
+    assert standard.ensure(path) and len(files.load(path).train) == 20
+
+
 KILLED_HALFWAY = """
 import os, signal, sys, torch
 from data import standard

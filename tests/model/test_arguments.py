@@ -8,7 +8,7 @@ import pytest
 from model import METHODS, UsageError, arguments
 from model.arguments import FLAGS
 
-# Every flag of seed 004's command, of the GEM code, of MER and of the group fork; then ours.
+# Every flag of the A-GEM note's command, of the GEM code, of MER and of the group fork; then ours.
 REQUIRED = shlex.split("""
 model n_tasks n_layers n_hiddens finetune n_epochs batch_size lr n_memories memory_strength memories gamma beta s
 batches_per_example replay_batch_size cuda seed log_every save_path data_path data_file samples_per_task shuffle_tasks

@@ -38,7 +38,8 @@ def test_the_resnet_lays_its_maps_pixel_by_pixel_and_computes_the_same():
     x = torch.rand(3, 3072)
     for parity in (False, True):
         torch.manual_seed(0)
-        net = nets[parity] = common.ResNet18(4, width=2, parity=parity)
+        with common.resnet_layout(plain=parity):
+            net = nets[parity] = common.ResNet18(4, width=2)
         net.layer4.register_forward_hook(
             lambda module, args, out: layout.append(out.is_contiguous(memory_format=torch.channels_last))
         )
@@ -55,8 +56,13 @@ def test_the_resnet_lays_its_maps_pixel_by_pixel_and_computes_the_same():
 
 
 def test_the_network_follows_the_inputs_unless_told():
-    args = argparse.Namespace(net="auto", n_layers=1, n_hiddens=7, parity=False)
+    args = argparse.Namespace(net="auto", n_layers=1, n_hiddens=7, parity=False, data_file="images.pt")
     assert isinstance(common.network(3072, 10, args), common.ResNet18)
+    args.parity = True
+    assert isinstance(common.network(3072, 10, args), common.MLP)  # the reference looks at the file's name
+    args.data_file = "cifar100.pt"
+    assert isinstance(common.network(3072, 10, args), common.ResNet18)
+    args.parity = False
     assert common.network(784, 10, args).net[0].weight.shape == (7, 784)
     args.net = "mlp"
     assert isinstance(common.network(3072, 10, args), common.MLP)

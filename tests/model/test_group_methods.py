@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from model import UsageError
 from model import grouped as grouped_module
 from model.numeric import blockwise, groups, projection
+from model.numeric.relatedness import margins
 from tests.conftest import learn, net, parameters, stream
 
 NAMES = ["gem_group", "agem_group", "ewc_group"]
@@ -218,25 +219,45 @@ def test_relatedness_is_estimated_and_used(name):
     assert not torch.equal(parameters(learn(net(name, **{**SMALL, "memory_strength": 1.0}), train)), parameters(other))
 
 
-def test_covariances_are_of_the_right_samples():
-    """The first task's from its buffer at the weights of its end; others' from their activations as they came."""
-    train, _ = stream(dtype=torch.float64)
-    model = double("gem_group", if_output_cov=False, n_layers=1, cov_first_task_buffer=100, engine="autograd")
+@pytest.mark.parametrize("engine", ["fast", "autograd"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("y_part", ["label", "outputs", "own outputs"])
+def test_covariances_are_of_the_right_samples(name, y_part, engine):
+    """The first task's from its buffer at the weights of its end; others' from their activations as they came.
+
+    With split heads other tasks' outputs count as 0, in every task.
+    """
+    split = y_part == "own outputs"
+    outputs = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]} if split else {}
+    train, _ = stream(n_outputs=6 if split else 4, split=split, dtype=torch.float64)
+    given = {"n_layers": 1, "cov_first_task_buffer": 100, "engine": engine, **outputs}
+    model = double(name, if_output_cov=y_part != "label", **given)
+
+    def sample(x, t, y):
+        hidden = model.net.net[:2](x).detach()
+        last = y.unsqueeze(1).double()
+        if y_part != "label":
+            last = model.net.net[2](hidden).detach()
+            others = [c for task, own in enumerate(outputs.get("task_outputs", [])) for c in own if task != t]
+            last[:, others] = 0.0
+        return torch.cat((hidden, last), 1)
+
     learn(model, train[:1], 3)
-    first = model.net.net[:2](train[0][1]).detach()
+    model.finish_task()
+    samples = {0: sample(train[0][1], 0, train[0][2])}
     seen = []
     for i in range(0, 12, 3):
         x, y = train[1][1][i : i + 3], train[1][2][i : i + 3]
-        if i == 0:
-            model.finish_task()
-        seen.append(torch.cat((model.net.net[:2](x).detach(), y.unsqueeze(1).double()), 1))
+        seen.append(sample(x, 1, y))
         model.observe(x, 1, y)
-    samples = {0: torch.cat((first, train[0][2].unsqueeze(1).double()), 1), 1: torch.cat(seen)}
+    samples[1] = torch.cat(seen)
     grouping = model.grouping
     for task, Z in samples.items():
+        n_y = Z.shape[1] - 8
         for covariance, (numbers, units) in zip(grouping.covariances[task], grouping._sizes, strict=True):
             for i in range(len(numbers)):
-                expected = np.cov(Z[:, [*units[i].tolist(), 8]].numpy(), rowvar=False, bias=True)
+                z = Z[:, [*units[i].tolist(), *range(8, 8 + n_y)]].numpy()
+                expected = np.cov(z, rowvar=False, bias=True)
                 assert covariance.matrix()[i].numpy() == pytest.approx(expected, abs=1e-10)
                 assert bool((grouping.partition.groups[0][units[i]] == numbers[i]).all())
 
@@ -275,6 +296,52 @@ def test_margins_before_and_after_an_estimate():
     h = model.bound()
     assert (h[0] == 2.0).all() and (h[1:] != 2.0).any() and (h >= 0).all()
     assert h[model.grouping.partition.slices[0]].mean(0) == pytest.approx([2.0, 2.0])
+
+
+@pytest.mark.parametrize("engine", ["fast", "autograd"])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_estimate_acts_on_the_batch_that_made_it(name, engine):
+    """The steps, from gradients by autograd and the relatedness of just before them or just after, in float64."""
+    train, _ = stream(dtype=torch.float64)
+    model = double(name, memory_strength=0.7, lr=0.3, engine=engine, cov_recompute_every=1)
+    learn(model, train[:2])
+    model.observe(train[2][1][:1], 2, train[2][2][:1])
+    grouping, labels = model.grouping, model.grouping.partition.labels()
+    blocks = torch.nn.functional.one_hot(labels).double().t()  # (n_blocks, p)
+
+    def gradient(x, y):
+        loss = torch.nn.functional.cross_entropy(model.net(x), y)
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.net.parameters()))])
+
+    def stepped(rho):
+        if name == "ewc_group":
+            a = sum(rho[:, s][labels] * F for s, (_, F, _) in enumerate(model.terms))
+            c = sum(rho[:, s][labels] * F * old for s, (_, F, old) in enumerate(model.terms))
+            return theta - 0.3 * g - 2 * 0.3 * 0.7 * (a * theta - c)
+        if name == "agem_group":
+            r = (rho.t()[:, labels] * G).sum(0)
+            dots, squares = blocks @ (g * r), blocks @ (r * r)
+            v = torch.where(dots < 0, -dots / squares, 0.0)
+            return theta - 0.3 * (g + v[labels] * r)
+        bound = margins(rho, grouping.partition.slices, 0.7, True).numpy()
+        pp = (blocks.unsqueeze(1) * G).numpy()
+        correction = blockwise.gem(pp @ g.numpy(), lambda: pp @ pp.swapaxes(1, 2), bound)
+        v = np.zeros(pp.shape[:2]) if correction is None else correction.weights
+        return theta - 0.3 * (g + torch.from_numpy(np.einsum("bs,bsp->p", v, pp)))
+
+    told_apart = 0
+    for i in range(1, 20):
+        x, y, before = train[2][1][i : i + 1], train[2][2][i : i + 1], grouping.rho
+        theta, g = parameters(model).clone(), gradient(x, y)
+        if name != "ewc_group":
+            G = torch.stack([gradient(*model.memory.rows([s])[:2]) for s in grouping.past])
+        model.observe(x, 2, y)
+        assert grouping.rho is not before
+        wanted, late = stepped(grouping.rho), stepped(before)
+        error = (parameters(model) - wanted).norm()
+        assert error <= 1e-9
+        told_apart += bool((late - wanted).norm() > 1e3 * max(error, 1e-12))
+    assert told_apart > 5
 
 
 def test_no_communities_gives_random_groups_and_says_so_once(monkeypatch):

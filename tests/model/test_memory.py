@@ -77,6 +77,14 @@ def test_the_reservoir_keeps_all_until_it_is_full():
     assert memory.rows() is None
 
 
+def test_the_reservoir_keeps_what_lies_beside_an_example_whatever_its_axes():
+    memory = ReservoirMemory(5, 0)
+    x, y = batch(list(range(20)))
+    memory.write(0, x, torch.stack((y, 10 * y), 1).float())
+    kept, pairs, _ = memory.rows()
+    assert torch.equal(pairs, torch.cat((kept, 10 * kept), 1)) and len(kept.unique()) == 5
+
+
 @pytest.mark.parametrize("make", [lambda: RingMemory(2, 3), lambda: ReservoirMemory(3, 0)])
 def test_going_on_after_a_restore(make):
     first, second = make(), make()

@@ -8,10 +8,10 @@ import torch
 
 import model as methods
 from model import UsageError, arguments
-from tests.conftest import learn, namespace, net, parameters, stream
+from tests.conftest import differ_after_a_restore, learn, namespace, net, parameters, stream
 
 NAMES = list(methods.METHODS)
-EPISODIC = arguments.EPISODIC
+STORING = arguments.FLAGS["n_memories"].methods
 
 
 @pytest.fixture(params=["shared", "split"])
@@ -41,24 +41,20 @@ def test_the_first_task_is_that_of_single(name, tasks):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("at", [(0, 3), (1, 0), (1, 5), (2, 4)])
-def test_going_on_after_a_restore(name, tasks, at, tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("engine", ["fast", "autograd"])
+def test_going_on_after_a_restore_anywhere(name, tasks, dtype, engine):
     train, outputs = tasks
-    first = net(name, **outputs)
-    batches = [(t, x[i : i + 2], y[i : i + 2]) for t, (_, x, y) in enumerate(train) for i in range(0, 16, 2)]
-    cut = at[0] * 8 + at[1]
-    for t, x, y in batches[:cut]:
-        first.observe(x, t, y)
-    torch.save(first.checkpoint(), tmp_path / "state.pt")
-    second = net(name, seed=99, **{**outputs})
-    second.args.seed = first.args.seed
-    second.restore(torch.load(tmp_path / "state.pt", weights_only=True))
-    for model in (first, second):
-        for t, x, y in batches[cut:]:
-            model.observe(x, t, y)
-        getattr(model, "finish_task", lambda: None)()
-    assert torch.equal(parameters(first), parameters(second))
-    assert first.counts == second.counts
+    given = {
+        "task_sample": 8,
+        "ogd_per_task": 8,
+        "cov_recompute_every": 2,
+        "num_groups": 2,
+        "engine": engine,
+        "memory_strength": 1.5,
+        **outputs,
+    }
+    assert differ_after_a_restore(lambda: net(name, **given), train, dtype=dtype) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,7 +111,7 @@ def test_every_dtype_and_order_of_tasks(name, tasks):
     assert parameters(model).dtype == torch.float64 and bool(parameters(model).isfinite().all())
 
 
-@pytest.mark.parametrize("name", [*EPISODIC, "ewc"])
+@pytest.mark.parametrize("name", STORING)
 def test_no_memory_is_an_error(name):
     with pytest.raises(UsageError, match=f"--n_memories 0: {name} needs at least one memory per task"):
         net(name, n_memories=0)
@@ -227,6 +223,37 @@ def test_counts():
     model = learn(net("gem", lr=0.3), train)
     assert 0 < model.counts["violations"] == model.counts["qp_solves"] <= 80
     assert learn(net("agem_closed", lr=0.3), train).counts["qp_solves"] == 0
+
+
+@pytest.mark.parametrize(
+    "name, given",
+    [("gem", {}), ("agem", {}), ("agem_meanqp", {}), ("gem_group", {}), ("agem_group", {"agem_group_rule": "qp"})],
+)
+def test_what_a_margin_replays_is_counted(name, given):
+    """At least the margin for each past task's loss, or for their mean; in blocks, in the share that is corrected."""
+    train, _ = stream(n_tasks=3)
+    model, wanted = net(name, lr=0.1, memory_strength=3.0, num_groups=2, **given), []
+    count = model.count
+
+    def watched(correction):
+        count(correction)
+        if correction is not None:
+            losses = 1 if name in ("agem_meanqp", "agem_group") else len(model.others(model.task))
+            changed = correction.weights.any(1) if correction.weights.ndim == 2 else [True]
+            wanted.append(3.0 * losses * sum(changed) / len(changed))
+
+    model.count = watched
+    learn(model, train)
+    assert len(wanted) == model.counts["violations"] > 10 and len(set(wanted)) > (name in ("gem", "agem", "gem_group"))
+    assert model.counts["replay_weight"] == pytest.approx(sum(wanted))
+
+
+@pytest.mark.parametrize(
+    "name, margin",
+    [("gem", 1.0), ("agem_closed", 3.0), ("agem_sampled", 3.0), ("agem_group", 3.0), ("ewc", 3.0), ("gem_group", 0.5)],
+)
+def test_replay_is_counted_only_where_a_margin_is_above_one(name, margin):
+    assert "replay_weight" not in learn(net(name, memory_strength=margin, num_groups=2), stream()[0]).counts
 
 
 def test_parity_refuses_rows_never_written():

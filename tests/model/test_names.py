@@ -47,7 +47,9 @@ def test_a_path_is_not_a_name(typed):
         methods.resolve(typed)
 
 
-@pytest.mark.parametrize("helper", ["arguments", "common", "engine", "memory", "projection", "learner", "episodic"])
+@pytest.mark.parametrize(
+    "helper", ["arguments", "common", "engine", "flags", "memory", "numeric", "learner", "episodic"]
+)
 def test_helpers_are_not_methods(helper):
     assert helper not in methods.names()
     with pytest.raises(UsageError, match=rf"--model '{helper}': .*no class Net"):

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import main
 from model import UsageError, common
 from model.engine.flat import FlatParameters
 from model.numeric import precision
-from tests.conftest import net, parameters, stream
+from tests.conftest import differ_after_a_restore, net, parameters, stream
 
 SPLIT = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]}
 SMALL = {"n_hiddens": 5, "n_inputs": 7}
@@ -104,24 +105,104 @@ def test_the_first_task_is_sgd_but_for_prior_and_damping():
     assert 0 < (parameters(damped) - parameters(single)).norm() < 1e-3 * moved.norm()
 
 
-def test_the_first_task_differs_where_n_is_known_and_not_where_it_is_counted():
+@pytest.mark.parametrize(
+    "given, N",
+    [
+        ({"ncl_data_size": 1000, "task_sizes": [24, 24, 24]}, 1000),
+        ({"task_sizes": [24, 24, 24], "samples_per_task": -1}, 24),  # main.py says what a run has
+        ({"task_sizes": [24, 24, 24], "samples_per_task": 40}, 24),  # more was asked for than there is
+        ({"task_sizes": [20, 24, 29], "samples_per_task": -1}, 24),  # tasks differ: their mean
+        ({"samples_per_task": 40}, 40),  # under another main program what was asked for
+    ],
+)
+def test_n_is_one_number_from_the_first_step_on(given, N):
     train = cases()
     single = net("single", n_inputs=7, n_hiddens=5, n_outputs=4).double()
-    known, counted = made(), made(samples_per_task=-1, n_epochs=2)
-    assert isinstance(known.first_task_differs, str) and counted.first_task_differs is None
-    for model in (single, known, counted):
-        learn_one(model, train, 0)
-    assert torch.equal(parameters(counted), parameters(single))
-    assert not torch.equal(parameters(known), parameters(single))
-    counted.finish_task()
-    assert counted.N == 12  # 24 examples in two epochs
-    assert known.N == 40
-    known.finish_task()
-    assert known.N == 24  # fewer came than --samples_per_task
-    told = made(ncl_data_size=1000)
-    learn_one(told, train, 0)
-    told.finish_task()
-    assert told.N == 1000
+    model = made(**{"samples_per_task": -1, **given})
+    assert model.N == N and isinstance(model.first_task_differs, str)
+    for each in (single, model):
+        learn_one(each, train, 0)
+    assert not torch.equal(parameters(model), parameters(single))
+    start = model.precision.start
+    model.precision.start = lambda N: pytest.fail("a second prior")
+    model.finish_task()
+    model.precision.start = start
+    learn_one(model, train, 1)
+    assert model.N == N
+
+
+def test_n_that_nobody_says_is_counted_in_the_first_task():
+    train = cases()
+    single = net("single", n_inputs=7, n_hiddens=5, n_outputs=4).double()
+    model = made(samples_per_task=-1, n_epochs=2)
+    assert model.first_task_differs is None
+    for each in (single, model):
+        learn_one(each, train, 0)
+    assert torch.equal(parameters(model), parameters(single))
+    model.finish_task()
+    assert model.N == 12  # 24 examples in two epochs
+    learn_one(model, train, 1)
+    model.finish_task()
+    assert model.N == 12
+
+
+def test_a_run_says_how_many_examples_its_tasks_have(data_file, tmp_path, monkeypatch):
+    """40 a task, whatever was asked for, however many epochs, and in whatever order they come."""
+    from model import ncl
+
+    sizes, init = [], ncl.Net.__init__
+
+    def watched(self, *args):
+        init(self, *args)
+        sizes.append(self.N)
+
+    monkeypatch.setattr(ncl.Net, "__init__", watched)
+    argv = [
+        "--model",
+        "ncl",
+        "--data_path",
+        str(data_file.parent),
+        "--data_file",
+        "tiny.pt",
+        "--save_path",
+        str(tmp_path),
+    ]
+    for more in ("", "--samples_per_task 1000", "--n_epochs 3", "--samples_per_task 30", "--shuffle_tasks yes"):
+        assert main.main([*argv, *more.split()])["status"] == "done"
+    assert sizes == [40, 40, 40, 30, 40]
+
+
+class Never:
+    """A sum of Kronecker products that cannot be taken."""
+
+    def __call__(self, one, two):
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ncl_diag": True},
+        {"ncl_diag": True, "ncl_momentum": 0.5, "ncl_radius": 1e-3, "engine": "autograd"},
+        {"ncl_sum": "kl"},
+        {"ncl_sum": "additive", "ncl_fisher": "all"},
+        {"ncl_sum": "frobenius", "ncl_fisher": "empirical", "engine": "autograd"},
+        {"ncl_momentum": 0.5, "ncl_radius": 1e-3},
+        {"rule": Never()},
+    ],
+)
+def test_going_on_after_a_restore_anywhere(given, known, dtype):
+    given = {**SMALL, "samples_per_task": 40 if known else -1, "task_sample": 8, **given}
+    rule = given.pop("rule", None)
+
+    def make():
+        model = net("ncl", **given)
+        model.precision.rule = rule or getattr(model.precision, "rule", None)
+        return model
+
+    assert differ_after_a_restore(make, cases(), batch_size=3, steps=4, dtype=dtype) == []
 
 
 @pytest.mark.parametrize("engine", ["fast", "autograd"])
@@ -138,7 +219,7 @@ def test_the_fisher_is_per_sample_and_by_autograd(fisher, split, engine):
     generator.set_state(model.generator.get_state())
     collected = []
     kept = model.precision
-    kept.grow = lambda: collected.extend((G / kept.n, A / kept.n) for G, A in kept.fisher)
+    kept.grow = lambda: collected.extend((G / kept.n, A / kept.n) for G, A in kept.fisher) or 0
     model.finish_task()
     H, steps, inputs = x, [], []
     for layer in model.layers:
@@ -228,7 +309,7 @@ class Quadratic:
 
 
 def test_on_a_quadratic_it_converges_to_the_posterior_mean_and_never_climbs():
-    """(H + Lambda)^-1 (H c + Lambda mu); seed 000's sign climbs instead."""
+    """(H + Lambda)^-1 (H c + Lambda mu); the gradient-direction note's sign climbs instead."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(3, 2).double()
     flat = FlatParameters(layer)

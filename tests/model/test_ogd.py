@@ -237,6 +237,18 @@ def test_the_basis_grows_task_by_task_within_its_bounds(capsys):
     assert said.count("the basis is full with 50 rows") == 1 and "from task 2 on" in said
 
 
+@pytest.mark.parametrize("outputs", [[[0], [1, 2, 3, 4]], [[1, 2, 3, 4], [0]]])
+def test_tasks_with_different_numbers_of_outputs_have_room_for_all_their_directions(outputs, capsys):
+    """Mode `all` offers as many vectors an example as its task has outputs."""
+    x = torch.rand(3, 12, generator=torch.Generator().manual_seed(0))
+    model = net("ogd", n_outputs=5, n_tasks=2, ogd_mode="all", task_sample=3, ogd_per_task=3, task_outputs=outputs)
+    assert model.basis.limit == 3 * 1 + 3 * 4
+    for t in range(2):
+        model.observe(x, t, torch.full((3,), outputs[t][0]))
+        model.finish_task()
+    assert "the basis is full" not in capsys.readouterr().err
+
+
 def test_a_basis_that_does_not_fit_is_refused_with_its_size(monkeypatch, capsys):
     monkeypatch.setattr(ogd, "available_memory", lambda cuda: 10_000_000)
     with pytest.raises(UsageError, match=r"--ogd_max_basis 2000: 600 rows of 89,610 numbers take 0.2 GB, and 0.0 GB"):

@@ -20,9 +20,15 @@ UNLEARNING = [name for name in methods.METHODS if hasattr(methods.load(name).Net
 ROWS = [name for name in UNLEARNING if hasattr(methods.load(name).Net, "recall_others")]
 
 
+def fresh(name, **given):
+    small = {"task_sample": 12, "ogd_per_task": 6, "lr": 0.02, "cov_recompute_every": 4, "num_groups": 3}
+    return net(name, n_tasks=5, forgetting_mode=True, **{**small, **given}).double()
+
+
 def trained(name, **given):
+    """A network that has learned four of its five tasks, their stream and the arguments of the phase."""
     train, _ = stream(n_tasks=4, n_outputs=4, dtype=torch.float64)
-    model = net(name, n_tasks=4, forgetting_mode=True, task_sample=12, ogd_per_task=6, lr=0.02, **given).double()
+    model = fresh(name, **given)
     learn(model, train)
     getattr(model, "finish_task", lambda: None)()
     args = argparse.Namespace(batch_size=2, samples_per_task=-1, n_epochs=1, shuffle_tasks="no", cuda=False)
@@ -136,6 +142,125 @@ def test_examples_of_old_tasks_are_kept_only_where_forgetting_is_asked_for(name,
     assert capsys.readouterr().err == ""
     assert net(name, forgetting_mode=True).kept.memory.capacity == 200
     assert "200 examples a task are kept, to unlearn by" in capsys.readouterr().err
+
+
+def observe(model, t, n=8):
+    """The first ``n`` batches of 2 of task t, of which 4 is new."""
+    train, _ = stream(n_tasks=5, n_outputs=4, dtype=torch.float64)
+    for i in range(0, 2 * n, 2):
+        model.observe(train[t][1][i : i + 2], t, train[t][2][i : i + 2])
+
+
+@pytest.mark.parametrize("name", UNLEARNING)
+@pytest.mark.parametrize("finish", [True, False])
+@pytest.mark.parametrize("first", [3, 1, 0, 4])  # the last task learned, an older one, an unlearned one, a new one
+def test_life_goes_on_after_the_phase(name, first, finish):
+    """Tasks learned before, unlearned and new ones; then a second phase, of other tasks, and on again."""
+    model, continuum, args = trained(name)
+    phase(model, continuum, Attack(frozenset({0, 2}), -1.0), args)
+    for t in (first, 1, 4, 0, 3):
+        before = parameters(model).clone()
+        observe(model, t)
+        assert not torch.equal(parameters(model), before)
+    if finish:
+        getattr(model, "finish_task", lambda: None)()
+    phase(model, continuum, Attack(frozenset({3}), -1.0), args)
+    for t in (4, 3):
+        observe(model, t)
+    assert bool(parameters(model).isfinite().all())
+
+
+@pytest.mark.parametrize("name", UNLEARNING)
+def test_the_phase_finishes_a_task_that_nobody_finished(name):
+    results = []
+    for finish in (True, False):
+        model, continuum, args = trained(name)
+        observe(model, 4)
+        if finish:
+            getattr(model, "finish_task", lambda: None)()
+        phase(model, continuum, Attack(frozenset({0}), -1.0), args)
+        results.append(parameters(model))
+    assert torch.equal(*results)
+
+
+def kept_of(name, model):
+    """What protects each task where a method has no memory for that, [(task, ...)]; and it all together."""
+    if name == "ogd":
+        return model.raw, model.basis.V
+    if name == "spg":
+        return model.gammas, model.free
+    return model.terms, model.a
+
+
+@pytest.mark.parametrize("name", [name for name in UNLEARNING if name not in ROWS])
+@pytest.mark.parametrize("batches", [0, 5])
+def test_what_protected_the_attacked_tasks_is_gone(name, batches):
+    """Also where the phase has no step to make; what is left is that of the kept tasks alone."""
+    model, continuum, args = trained(name)
+    before = [entry for entry in kept_of(name, model)[0] if entry[0] not in (0, 2)]
+    args.forgetting_resee_size = batches
+    phase(model, continuum, Attack(frozenset({0, 2}), -1.0), args)
+    left, together = kept_of(name, model)
+    assert [entry[0] for entry in left] == [entry[0] for entry in before] == [1, 3]
+    if name == "ewc":
+        assert torch.allclose(together, sum(F for _, F, _ in before), rtol=1e-12)
+    elif name == "spg":
+        gamma = torch.stack([gamma for _, gamma in before]).amax(0)
+        assert torch.allclose(together[: model.below], 1 - gamma[: model.below], rtol=1e-12)
+    elif name == "ogd":
+        vectors = torch.cat([vectors for _, vectors in before])
+        assert len(together) == int(torch.linalg.matrix_rank(vectors, rtol=1e-9)) == model.counts["ogd_basis"]
+        assert (vectors - (vectors @ together.t()) @ together).norm() <= 1e-8 * vectors.norm()
+    elif name == "ewc_group":
+        observe(model, 4)
+        assert model.grouping.past == [1, 3]
+        labels = model.grouping.partition.labels()
+        a = sum(model.grouping.rho[:, s][labels] * F for s, (_, F, _) in enumerate(before))
+        assert torch.allclose(model.a, a, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in UNLEARNING if name.endswith("_group")])
+def test_relatedness_to_the_attacked_tasks_is_gone(name):
+    model, continuum, args = trained(name)
+    phase(model, continuum, Attack(frozenset({0, 3}), -1.0), args)
+    assert not model.grouping.pending and set(model.grouping.covariances) == {1, 2}
+    observe(model, 4, 5)
+    assert model.grouping.past == [1, 2] and model.grouping.rho.shape[1] == 2
+    assert bool((model.grouping.rho[1:] != 0.5).any())  # estimated
+
+
+@pytest.mark.parametrize("name", UNLEARNING)
+def test_going_on_after_a_restore_within_the_phase(name):
+    attack = Attack(frozenset({0, 2}), -1.0)
+
+    def rest(model, steps):
+        for x, t, y in steps:
+            model.unlearn(x, t, y, attack)
+        model.unlearned(attack)
+        observe(model, 1)
+        return parameters(model), model.counts
+
+    whole, continuum, _ = trained(name)
+    steps, states = [(x, t, y) for t in (1, 3) for x, y in continuum.batches(t, 4)], []
+    for x, t, y in steps:
+        states.append(whole.checkpoint())
+        whole.unlearn(x, t, y, attack)
+    wanted = rest(whole, [])
+    for at, state in enumerate(states):
+        model = fresh(name)
+        model.restore(state)
+        ours = rest(model, steps[at:])
+        assert torch.equal(ours[0], wanted[0]) and ours[1] == wanted[1], at
+
+
+@pytest.mark.parametrize("name", [name for name in UNLEARNING if name not in ROWS])
+def test_no_sample_to_unlearn_by_is_an_error(name):
+    with pytest.raises(
+        UsageError, match=f"--task_sample 0: {name} needs a sample of each task; give --task_sample 200"
+    ):
+        net(name, forgetting_mode=True, task_sample=0)
+    if name.startswith("ewc"):
+        net(name, task_sample=0)  # without the phase it keeps none
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,27 @@ import torch
 from scipy import stats
 
 from results import RecordError, compare, table
-from results.comparing import cells, inference
+from results.comparing import cells, comparable, inference
 from tests.results.records import make, write
 
 ROOT = Path(compare.__file__).parents[1]
 OURS, THEIRS = [0.71, 0.74, 0.69, 0.80, 0.75], [0.60, 0.66, 0.61, 0.65, 0.70]
 
 
+def test_the_learning_curve_area_of_the_runs_that_measured_it(tmp_path, capsys):
+    """--lca decides what is measured, not what comes out: runs with and without it are averaged."""
+    runs = [make("gem", seed, metrics={"lca": 0.4 + seed / 10 if seed else None}) for seed in range(3)]
+    for record, asked in zip(runs, (False, True, True), strict=True):
+        record["args"]["lca"] = asked
+    write(tmp_path, *runs, make("single", 0))
+    assert compared(tmp_path, "--metric", "final,lca") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["model", "n", "ACC", "LCA"]
+    assert out[1].endswith("0.5500 ± 0.0707 (n 2)") and out[2].split()[-1] == "X"
+
+
 def test_paired_interval_is_scipys():
-    pair = inference.paired(dict(enumerate(OURS)), dict(enumerate(THEIRS)))
+    pair = inference.difference(dict(enumerate(OURS)), dict(enumerate(THEIRS)))
     reference = stats.ttest_rel(OURS, THEIRS).confidence_interval(0.95)
     assert pair.low == pytest.approx(reference.low, abs=1e-12)
     assert pair.high == pytest.approx(reference.high, abs=1e-12)
@@ -30,10 +42,24 @@ def test_paired_interval_is_scipys():
 
 
 def test_paired_over_common_seeds_only():
-    pair = inference.paired({0: 1.0, 1: 2.0, 2: 9.0}, {1: 1.5, 0: 0.0, 7: 3.0})
+    pair = inference.difference({0: 1.0, 1: 2.0, 2: 9.0}, {1: 1.5, 0: 0.0, 7: 3.0})
     assert pair.mean == pytest.approx(0.75) and pair.n == 2
-    assert inference.paired({0: 1.0}, {0: 0.5}) == (0.5, None, None, 1)
-    assert inference.paired({0: 1.0}, {1: 0.5}) is None
+    assert inference.difference({0: 1.0}, {0: 0.5}) == (0.5, None, None, 1)
+    assert inference.difference({0: 1.0}, {}) is None
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy's, of the group without any spread
+@pytest.mark.parametrize("ours, theirs", [(OURS, THEIRS[:3]), ([0.1, 0.9], THEIRS), (OURS, [0.5, 0.5])])
+def test_without_common_seeds_the_interval_is_welchs(ours, theirs):
+    found = inference.difference(dict(enumerate(ours)), {100 + i: v for i, v in enumerate(theirs)}, 0.9)
+    reference = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=1e-12) and found.n == 0
+    assert found.mean == pytest.approx(inference.mean(ours) - inference.mean(theirs))
+
+
+def test_too_few_runs_for_an_interval():
+    assert inference.difference({0: 1.0}, {1: 0.5, 2: 0.5}) == (0.5, None, None, 0)
+    assert inference.welch(inference.Sample(0.5, 0.0, 2), inference.Sample(0.25, 0.0, 5)) == (0.25, 0.25)
 
 
 def test_spread():
@@ -83,7 +109,49 @@ def test_formats(tmp_path, capsys):
                      "| single | 5 | 0.6440 ± 0.0404 |"]  # fmt: skip
     compared(tmp_path, "--format", "latex", "--metric", "final")
     assert "gem & 5 & 0.7380 $\\pm$ 0.0421 \\\\" in capsys.readouterr().out
-    assert table.render(["a_b"], [["50%"]], "latex").splitlines()[2] == "a\\_b \\\\"
+
+
+RULES = [  # cell, how it is printed in each form
+    ("-0.1983 ± 0.0206", "latex", r"$-$0.1983 $\pm$ 0.0206"),
+    ("+0.0940 [-0.0470, +0.1410]", "latex", r"$+$0.0940 [$-$0.0470, $+$0.1410]"),
+    ("1e-05", "latex", r"$1 \times 10^{-5}$"),
+    ("-2.5e+20", "latex", r"$-2.5 \times 10^{20}$"),
+    ("ACC - single's", "latex", "ACC $-$ single's"),
+    ("agem-2, -, 3-5, --lr, 12e456789012, v1.-2", "latex", "agem-2, -, 3-5, --lr, 12e456789012, v1.-2"),
+    (r"a_b & 50% <i> |x| \y", "latex", r"a\_b \& 50\% $<$i$>$ $|$x$|$ \textbackslash{}y"),
+    ("[0, 1]", "latex", "{}[0, 1]"),
+    ("*", "latex", "{}*"),
+    ("a|b <script> `c` **d** 1 < 2", "markdown", r"a\|b &lt;script> `c` **d** 1 &lt; 2"),
+    ("two\nlines\tand a tab", "markdown", "two lines and a tab"),
+    ("two\nlines", "text", "two lines"),
+    ("two\nlines", "csv", "two lines"),
+    ("=SUM(A1)", "csv", "'=SUM(A1)"),
+    ("@x", "csv", "'@x"),
+    ("+x", "csv", "'+x"),
+    ("-x", "csv", "'-x"),
+    ("-0.5", "csv", "-0.5"),
+    ("-1e-05", "csv", "-1e-05"),
+    ("-", "csv", "-"),
+    ("-0.1983 ± 0.0206", "markdown", "-0.1983 ± 0.0206"),
+]
+
+
+@pytest.mark.parametrize("cell, form, printed", RULES)
+def test_what_a_cell_holds_does_not_break_the_table(cell, form, printed):
+    text = table.render(["head"], [[cell]], form)
+    line = {"latex": f"{printed} \\\\", "markdown": f"| {printed} |"}.get(form, printed)
+    assert line in text.splitlines() and len(text.splitlines()) == {"latex": 7, "markdown": 3}.get(form, 2)
+
+
+def test_title_and_notes():
+    printed = {
+        form: table.render(["a", "b"], [["1", "2"]], form, "A\ntitle", ["One <b>.", "Two."]) for form in table.FORMATS
+    }
+    assert printed["text"] == "A title\n\na  b\n1  2\n\nOne <b>.\nTwo."
+    assert printed["markdown"] == "A title\n\n| a | b |\n| --- | --: |\n| 1 | 2 |\n\nOne &lt;b>.\n\nTwo."
+    assert printed["csv"] == "a,b\n1,2"
+    assert printed["latex"].splitlines()[0] == "% A title" and printed["latex"].endswith("\n% One <b>.\n% Two.")
+    assert table.render(["a", "b"], [["1", "2"]], "text", left=2) == "a  b\n1  2"
 
 
 def test_other_data_is_told_by_its_file(tmp_path, capsys):
@@ -264,3 +332,209 @@ def test_the_reader_may_leave(tmp_path):
         )
         done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == status and "Traceback" not in done.stderr
+
+
+# -- rows that are not comparable --------------------------------------------------------------------------
+
+THREE = {
+    "samples_per_task": [7] * 3,
+    "grid": [[0.9, 0.2, 0.1]] * 3,
+    "baseline": [0.1] * 3,
+    "evolution": None,
+    "final": 0.4,
+    "forward": 0.1 / 3,
+}
+STREAM = [
+    ("data_hash", {"data_hash": "b" * 64, "data_file": "c.pt"}, "data_file: d.pt (gem), c.pt (single)"),
+    ("data_hash", {"data_hash": "b" * 64}, f"data_file: d.pt {'a' * 12} (gem), d.pt {'b' * 12} (single)"),
+    ("n_tasks", THREE, "n_tasks: 2 (gem), 3 (single)"),
+    ("first_task", {"first_task": 3}, "first_task: unknown (gem), 3 (single)"),
+    ("validation", {"validation": 500}, "validation: unknown (gem), 500 (single)"),
+    ("shuffle_tasks", {"shuffle_tasks": "yes"}, "shuffle_tasks: unknown (gem), yes (single)"),
+    ("samples_per_task", {"samples_per_task": [9, 9]}, "samples_per_task: 7 a task (gem), 9 a task (single)"),
+    ("samples_per_task", {"samples_per_task": [7, 9]}, "samples_per_task: 7 a task (gem), [7, 9] (single)"),
+    ("n_epochs", {"n_epochs": 2}, "n_epochs: 1 (gem), 2 (single)"),
+    ("batch_size", {"batch_size": 10}, "batch_size: 1 (gem), 10 (single)"),
+    ("head", {"head": "split"}, "head: shared (gem), split (single)"),
+    ("parity", {"parity": True}, "parity: False (gem), True (single)"),
+]
+
+
+@pytest.mark.parametrize("name, changed, said", STREAM)
+def test_a_table_says_which_rows_are_not_comparable(tmp_path, capsys, name, changed, said):
+    """Every field for which --baseline refuses; in each form, and where the form has no place for it on stderr."""
+    write(tmp_path, make(seed=0), make("single", 0, **changed))
+    field, values = said.split(": ", 1)
+    sentence = f"not comparable: {field} differs: {values}"
+    for form, line in (("text", sentence), ("markdown", sentence), ("latex", f"% {sentence}")):
+        assert compared(tmp_path, "--metric", "final", "--format", form) == 0
+        out, err = capsys.readouterr()
+        assert line in out.splitlines() and err == ""
+    for form in ("csv", "json"):
+        assert compared(tmp_path, "--metric", "final", "--format", form) == 0
+        out, err = capsys.readouterr()
+        assert "comparable" not in out and err == f"results.compare: {sentence}\n"
+    assert compared(tmp_path, "--baseline", "single") == 2
+    err = capsys.readouterr().err
+    assert f"gem and single differ in {field}: " in err and f"(--allow {name} takes it" in err
+    assert compared(tmp_path, "--baseline", "single", "--allow", name, "--metric", "final") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == sentence
+
+
+@pytest.mark.parametrize("name", comparable.stream())
+def test_no_field_of_the_stream_is_forgotten(tmp_path, capsys, name):
+    changed = next((changed for known, changed, _ in STREAM if known == name), {name: "other"})
+    write(tmp_path, make(), make("single", **changed))
+    assert compared(tmp_path, "--metric", "final") == 0
+    assert "\nnot comparable: " in capsys.readouterr().out
+
+
+def test_rows_that_the_table_tells_apart_are_no_surprise(tmp_path, capsys):
+    other = {"data_hash": "b" * 64, "data_file": "c.pt", "samples_per_task": [9, 9]}
+    write(tmp_path, make(), make("single"), make(**other), make("single", **other))
+    assert compared(tmp_path, "--by", "model,data_file", "--metric", "final") == 0
+    assert "comparable" not in capsys.readouterr().out
+    write(tmp_path, make("ewc", batch_size=10), make("ewc", **other))
+    assert compared(tmp_path, "--by", "data_file,model", "--metric", "final") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "not comparable: batch_size differs: 10 (d.pt ewc), 1 (d.pt gem, d.pt single)"
+    )
+
+
+def test_a_label_hides_what_the_fields_would_tell(tmp_path, capsys):
+    write(tmp_path, make(), make(data_hash="b" * 64, data_file="c.pt"))
+    labels = ["--label", "data_file=d.pt", "ours", "--label", "data_file=c.pt", "theirs"]
+    assert compared(tmp_path, "--by", "model,data_file", "--metric", "final", *labels) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "not comparable: data_file differs: c.pt (theirs), d.pt (ours)"
+
+
+def test_data_are_the_same_under_another_name(tmp_path, capsys):
+    write(tmp_path, make(), make("single", data_file="copy.pt"))
+    assert compared(tmp_path, "--metric", "final", "--baseline", "single") == 0
+    assert "comparable" not in capsys.readouterr().out
+
+
+def test_the_memory_may_differ_and_many_rows_are_counted(tmp_path, capsys):
+    lrs = [round(0.1 * i, 1) for i in range(1, 7)]
+    write(tmp_path, *(make(lr=lr) for lr in lrs), make("ewc", memory=200), make("ncl", n_epochs=2))
+    assert compared(tmp_path, "--by", "model,lr", "--metric", "final") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "not comparable: n_epochs differs: 1 (ewc 0.1, gem 0.1, gem 0.2, gem 0.3 and 3 more), 2 (ncl 0.1)"
+    )
+
+
+def test_a_row_that_averages_other_streams_says_so(tmp_path, capsys):
+    write(tmp_path, make(), make(seed=1, batch_size=10), make("single"))
+    assert compared(tmp_path, "--allow", "batch_size", "--metric", "final") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "not comparable: batch_size differs: 1 and 10 (gem), 1 (single)"
+    )
+
+
+def test_runs_that_a_later_one_replaces_are_counted(tmp_path, capsys):
+    write(tmp_path, make(started="1"), make(started="2"), make(started="3"), make("single"))
+    assert compared(tmp_path, "--metric", "final") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "left out: 2 runs whose seed was begun again with the same settings"
+    )
+
+
+# -- what a study needs ------------------------------------------------------------------------------------
+
+
+def test_a_baseline_of_its_own_method(tmp_path, capsys):
+    """Engines beside each other: each method against itself."""
+    for model, ahead in (("gem", 0.01), ("single", 0.03)):
+        for seed, final in enumerate((0.5, 0.6, 0.7)):
+            write(
+                tmp_path, make(model, seed, final, engine="autograd"), make(model, seed, final + ahead, engine="fast")
+            )
+    write(tmp_path, make("ewc", engine="fast"))
+    arguments = ("--by", "model,engine", "--baseline", "engine=autograd", "--metric", "final")
+    assert compared(tmp_path, *arguments) == 0
+    lines = capsys.readouterr().out.split("\n\n")
+    assert lines[1] == "Mean difference to engine=autograd over common seeds [95% interval]"
+    assert [line.split() for line in lines[2].splitlines()] == [
+        ["model", "engine", "n", "ACC", "-", "engine=autograd's"],
+        ["ewc", "fast", "0", "X"],  # never against another method
+        ["gem", "fast", "3", "+0.0100", "[+0.0100,", "+0.0100]"],
+        ["single", "fast", "3", "+0.0300", "[+0.0300,", "+0.0300]"],
+    ]
+
+
+def test_without_common_seeds(tmp_path, capsys):
+    write(tmp_path, *(make("gem", s, v) for s, v in enumerate(OURS)))
+    write(tmp_path, *(make("single", 10 + s, v) for s, v in enumerate(THEIRS)))
+    assert compared(tmp_path, "--baseline", "single", "--metric", "final") == 0
+    out = capsys.readouterr().out
+    reference = stats.ttest_ind(OURS, THEIRS, equal_var=False).confidence_interval(0.95)
+    assert f"gem    0  +0.0940 [{reference.low:+.4f}, {reference.high:+.4f}]\n" in out
+    assert out.endswith("\nn 0: no seed is common; difference of the two means, with Welch's interval\n")
+    assert compared(tmp_path, "--baseline", "single", "--metric", "final", "--format", "csv") == 0
+    (row, _) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["final_pairs"] == "0" and float(row["final_low"]) == pytest.approx(reference.low)
+
+
+def test_seeds_that_nobody_told_are_no_pairs(tmp_path, capsys):
+    for i, model in enumerate(("gem", "gem", "single", "single")):
+        reference(tmp_path / f"{i}.pt", None, "a.pt", model=model)
+    assert compared(tmp_path, "--baseline", "single", "--metric", "final") == 0
+    assert "n 0: no seed is common" in capsys.readouterr().out
+
+
+def test_labels(tmp_path, capsys):
+    write(tmp_path, make("gem", lr=0.1), make("gem", lr=0.03), make("single"), make("ewc", n_epochs=2))
+    labels = ["--label", "model=gem,lr=0.10", "GEM, 0.1", "--label", "single", "SGD"]
+    for arguments in ([], ["--baseline", "model=gem,lr=0.03"]):
+        assert (
+            compared(tmp_path, "--by", "model,lr", "--metric", "final", "--allow", "n_epochs", *labels, *arguments) == 0
+        )
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split("  ")[0] for line in lines[:5]] == ["row", "GEM, 0.1", "SGD", "ewc 0.1", "gem 0.03"]
+        assert lines[-1] == "not comparable: n_epochs differs: 2 (ewc 0.1), 1 (gem 0.03, GEM, 0.1, SGD)"
+    assert lines[9].split()[:4] == ["GEM,", "0.1", "1", "+0.0000"]
+    assert compared(tmp_path, "--by", "model,lr", "--metric", "final", "--label", "gem", "G") == 0
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[1:3]] == [
+        "G (gem 0.03)",
+        "G (gem 0.1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--label", "ogd", "O"], "--label ogd: fits no row; the rows are gem"),
+        (["--label", "lr=0.1", "O"], "--label lr=0.1: names lr, so --by must name lr"),
+        (["--label", ",", "O"], "--label ',': names no cell; give a method or FIELD=VALUE,.."),
+        (["--baseline", "lr=0.1"], "--baseline lr=0.1: names lr, so --by must name lr"),
+        (["--baseline", "gdp,lr=0.1", "--by", "model,lr"], "--baseline gdp,lr=0.1: no run of it; the rows are gem 0.1"),
+        (["--baseline", "lr=0.3", "--by", "model,lr"], "--baseline lr=0.3: no run of it; the rows are gem 0.1"),
+    ],
+)
+def test_wrong_cells(tmp_path, capsys, arguments, said):
+    write(tmp_path, make())
+    assert compared(tmp_path, *arguments) == 2
+    assert capsys.readouterr().err == f"results.compare: {said}\n"
+
+
+def test_title_and_protocol(tmp_path, capsys):
+    write(tmp_path, make(seed=0), make(seed=2), make(seed=10))
+    assert compared(tmp_path, "--title", "A study", "--protocol", "--metric", "final", "--format", "markdown") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("A study\n\n| model |")
+    told = out.splitlines()[-1].split("; ")
+    assert {"data file d.pt", "data hash aaaaaaaaaaaa", "n tasks 2", "samples per task 2 x 7", "threads 1"} <= set(told)
+    assert out.endswith("; seeds 0 2 10. Mean ± standard deviation (divisor n - 1) over n runs.\n")
+
+
+def test_unlearning(tmp_path, capsys):
+    said = {"attacked": [0], "before": [0.8, 0.6], "after": [0.3, 0.5], "effect": 0.5, "retention": -0.1}
+    write(tmp_path, make(forgetting=said), make("single"))
+    metrics = "attacked_before,attacked_after,kept_before,kept_after,selectivity"
+    assert compared(tmp_path, "--metrics", metrics) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[2:] == "0.8000 ± X 0.3000 ± X 0.6000 ± X 0.5000 ± X 0.4000 ± X".split()
+    assert lines[2].split() == ["single", "1", *"XXXXX"]
+    write(tmp_path, make(seed=1, forgetting={**said, "attacked": [2]}))
+    assert compared(tmp_path, "--metrics", metrics) == 1
+    assert "'forgetting' is " in capsys.readouterr().err

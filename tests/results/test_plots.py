@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from results import plot_results
+from results.comparing.cells import read
 from results.drawing import curves
 from tests.results.records import make, write
 
@@ -33,8 +34,6 @@ def test_figures(folder, tmp_path, capsys):
 
 
 def test_what_the_figures_show(folder):
-    from results.comparing.cells import read
-
     found, _ = read([folder], "x")
     drawn = plot_results.draw(found, wanted=("bars", "evolution", "grids"))
     bars = drawn["bars"].axes[0]
@@ -126,3 +125,23 @@ def test_runs_without_a_grid_and_of_other_shapes(tmp_path, capsys):
     allowed = ["--allow", "n_tasks,samples_per_task", "--output", str(tmp_path / "out")]
     assert plot_results.main([folder, *allowed]) == 0
     assert curves.colour(float("nan")) == "#d9d9d9"
+
+
+def test_figures_say_what_is_not_comparable(tmp_path, capsys):
+    sizes = [make(m, s, memory=k, n_memories=k) for m in ("gem", "agem_closed") for s in range(2) for k in (5, 50)]
+    folder = write(tmp_path / "r", *sizes, make("single", batch_size=10))
+    arguments = ["--by", "model,memory", "--output", str(tmp_path / "out")]
+    assert plot_results.main([folder, *arguments]) == 0
+    bars = "not comparable: batch_size differs: 1 (agem_closed 5, agem_closed 50, gem 5, gem 50), 10 (single -)"
+    memory = "not comparable: batch_size differs: 1 (agem_closed, gem), 10 (single)"
+    assert capsys.readouterr().err.splitlines() == [f"results.plot_results: {bars}", f"results.plot_results: {memory}"]
+    found, _ = read([folder], "x")
+    drawn = plot_results.draw(found, ("model", "memory"))
+    for name, figure in drawn.items():
+        said = figure.get_suptitle().replace("\n", " ")
+        assert said == (memory if name == "memory" else bars)
+        figure.canvas.draw()
+        box = figure._suptitle.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height  # all of it can be read
+    found, _ = read([write(tmp_path / "same", make(), make("single"))], "x")
+    assert not any(figure.get_suptitle() for figure in plot_results.draw(found).values() if figure is not None)

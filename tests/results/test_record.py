@@ -15,6 +15,7 @@ import torch
 
 from metrics import metrics
 from results import RecordError, record
+from results.reading import records
 
 ROOT = Path(__file__).parents[2]
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5)
@@ -57,8 +58,8 @@ def test_write_and_read(tmp_path):
         os.path.basename(base) + suffix for suffix in (".json", ".pt", ".txt")
     ]
     for suffix in (".json", ".pt", ".txt"):
-        assert record.read(base + suffix) == json.loads(record.to_json(make()))
-    assert record.read(base + ".json")["grid"] == RESULT_A[1:].tolist()  # exact, not rounded
+        assert records.read(base + suffix) == json.loads(record.to_json(make()))
+    assert records.read(base + ".json")["grid"] == RESULT_A[1:].tolist()  # exact, not rounded
     with open(base + ".txt") as f:
         assert f.read().startswith("0.1000 0.2000\n|\n0.9000 0.3000\n0.8000 0.7000\n\nFinal Accuracy: 0.7500\n")
 
@@ -112,7 +113,7 @@ def test_a_failure_leaves_the_old_files(tmp_path, monkeypatch, failing):
             write(tmp_path, make(status="diverged"))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     assert base == write(tmp_path, make(status="diverged"))
-    assert record.read(base + ".json")["status"] == "diverged"
+    assert records.read(base + ".json")["status"] == "diverged"
 
 
 def test_an_interruption_leaves_no_partial_file(tmp_path, monkeypatch):
@@ -159,13 +160,13 @@ def test_check_writable_without_permission(tmp_path, monkeypatch):
 def test_read_refuses(tmp_path, text, said):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(RecordError, match=said):
-        record.read(tmp_path / "x.json")
+        records.read(tmp_path / "x.json")
 
 
 def test_read_of_what_is_not_there(tmp_path):
     (tmp_path / "x.txt").write_text("0.1\n|\n0.9\n")
     with pytest.raises(RecordError, match=r"x\.json"):
-        record.read(tmp_path / "x.txt")
+        records.read(tmp_path / "x.txt")
 
 
 def test_one_liner():

@@ -1,5 +1,6 @@
 """python -m results.report, in a real headless Chromium where one is installed."""
 
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -101,7 +102,38 @@ def test_diverged_and_without_curves(tmp_path):
     folder = write(tmp_path / "r", make(evolution=None), make("ewc", status="diverged", grid=[]))
     assert report.main([folder, "-o", str(tmp_path / "x.html")]) == 0
     text = (tmp_path / "x.html").read_text()
-    assert "2 runs, 2 in comparison, 1 diverged" in text and "no complete grid" in text
+    assert "<p>2 runs of 2 methods, 1 diverged</p>" in text and "no complete grid" in text
+
+
+def test_subtitle_counts_runs_and_rows(tmp_path):
+    folder = write(tmp_path / "r", *(make(seed=s, lr=lr) for s in range(3) for lr in (0.1, 0.3)), make("single"))
+    written = tmp_path / "x.html"
+    assert report.main([folder, "--by", "model,lr", "-o", str(written)]) == 0
+    assert "<p>7 runs in 3 rows by model and lr</p>" in written.read_text()
+    assert report.main([folder, "--allow", "lr", "-o", str(written)]) == 0
+    assert "<p>7 runs of 2 methods</p>" in written.read_text()
+    assert report.main([write(tmp_path / "one", make()), "-o", str(written)]) == 0
+    assert "<p>1 run of 1 method</p>" in written.read_text()
+
+
+def test_the_page_says_what_is_not_comparable(tmp_path):
+    other = make("single", data_hash="b" * 64, data_file="<i>c</i>.pt")
+    folder = write(tmp_path / "r", make(started="1"), make(started="2"), other)
+    assert report.main([folder, "-o", str(tmp_path / "x.html")]) == 0
+    said = re.findall('<p class="warning">(.*)</p>', (tmp_path / "x.html").read_text())
+    assert said == [
+        "not comparable: data_file differs: d.pt (gem), &lt;i&gt;c&lt;/i&gt;.pt (single)",
+        "left out: 1 run whose seed was begun again with the same settings",
+    ]
+    assert report.main([write(tmp_path / "s", make(), make("single")), "-o", str(tmp_path / "x.html")]) == 0
+    assert "warning" not in (tmp_path / "x.html").read_text().partition("</style>")[2]
+
+
+def test_negative_numbers_have_a_minus(tmp_path):
+    assert report.main([write(tmp_path / "r", make(shift=0.05)), "-o", str(tmp_path / "x.html")]) == 0
+    text = (tmp_path / "x.html").read_text()
+    assert '<td data-value="-0.1' in text and ">\u22120.1000</td>" in text and "BWT \u22120.1000, FWT" in text
+    assert ">-" not in text
 
 
 @pytest.fixture(scope="module")

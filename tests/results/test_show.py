@@ -58,6 +58,15 @@ def test_a_record(tmp_path, capsys):
     )
 
 
+def test_the_learning_curve_area_where_it_was_measured(tmp_path, capsys):
+    write(tmp_path, metrics={"lca": 0.43216})
+    assert show.main([str(tmp_path)]) == 0
+    assert "learning accuracy 0.8000; forgetting 0.1000; LCA 0.4322\n" in capsys.readouterr().out
+    write(tmp_path, metrics={"lca": None})
+    show.main([str(tmp_path)])
+    assert "LCA" not in capsys.readouterr().out
+
+
 def test_seed_004(capsys):
     assert show.main([str(LOGGED / "seed_004.json")]) == 0
     out = capsys.readouterr().out

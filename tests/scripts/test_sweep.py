@@ -17,6 +17,7 @@ import main
 from data import files
 from model import UsageError
 from results import RecordError, record
+from results.reading import records
 from scripts import sweep as program
 from scripts.sweeping import jobs, process, selection
 from scripts.sweeping.store import Store
@@ -49,7 +50,7 @@ def facts(folder):
     found = {}
     for path in Path(folder).glob("[!.]*/*.json"):
         assert path.parent.name not in found
-        found[path.parent.name] = lasting(record.read(path))
+        found[path.parent.name] = lasting(records.read(path))
     return found
 
 
@@ -139,6 +140,39 @@ def test_the_name_is_what_is_computed():
     assert len({names(*base, *words)[0] for words in [[], *others]}) == 1 + len(others)
 
 
+SPELLINGS = ("d", "d/", "./d", "d//", "d/.", "x/../d", "../here/d", "{here}/d", "link", "link/", "../{sister}/here/d")
+
+
+def test_the_name_does_not_depend_on_how_a_place_is_spelled(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    for folder in ("d", "x", "~", "a b"):
+        (here / folder).mkdir(parents=True)
+    (here / "link").symlink_to("d")
+    (tmp_path / "sister").symlink_to(tmp_path)
+    monkeypatch.chdir(here)
+    spellings = [text.format(here=here, sister="sister") for text in SPELLINGS]
+    assert len(names("--model", "single", "--data_path", *spellings)) == 1
+    elsewhere = ["--raw_path", "x", "./x", "--tensorboard", "x", "../x", "--save_path", "x", "d/"]
+    assert names("--model", "single", "--data_path", "d", *elsewhere) == names("--model", "single", "--data_path", "d")
+    others = [".", "..", "x", "~", "a b", str(Path.home()), "results", "results/data", "output"]
+    assert len(names("--model", "single", "--data_path", "d", *others)) == 1 + len(others)
+    assert names("--model", "single", "--data_path", ".") == names("--model", "single", "--data_path", "")
+    before = names("--model", "single", "--data_path", "d")
+    monkeypatch.chdir("x")
+    assert names("--model", "single", "--data_path", "../d") == before
+
+
+def test_the_name_of_a_job_on_the_checkouts_own_data_is_the_same_in_every_checkout(tmp_path, monkeypatch):
+    """So that results can be moved with the checkout, or fetched from another machine."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(ROOT)
+    before = names("--model", "single")
+    assert before == ["single-d427a544d85255dd"]
+    monkeypatch.setattr(jobs, "ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert names("--model", "single") == names("--model", "single", "--data_path", f"{tmp_path}/data/") == before
+
+
 def test_a_foreign_method_keeps_all_flags(tmp_path, monkeypatch):
     import model
 
@@ -195,12 +229,14 @@ def test_mistakes_are_named(text, message):
         (["--memory_limit", "0.0000001", "--seed", "1"], "--memory_limit 0.0000001: not a size"),
         (["--memory_limit", "4", "GB", "--seed", "1"], "--memory_limit 4 GB: has a space in it; give 4GB"),
         (["absent.txt", "--out", "x", "b.txt"], "absent.txt: cannot be read"),
+        (["binary"], "binary: is no text; give a file of command lines"),
         (["--slurm", "--scheduler", "tcp://h:1", "--seed", "1"], "give one"),
     ],
 )
 def test_wrong_commands(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
+    Path("binary").write_bytes(b"--seed 1 --data_path a\0b")
     assert program.cli(words) == 2
     out, err = capsys.readouterr()
     assert message in err and err.count("\n") == 1 and out == ""
@@ -309,10 +345,22 @@ def test_the_record_is_that_of_the_plain_command(data_file, tmp_path, monkeypatc
     assert [lasting(json.loads(text)) for text in texts] == list(plain(argv, monkeypatch, tmp_path).values())
 
 
-def test_folders_of_a_command_are_those_where_it_was_given():
-    argv = ["--tensorboard", "board", "--raw_path=raw", "--data_path", "/d"]
-    assert process._placed(argv, "/at", "/job") == ["--tensorboard", "/at/board", "--raw_path", "/at/raw", *argv[3:]]
-    assert process._placed(["--tensorboard=", "--data_path", "/d"], "/at", "/job")[1] == ""
+def test_folders_of_a_command_are_those_where_it_was_given(data_file, tmp_path):
+    pytest.importorskip("tensorboard")
+    argv = ["--model", "single", "--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--threads", "1"]
+    argv += ["--tensorboard", "./a board/", "--raw_path", "x/../raw"]
+    here = tmp_path / "new" / "here"  # a host without it
+    result = process.run(task(argv, here))
+    assert result["code"] == 0, result
+    assert [path.name for path in here.iterdir()] == ["a board"] and list((here / "a board").glob("single_*/event*"))
+    (text,) = [content for name, content in result["files"].items() if name.endswith(".json")]
+    assert [json.loads(text)["args"][name] for name in ("tensorboard", "raw_path")] == ["./a board/", "x/../raw"]
+
+
+def test_a_host_without_the_folder_of_the_command(tmp_path):
+    (tmp_path / "file").touch()
+    result = process.run(task(["--model", "single"], tmp_path / "file" / "here"))
+    assert result["code"] is None and "file/here" in result["reason"] and "Not a directory" in result["reason"]
 
 
 def test_limits_of_a_process(tmp_path, data_file, monkeypatch):
@@ -348,6 +396,49 @@ def test_continues_and_lists(data_file, tmp_path, monkeypatch, capsys):
     shutil.rmtree(tmp_path / "out" / next(iter(truth)))
     assert sweep("-", "--out", "out", stdin=printed, cwd=tmp_path)[0].startswith("2 jobs: 1 finished before, 1 now")
     assert facts(tmp_path / "out") == truth
+
+
+PLACES = ("./", "..", "../beside", "results", "results/data", "output", "records/", "x/../inner", "~", "a b", "link/")
+
+
+@pytest.fixture
+def places(data_file, tmp_path, monkeypatch):
+    """A working folder with a data file in each of PLACES, and the words of a sweep over them."""
+    here = tmp_path / "here"
+    for folder in ("x", "../beside", "results/data", "output", "records", "inner", "~", "a b", "../target"):
+        (here / folder).mkdir(parents=True, exist_ok=True)
+    (here / "link").symlink_to("../target")
+    for place in PLACES[:1] + PLACES[2:]:
+        shutil.copy(data_file, here / place)
+    monkeypatch.chdir(here)
+    return ["--model", "single", "--data_file", data_file.name, "--workers", "2", "--data_path"]
+
+
+def test_data_may_lie_anywhere(places, tmp_path, monkeypatch, capsys):
+    words, here = [*places, *PLACES], Path.cwd()
+
+    def standing():
+        return {path for path in tmp_path.rglob("*") if "sweep of it" not in path.parts}
+
+    before = standing()
+    out, _ = sweep(*words, "--out", "./results/sweep of it/", cwd=here)
+    n = len(PLACES)
+    assert out.startswith(f"{n} jobs: 0 finished before, {n} now, 0 failed")
+    assert {path.name for path in standing() - before} == {"tiny.pt.identity.json"}
+    for job in Path("results/sweep of it").iterdir():
+        assert sorted(path.suffix for path in job.iterdir()) == ["", ".json", ".pt", ".txt"]
+    assert program.cli([*words, "--out", f"{here}/x/../results/sweep of it"]) == 0
+    assert capsys.readouterr().out.startswith(f"{n} jobs: {n} finished before, 0 now")
+    wanted = plain([word for word in words if word not in ("--workers", "2")], monkeypatch, here)
+    assert facts(here / "results" / "sweep of it") == wanted
+
+
+def test_two_sweeps_at_once_keep_one_result_of_each_job(places, tmp_path):
+    both = [start(*places, place, "--seed", "0..1", "--out", "out", cwd=Path.cwd()) for place in (".", "../here/")]
+    for sweeping in both:
+        text = sweeping.communicate(timeout=120)[0]
+        assert sweeping.returncode == 0 and "note:" not in text, text
+    assert len(list(Path("out").iterdir())) == 2
 
 
 def test_failures_and_divergence(data_file, tmp_path):
@@ -514,6 +605,7 @@ def kept(folder, model="gem", lr=0.1, seed=0, final=0.5, status="done", data_has
         "args": {"model": model, "data_file": "d.pt", "data_path": "data/", "lr": lr, "seed": seed, "n_tasks": 3,
                  "first_task": 0, "validation": 0, "threads": 1, "cuda": False, **args},
         "protocol": {"data_hash": data_hash},
+        "baseline": [0.1, 0.1, 0.1],
         "final": final,
     }  # fmt: skip
     path = folder / f"{model}-{lr}-{seed}-{len(list(folder.glob('*')))}" / "a.json"
@@ -535,13 +627,35 @@ def test_best_is_the_mean_over_seeds(tmp_path, capsys):
     lines = best(tmp_path, capsys).splitlines()
     assert "test sets of tasks 0-2, which --first_task 3 keeps out of the table" in lines[0]
     assert lines[1] == "#   0.5500, sd 0.0707  --lr 0.1  <- chosen"
+    assert lines[2] == "#   0.5000, sd 0.5657, difference -0.0500 [-5.7678, +5.6678]  --lr 0.3"
     assert lines[3] == "#   diverged  --lr 3.0"
-    assert lines[4] == "--model gem --data_file d.pt --lr 0.1 --first_task 3"
+    assert lines[4] == "#   --lr 0.1 is the smallest of the 3 values tried: the best may lie beyond"
+    assert lines[5] == "--model gem --data_file d.pt --lr 0.1 --first_task 3"
     found, _ = jobs.read({"best": "\n".join(lines)}, {"--seed": ["0..1"], "--n_memories": ["5"]})
     assert [(job.args["model"], job.args["first_task"], job.args["n_tasks"]) for job in found] == [
         *[("gem", 3, None)] * 2,
         *[("single", 3, None)] * 2,
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "finals", "side"),
+    [
+        ("lr", {0.01: 0.5, 0.1: 0.9}, "largest of the 2"),
+        ("lr", {0.01: 0.5, 0.1: 0.9, 1.0: 0.2}, None),
+        ("lr", {0.01: 0.9}, None),
+        ("memory_strength", {0.0: 0.9, 0.5: 0.2}, None),  # none can be smaller
+        ("memory_strength", {0.1: 0.9, 0.5: 0.2}, "smallest of the 2"),
+        ("its_own", {0: 0.5, 1: 0.4, 2: 0.9}, "largest of the 3"),
+        ("gem_variant", {"rows": 0.9, "weighted": 0.2}, None),
+        ("parity", {False: 0.9, True: 0.2}, None),
+    ],
+)
+def test_best_says_when_it_lies_at_the_edge_of_what_was_tried(tmp_path, capsys, name, finals, side):
+    for value, final in finals.items():
+        kept(tmp_path, model="gem_group", final=final, **{name: value})
+    said = [line for line in best(tmp_path, capsys).splitlines() if "tried" in line]
+    assert len(said) == (side is not None) and all(f"is the {side} values tried" in line for line in said)
 
 
 def test_best_says_when_no_test_set_was_looked_at(tmp_path, capsys):
@@ -603,5 +717,18 @@ def test_best_does_not_mind_where_scalars_went_and_says_what_failed(tmp_path, ca
 
 def test_best_names_a_record_that_is_not_whole(tmp_path):
     (tmp_path / "a.json").write_text('{"format": 1, "args": []}')
-    with pytest.raises(RecordError, match=r"a\.json: is no whole record"):
+    with pytest.raises(RecordError, match=r"a\.json: 'args' is \[\], not an object; it is not a whole record"):
+        selection.main([str(tmp_path)])
+    (tmp_path / "a.json").unlink()
+    kept(tmp_path)
+    path = next(tmp_path.rglob("a.json"))
+    content = json.loads(path.read_text())
+    for place in selection.NEEDED:
+        part, _, name = place.partition(".")
+        inner = {part: {k: v for k, v in content[part].items() if k != name}} if name else {}
+        path.write_text(json.dumps({k: v for k, v in content.items() if k != part} | inner))
+        with pytest.raises(RecordError, match=f"a.json: has no '{place}'"):
+            selection.main([str(tmp_path)])
+    path.write_text(json.dumps({**content, "args": {**content["args"], "lr": [0.1]}}))
+    with pytest.raises(RecordError, match=r"a\.json: has a list where a flag has one value"):
         selection.main([str(tmp_path)])

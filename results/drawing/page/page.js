@@ -38,7 +38,7 @@ const MARKS = [
   "M0-5.5L1.4-1.8L5.3-1.7L2.2.7L3.3 4.5L0 2.2L-3.3 4.5L-2.2.7L-5.3-1.7L-1.4-1.8z",
 ];
 const DASHES = ["", "7 3", "10 3 2 3", "2 3", "14 4", "8 2 2 2 2 2", "4 2", "18 3 4 3"];
-// As in results/figures.py: each further eight meets the colours with the other marks one on.
+// As in results/drawing/figures.py: each further eight meets the colours with the other marks one on.
 const colour = (i) => data.colours[i % 8];
 const turn = (i) => (i + Math.floor(i / 8)) % 8;
 const look = (i) => ({ stroke: colour(i), "stroke-dasharray": DASHES[turn(i)] });

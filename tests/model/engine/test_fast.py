@@ -160,7 +160,6 @@ def test_a_conversion_within_a_task_keeps_what_was_learned(whole):
     assert model.engine.layers[0].kept and float(model.engine.layers[0].C.abs().sum()) > 0
     before = parameters(model).double()
     (model if whole else model.net).double()
-    model.engine._bind()
     assert parameters(model).dtype == torch.float64
     assert torch.allclose(parameters(model), before, atol=1e-6)
     model.observe(train[1][1][:1].double(), 1, train[1][2][:1])

@@ -36,7 +36,7 @@ def test_views_are_whole_again_after(way):
     torch.manual_seed(1)
     net = common.MLP([5, 16, 16, 2])
     flat = FlatParameters(net)
-    assert flat.bind() == "rebound" and flat.bind() == "whole"
+    assert flat.bind() == "new" and flat.bind() == "whole"
     whole(flat, net)
     BREAKERS[way](net)
     flat.bind()
@@ -63,4 +63,4 @@ def test_cuda():
     flat = FlatParameters(net)
     flat.bind()
     net.cuda()
-    assert flat.bind() == "rebound" and flat.theta.is_cuda
+    assert flat.bind() == "new" and flat.theta.is_cuda

@@ -134,19 +134,6 @@ def test_an_indefinite_matrix_is_rescued_and_said_so():
     assert correction.rescued and np.isfinite(correction.weights).all() and (correction.weights >= 0).all()
 
 
-def test_gem_reference_solves_its_own_problem():
-    rng = np.random.default_rng(2)
-    G, g = rng.standard_normal((4, 9)), rng.standard_normal(9)
-    both = np.vstack((g, G))
-    v = projection.gem_reference(G @ g, lambda: both @ both.T, 0.5).weights
-    P = G @ G.T + projection.REFERENCE_RIDGE * np.eye(4)
-    assert kkt(P, -G @ g, np.full(4, 0.5), v) < 1e-12
-    assert projection.gem_reference(np.ones(4), None) is None
-    indefinite = np.diag([1.0, -1.0])
-    with pytest.raises(FloatingPointError, match="the reference's quadratic program of 1 rows fails"):
-        projection.gem_reference(np.array([-1.0]), lambda: indefinite)
-
-
 @given(gradients(1), st.sampled_from([0.0, 0.5, 10.0]))
 def test_one_row_equals_quadprog(problem, margin):
     G, g = problem
@@ -172,7 +159,7 @@ def test_closed_form_is_the_nearest_vector(problem):
         assert again.weights * 7.5 == pytest.approx(correction.weights, rel=1e-12)
 
 
-def test_closed_form_of_seed_000():
+def test_closed_form_of_the_gradient_direction_note():
     g, r = np.array([-1.0, 1.0]), np.array([[1.0, 0.0]])
     assert (g + projection.one_row(r @ g, lambda: r @ r.T).weights @ r).tolist() == [0.0, 1.0]
     assert projection.one_row(np.array([0.0]), None) is None

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,12 @@ from hypothesis import strategies as st
 
 from metrics import metrics
 from results import RecordError, record
-from results.reading.logs import parse, runs
+from results.reading.logs import parse, records, runs
 from results.reading.run import Run
 from results.reading.text import parse_text
 
 LOGGED = Path(__file__).parents[3] / "results" / "logged"
-SEED_004 = json.loads((LOGGED / "seed_004.json").read_text())
+A_GEM_NOTE = json.loads((LOGGED / "seed_004.json").read_text())
 ARGS = {"model": "gem", "data_file": "d.pt", "seed": 3, "lr": 0.1, "samples_per_task": 1000, "cuda": False}
 RESULT_T = torch.tensor([0.0, 0, 1])
 RESULT_A = torch.tensor([[0.1, 0.2], [0.9, 0.3], [0.8, 0.7]])
@@ -54,10 +55,10 @@ def one(found):
 
 
 def document():
-    """A note with seed 004's grids, flattened to a line each, among prose and code, as it was handed round."""
+    """A note with the A-GEM note's grids, flattened to a line each, among prose and code, as it was handed round."""
     text = ["There are three ways of AGEM:", "", "```", "def project2cone2(gradient, memories, margin=0.5):"]
     text += ["   h = np.zeros(t) + margin", "   P = P + np.eye(P.shape[0])*(1e-3)", "```", ""]
-    for i, entry in enumerate(SEED_004["runs"]):
+    for i, entry in enumerate(A_GEM_NOTE["runs"]):
         rows, printed = entry["text"][:-1], entry["text"][-1]
         text += [f"{entry['label']}:", "", "Use the average, of shape [41, 89610]", "", "Result:", "", "```"]
         text += [" ".join(rows), "", printed] if i == 1 else [" ".join(rows) + " " + printed]
@@ -67,7 +68,7 @@ def document():
             *text,
             "All use the same call:",
             "```",
-            SEED_004["command"],
+            A_GEM_NOTE["command"],
             "```",
             "The error is Killed:9.",
             "(5) Conclusion:",
@@ -75,7 +76,7 @@ def document():
     )
 
 
-# Seed 004
+# The A-GEM note
 
 
 def check_seed_004(found):
@@ -117,7 +118,7 @@ def test_a_document_with_numbers_in_prose(tmp_path):
     (tmp_path / "note.txt").write_text(document())
     found = parse(tmp_path / "note.txt")
     check_seed_004(found)
-    assert [run.label for run in found] == [entry["label"] for entry in SEED_004["runs"]]
+    assert [run.label for run in found] == [entry["label"] for entry in A_GEM_NOTE["runs"]]
     lines = document().split("\n")
     assert all(lines[run.line - 1].startswith("0.7113") for run in found)
 
@@ -704,3 +705,71 @@ def test_an_empty_file_that_a_run_has_left(tmp_path):
     name = "gem_d.pt_2026_01_02_03_04_05_" + "0" * 32 + ".txt"
     (tmp_path / name).write_text("")
     assert name in one(parse(tmp_path)[0].problems)
+
+
+# -- folders of a project ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A user's results/ with the logged numbers in it, as the default --save_path has them, and one run of the user's."""
+    shutil.copytree(LOGGED, tmp_path / "results" / "logged")
+    write(tmp_path / "results")
+    return tmp_path
+
+
+@pytest.mark.parametrize("given", ["results", "results/", ".", "results/../results"])
+def test_logged_numbers_are_not_among_the_users_runs(project, monkeypatch, given):
+    monkeypatch.chdir(project)
+    assert one(parse(given)).label == "gem_d.pt_x"
+    monkeypatch.chdir("results")
+    assert one(parse(".")).label == "gem_d.pt_x"
+
+
+def test_logged_numbers_are_read_where_they_are_named(project, monkeypatch):
+    n = len(parse(LOGGED))
+    assert n > 10
+    monkeypatch.chdir(project)
+    assert len(parse("results/logged")) == len(parse("results/logged/.")) == n
+    assert len(list(runs(["results", "results/logged"]))) == n + 1
+    assert len(parse("results/logged/seed_004.json")) == 3
+    monkeypatch.chdir("results/logged")
+    assert len(parse(".")) == n
+
+
+def test_a_folder_that_holds_nothing_but_logged_numbers_says_so(project):
+    for path in (project / "results").glob("*.*"):
+        path.unlink()
+    run = one(parse(project / "results"))
+    assert run.problems == [f"{project}/results: no run in it; {project}/results/logged is read if it is named"]
+
+
+def test_every_tool_passes_them_over(project, capsys):
+    from results import compare, plot_results, regress, report, show
+
+    folder = str(project / "results")
+    assert show.main([folder]) == 0
+    assert capsys.readouterr().out.count("\nfrom ") == 1
+    assert compare.main([folder, "--metric", "final"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert report.main([folder, "-o", str(project / "x.html")]) == 0
+    assert (project / "x.html").read_text().count("<li>") == 1
+    assert plot_results.main([folder, "--output", str(project / "figures"), "--only", "bars"]) == 0
+    assert regress.main(["--against", str(project / "results" / "logged" / "golden_gem.json"), folder]) == 2
+    assert " against seeds 3\n" in capsys.readouterr().out  # the golden run is not held against itself
+
+
+def test_records_of_a_folder(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b", protocol={"data_hash": None})
+    (tmp_path / "log.txt").write_text("x: {'model': 'gem', 'seed': 0} # 0.75 -0.075 0.05 # 1.0\n")
+    assert [run.record["model"] for run in records(tmp_path, "args.seed", "model")] == ["gem", "gem"]
+    with pytest.raises(RecordError, match=r"a/gem_d.pt_x.json: has no 'protocol.data_hash'; it is not a whole record"):
+        records(tmp_path, "protocol.data_hash")
+    (tmp_path / "b" / "gem_d.pt_x.json").write_text("{")
+    with pytest.raises(RecordError, match=r"b/gem_d.pt_x.json:1: is not JSON .*; it is not a whole record"):
+        records(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert records(tmp_path / "empty") == []
+    with pytest.raises(RecordError, match="nowhere: no such folder"):
+        records(tmp_path / "nowhere")

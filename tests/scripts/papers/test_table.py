@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from model import METHODS
+import model as methods
+from model import own_flags
 from model.arguments import FLAGS
 from scripts.papers import table as paper_table
 from scripts.papers import targets
@@ -19,7 +20,7 @@ PAPERS = sorted({row["paper"] for row in TARGETS})
 GEM = {"n_layers": 2, "n_hiddens": 100, "lr": 0.1, "n_memories": 256, "memory_strength": 0.5, "first_task": 0}
 
 
-def kept(folder, final=0.82, seed=0, status="done", n_tasks=20, **more):
+def kept(folder, final=0.82, seed=0, status="done", n_tasks=20, started=None, **more):
     args = {"data_file": "mnist_permutations.pt", "seed": seed, "batch_size": 10, "n_epochs": 1, "validation": 0}
     content = {
         "format": 1,
@@ -36,6 +37,7 @@ def kept(folder, final=0.82, seed=0, status="done", n_tasks=20, **more):
         "versions": {"torch": "2"},
         "device": "cpu",
         "threads": 1,
+        "started": started,
     }
     path = folder / f"gem-{len(list(folder.iterdir()))}" / "a.json"
     path.parent.mkdir(parents=True)
@@ -99,8 +101,18 @@ def test_all_diverged_is_not_a_run_that_is_missing(tmp_path):
     assert cells(paper_table.brief_table("gem", tmp_path))[0][3] == "diverged"
 
 
-@pytest.mark.parametrize("change", [{"protocol": {"n_epochs": 0}}, {"args": 5}, {"final": "abc"}, {"seconds": []}])
-def test_a_record_that_is_none_is_named(tmp_path, capsys, change):
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"protocol": {"n_epochs": 0}}, "its protocol is not that of a run"),
+        ({"args": 5}, "'args' is 5, not an object"),
+        ({"final": "abc"}, "'final' is 'abc', not a number"),
+        ({"seconds": []}, "'seconds' is [], not an object"),
+        ({"versions": {"torch": [2]}}, "in 'versions' 'torch' is [2], not text or a number"),
+        ({"metrics": {"forgetting": "x"}}, "in 'metrics' 'forgetting' is 'x', not a finite number"),
+    ],
+)
+def test_a_record_that_is_none_is_named(tmp_path, capsys, change, said):
     kept(tmp_path)
     path = next(tmp_path.rglob("a.json"))
     record = json.loads(path.read_text())
@@ -109,7 +121,21 @@ def test_a_record_that_is_none_is_named(tmp_path, capsys, change):
     )
     assert paper_table.main(["gem", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert err == f"papers/table.py: {path}: is not a whole record of a run; move it away\n"
+    assert err.startswith(f"papers/table.py: {path}: {said}") and err.count("\n") == 1 and "move it away" in err
+
+
+def test_a_record_that_lacks_an_entry_is_named(tmp_path, capsys):
+    kept(tmp_path)
+    path = next(tmp_path.rglob("a.json"))
+    record = json.loads(path.read_text())
+    for place in paper_table.NEEDED:
+        part, _, name = place.partition(".")
+        lacking = {k: v for k, v in record.items() if k != part}
+        if name:
+            lacking[part] = {k: v for k, v in record[part].items() if k != name}
+        path.write_text(json.dumps(lacking))
+        assert paper_table.main(["gem", str(tmp_path)]) == 2
+        assert f"{path}: has no '{place}'" in capsys.readouterr().err
 
 
 def test_the_rounding_of_the_paper_is_allowed_for():
@@ -158,7 +184,8 @@ def test_the_script_runs_what_the_targets_say(paper):
     assert not notes
     for row in (row for row in TARGETS if row["paper"] == paper):
         wanted = {**targets.pairs(row["protocol"]), **targets.pairs(row["select"])}
-        assert row["method"] in METHODS and set(wanted) <= set(FLAGS)
+        own = own_flags.of(methods.load(row["method"]))
+        assert row["method"] in methods.METHODS and set(wanted) <= {*FLAGS, *own}
         met = [j for j in found if j.args["model"] == row["method"]
                and all(v == "?" or targets.same(j.args[k], v) for k, v in wanted.items())]  # fmt: skip
         if row["paper"] == "agem" and row["method"] == "gem":

@@ -235,9 +235,9 @@ def _first_gram(g) -> np.ndarray:
 
 
 def _first_step(g, lr, weights: np.ndarray) -> None:
-    """The first layer's step, rows weighted (R,); what was prepared for rows that weigh nothing is dropped."""
+    """The first layer's step, rows weighted (R,)."""
     if not weights.any():
-        v, g.first.G, g.first.q = None, None, None
+        v = None
     else:
         v = float(weights[0]) if len(weights) == 1 else torch.from_numpy(weights).to(g.Z)
     g.first.step(lr, v, g.D[0], g.N, g.x, g.k)

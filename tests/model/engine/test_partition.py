@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from model import common
 from model.engine.autograd import AutogradEngine
-from model.engine.blocks import Blend, Partition, activations
 from model.engine.fast import FastEngine
+from model.engine.partition import Blend, Partition, activations
 from model.numeric import projection
 from tests.model.engine.test_engine import plain
 
@@ -109,7 +109,7 @@ def test_blends_equal_the_explicit_weighted_sum(kind, problem):
             before = engine.theta.clone()
             r = (torch.from_numpy(shares).t()[:, partition.labels()] * rows).mean(0)
             blocks = restricted(r, partition)
-        g = engine.gradients(*batch, 0, blend)
+        g = engine.gradients(*batch, 0, blended=True)
         scale = 1 + float(r.square().sum() + g0.square().sum())
         assert g.dots(blend)[:, 0] == pytest.approx((blocks @ g0).numpy(), abs=1e-10 * scale)
         assert g.gram(blend)[:, 0, 0] == pytest.approx(blocks.square().sum(1).numpy(), abs=1e-10 * scale)

@@ -1,6 +1,6 @@
-"""scripts/which_agem.py: the document is made from records, and says what they say."""
+"""scripts/studies/which_agem.py: the document is made from records, and says what they say."""
 
-from scripts import which_agem
+from scripts.studies import which_agem
 from tests.results.records import make, write
 
 GRID = [[0.5] * 10] * 10

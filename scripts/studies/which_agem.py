@@ -1,22 +1,26 @@
-"""docs/which_agem.md from the records of scripts/compare_agem.sh: python scripts/which_agem.py PATH... --output FILE"""
+"""docs/which_agem.md from the records of scripts/compare_agem.sh: the algebra in words, the numbers from results.compare.
+
+python scripts/studies/which_agem.py PATH... --output FILE
+"""
 
 import argparse
 import os
-import platform
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parents[2]
+if sys.path[0] != str(ROOT):
+    sys.path[0] = str(ROOT)
 
 from results import RecordError
 from results.compare import compare
 from results.comparing import cells, inference
 from results.comparing.deviations import METRICS
-from results.comparing.matching import counterparts
+from results.comparing.matching import counterparts, differing
 from results.comparing.measures import MEASURES, shown
 from results.comparing.tables import tables
 from results.table import render
+from scripts.benching.machine import processor
 
 LOGGED = ROOT / "results" / "logged" / "seed_004.json"
 BY = ("model", "memory_strength", "agem_batch")
@@ -28,31 +32,33 @@ TEXT = """# Which way of A-GEM is correct?
 
 ## The answer
 
-- **`agem_sampled` is A-GEM as published** (Chaudhry et al. 2019): a fresh random batch of all past memories, closed form,
-  no margin. Report this one as "A-GEM".
-- **`agem_closed`, the note's way (2), is the same rule without the sampling noise**: the whole memory, every task weighing
-  the same. With memories as small as here (`--n_memories 10`, so at most 90 examples, and `--agem_batch 256`) the two
-  use the same examples. It has no margin to tune. Use it where the whole memory is affordable.
-- `agem_meanqp`, way (3), is way (2) plus a replay term of weight `--memory_strength`. Correct as such, but then it is
-  replay and should be called so; with margin 0 it *is* way (2).
-- `agem`, way (1), **is not comparable between streams of different length**: its margin acts t times as strongly at task
+The A-GEM note implements A-GEM in three ways, logs one run of each, and asks which is right.
+
+- **`agem_sampled` is A-GEM as published** (Chaudhry et al. 2019). It takes a fresh random batch of all past memories, the
+  closed form, and no margin. Report this one as "A-GEM". It is none of the note's ways.
+- **`agem_closed`, the note's way (2), is the same rule without the sampling noise.** It takes the whole memory, in which
+  every task weighs the same. With memories as small as here (`--n_memories 10`, so at most 90 examples, and
+  `--agem_batch 256`) the two use the same examples. It has no margin to tune. Use it where the whole memory is affordable.
+- `agem_meanqp`, way (3), is way (2) plus a replay term of weight `--memory_strength`. It is correct as such, but then it is
+  replay and should be called so. With margin 0 it *is* way (2).
+- `agem`, way (1), **is not comparable between streams of different length.** Its margin acts t times as strongly at task
   t + 1. {verdict}
 
 ## The algebra, in ten lines
 
-1. g is the gradient of the current batch, g_1 .. g_t those of the past tasks' memories; r is one reference gradient.
-2. With one row, GEM's QP is: minimise v^2 <r,r> / 2 + v <g,r> subject to v >= margin; then x = g + v r.
-3. It is a parabola, so v = max(margin, -<g,r> / <r,r>), and it is used only if <g,r> < 0. No solver is needed.
+1. g is the gradient of the current batch, g_1 .. g_t are those of the past tasks' memories, and r is one reference gradient.
+2. With r as its only row, GEM's QP is: minimise v^2 <r,r> / 2 + v <g,r> subject to v >= margin. The step is x = g + v r.
+3. This is a parabola, so v = max(margin, -<g,r> / <r,r>), and no solver is needed. It is used only if <g,r> < 0.
 4. With margin 0: x = g - (<g,r> / <r,r>) r. That is A-GEM's closed form, way (2).
-5. It does not change if r is multiplied by a number. So with margin 0 the sum (1) and the mean (2), (3) coincide.
-6. The margin is replay: a bound v >= margin is the same as first replacing g by g + margin * r, then projecting with 0.
-7. Way (1) has r = sum of g_s, so it replays margin * sum of g_s; way (3) has r = mean of g_s: margin * sum of g_s / t.
-8. So (1) is t times as strong as (3): the same at the second task, where the logged rows agree to all digits.
-9. At margin 10 and t = 9 past tasks, (1) adds 90 mean memory gradients to a step, at learning rate 0.01 a step of 0.9.
-10. A single row protects the mean, not each task: only `gem` has one constraint a task, and pays for it with the QP.
+5. This x does not change if r is multiplied by a number. So with margin 0 the sum (1) and the mean (2), (3) coincide.
+6. A margin is replay: the bound v >= margin is the same as replacing g by g + margin * r, then projecting with margin 0.
+7. Way (1) has r = sum of g_s, so it replays margin * sum of g_s. Way (3) has r = mean of g_s: margin * sum of g_s / t.
+8. So (1) is t times as strong as (3). At the second task, t = 1, they are the same: the logged rows agree to all digits.
+9. At margin 10 and t = 9, (1) adds 90 mean memory gradients to a step. At learning rate 0.01 that is a step of 0.9.
+10. A single row protects the mean, not each task. Only `gem` has one constraint a task, and pays for it with the QP.
 
-With margin 0, (3) does the same arithmetic as (2). In (1) r is t times as long and rounds differently, which in time decides
-whether a step is a violation: its runs agree with the others' in distribution, not digit by digit.
+With margin 0, (3) does the same arithmetic as (2). In (1) r is t times as long and rounds differently. In time that decides
+whether a step is a violation, so its runs agree with the others' in distribution, not digit by digit.
 
 ## Measured
 
@@ -60,13 +66,13 @@ whether a step is a violation: its runs agree with the others' in distribution, 
 
 {table}
 
-`-`: the method does not use the flag. Violations are steps with <g,r> < 0, QPs those handed to a solver.
+`-`: the method does not use the flag. Violations are steps with <g,r> < 0. QPs are the programs handed to a solver.
 
 ## The logged runs beside ours
 
-One run each was logged; ours are n seeds of the same command. *Inside*: the logged number lies in the 95 % prediction
-interval of one more run of ours. Numbers of the logged grids; where the note's own printed numbers differ from its grids,
-`results/logged/README.md` says so.
+One run of each way was logged; ours are n seeds of the same command. *Inside*: the logged number lies in the 95 %
+prediction interval of one more run of ours. The logged numbers are computed from the logged grids. Where the note's own
+printed numbers differ from its grids, `results/logged/README.md` says so.
 
 {logged}
 
@@ -76,11 +82,12 @@ interval of one more run of ours. Numbers of the logged grids; where the note's 
 
 def document(found):
     """The text of the document from a list of Run; RecordError if they cannot be averaged."""
-    rows = compare(found, BY, SHOWN, baseline="agem_closed")
+    baseline = "agem_closed" if any(cells.method(run) == "agem_closed" for run in found) else None
+    rows = compare(found, BY, SHOWN, baseline=baseline)
     return TEXT.format(
         verdict=_verdict(rows),
         protocol=_protocol(found) + _incomplete(rows),
-        table=tables(rows, SHOWN, "agem_closed", "markdown", inference.CONFIDENCE),
+        table=tables(rows, SHOWN, baseline, "markdown", inference.CONFIDENCE),
         logged=_logged(found),
         caution=_caution(found),
     )
@@ -93,7 +100,7 @@ def _row(rows, model, margin):
 def _verdict(rows):
     """What the numbers say on way (1) with the logged margin; nothing if its runs are missing."""
     row = _row(rows, "agem", 10)
-    pair = row and row["paired"]["final"]
+    pair = row and (row.get("paired") or {}).get("final")
     if not pair or pair["low"] is None:
         return ""
     finals = row["measures"]["final"]
@@ -112,9 +119,9 @@ def _protocol(found):
     return (
         f"{run.fact('data_file')} (sha256 {run.fact('data_hash')[:12]}), {run.n_tasks} tasks, samples {', '.join(samples)}, "
         f"batch {run.fact('batch_size')}, lr {run.fact('lr')}, {run.fact('n_memories')} memories a task; seeds "
-        f"{', '.join(map(str, seeds))}; mean ± standard deviation over n seeds. {machine()}, torch {versions['torch']}, "
-        f"{versions['cpu_capability']} kernels; code {str(run.fact('git'))[:12]}. BWT and FWT are divided by T, as the "
-        "reference prints them."
+        f"{', '.join(map(str, seeds))}; mean ± standard deviation over n seeds. {os.cpu_count()}-core {processor()}, "
+        f"torch {versions['torch']}, {versions['cpu_capability']} kernels; code {str(run.fact('git'))[:12]}. BWT and FWT "
+        "are divided by T, as the reference prints them."
     )
 
 
@@ -124,23 +131,12 @@ def _incomplete(rows):
     return "" if len(counts) == 1 else " **Not all runs have been made yet: n differs from row to row.**"
 
 
-def machine():
-    """'2-core AMD EPYC' or the like: cores, and the processor's name as far as the system tells it."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = names[0] if names else name
-    return f"{os.cpu_count()}-core {name}"
-
-
 def _logged(found):
     logged, _ = cells.read([str(LOGGED)], "which_agem")
-    body = []
+    body, otherwise = [], {}
     for run in logged:
         ours = [other for other in counterparts(run, found) if other.fact("status") != "diverged"]
+        otherwise |= differing(run, ours[0]) if ours else {}
         for key in METRICS:
             value, values = MEASURES[key].value(run), [MEASURES[key].value(other) for other in ours]
             line = [f"{run.label.split()[0]} `{cells.method(run)}`", MEASURES[key].label, shown(value, 4)]
@@ -151,7 +147,9 @@ def _logged(found):
             spread = f"{shown(inference.mean(values), 4)} ± {shown(inference.deviation(values), 4)} (n {len(values)})"
             inside = "inside" if low <= value <= high else "**outside**"
             body.append([*line, spread, f"[{shown(low, 4)}, {shown(high, 4)}]", inside])
-    return render(["way", "number", "logged", "ours", "95 % prediction interval", "logged is"], body, "markdown")
+    said = ", ".join(f"{name} {cells.short(a)} logged, {cells.short(b)} here" for name, (a, b) in otherwise.items())
+    note = f"\n\n**Not the logged command: {said}.**" if said else ""
+    return render(["way", "number", "logged", "ours", "95 % prediction interval", "logged is"], body, "markdown") + note
 
 
 def _caution(found):
@@ -159,7 +157,7 @@ def _caution(found):
               if cells.method(run) == "agem" and run.fact("memory_strength") == 10}  # fmt: skip
     each = ", ".join(f"{shown(value, 3)} (seed {seed})" for seed, value in sorted(finals.items()))
     return (
-        f"Way (1) with margin 10 gave final accuracies of {each}: a single run of it says little, and an interval this wide "
+        f"Way (1) with margin 10 gave final accuracies of {each}. So a single run of it says little, and an interval this wide "
         "holds nearly anything. The permutations behind the logged runs are not known, so the digits cannot be compared."
     )
 

@@ -1,0 +1,146 @@
+"""What a flag of the command line is: its type, range and default, who uses it, and what role it plays."""
+
+import argparse
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from model import METHODS, UsageError
+
+
+class Role(StrEnum):
+    """What a flag is to a run. Every tool that treats flags differently does so by their role."""
+
+    RUN = "run"  # which run it is: the method, the seed, the data
+    SETTING = "setting"  # of the method or its network: decides the numbers
+    PROTOCOL = "protocol"  # of the experiment: decides the numbers too, and must agree where methods are compared
+    MACHINE = "machine"  # how it is computed and watched: what is measured stays, rounding and times may change
+    PLACE = "place"  # where things lie: changes nothing
+
+
+def yes_no(text: str) -> bool:
+    """'yes'/'no', 'True'/'False', '1'/'0', without regard to case."""
+    lowered = str(text).lower()
+    if lowered in ("yes", "true", "1"):
+        return True
+    if lowered in ("no", "false", "0"):
+        return False
+    raise ValueError(text)
+
+
+def yes_no_word(text: str) -> str:
+    """As ``yes_no``, but the word: what ``--shuffle_tasks`` is in the reference."""
+    return "yes" if yes_no(text) else "no"
+
+
+def median_or_number(text: str) -> str | float:
+    """'median', or a number."""
+    return "median" if text.lower() == "median" else float(text)
+
+
+def whole(text: str) -> int:
+    """An integer; '10.0' is one too (MER declares some of its counts as floats)."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(text) if text.lstrip("+-").isdigit() else int(number)
+
+
+KINDS = {  # what values of a kind are called, and what stands for one in the help
+    whole: ("a whole number", "N"),
+    float: ("a number", "X"),
+    yes_no: ("yes or no", "yes|no"),
+    yes_no_word: ("yes or no", "yes|no"),
+    str: ("text", None),
+    median_or_number: ("median or a number", None),
+}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag. ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive one; ``origin``: of the default.
+
+    ``shared``: every method uses it, by default unless it is a setting; what is not shared is used by the methods whose
+    row in the table of methods names it. ``options``: other spellings; ``switch``: without a value it is a yes.
+    """
+
+    name: str
+    kind: object
+    default: object
+    origin: str
+    help: str
+    role: Role = Role.SETTING
+    shared: bool | None = None
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    choices: tuple | None = None
+    options: tuple = ()
+    required: bool = False
+    switch: bool = False
+
+    @property
+    def methods(self) -> tuple[str, ...] | None:
+        """The methods of our table that use it; None: all methods do."""
+        if self.role is not Role.SETTING if self.shared is None else self.shared:
+            return None
+        return tuple(name for name, method in METHODS.items() if self.name in method.flags)
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """As it may be typed."""
+        return tuple(dict.fromkeys((f"--{self.name}", *self.options)))
+
+    @property
+    def sort(self) -> str:
+        """What its values are, in words."""
+        return KINDS[self.kind][0] if self.kind in KINDS else f"what {self.origin} takes"
+
+    @property
+    def metavar(self) -> str:
+        """What stands for a value in the help."""
+        return "|".join(map(str, self.choices or ())) or KINDS.get(self.kind, ("", ""))[1] or self.name.upper()
+
+    def parse(self, text: str):
+        """The value of ``text``; ``UsageError`` says what would have been right."""
+        try:
+            value = self.kind(text)
+        except (ValueError, TypeError, argparse.ArgumentTypeError):
+            raise UsageError(f"--{self.name} {text}: not {self.sort}; give {self.wanted()}") from None
+        self.check(self.plain(value), text)
+        return value
+
+    def plain(self, value):
+        """The value, if a record can hold it and a command line repeat it; else ``UsageError``."""
+        if not isinstance(value, str | int | float | None):
+            raise UsageError(
+                f"--{self.name}: {self.origin} makes a {type(value).__name__} of its value; "
+                "let it make text, a number, or yes or no"
+            )
+        return value
+
+    def check(self, value, text=None):
+        """``UsageError`` unless the value is in range."""
+        text = value if text is None else text
+        bad = self.choices is not None and value not in self.choices
+        if isinstance(value, float) and not math.isfinite(value):
+            bad = True
+        if not isinstance(value, str) and value is not None:
+            bad |= self.low is not None and value < self.low
+            bad |= self.high is not None and value > self.high
+            bad |= self.above is not None and value <= self.above
+        if bad:
+            raise UsageError(f"--{self.name} {text}: out of range; give {self.wanted()}")
+
+    def wanted(self) -> str:
+        """What a right value is, in words."""
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        words = self.sort
+        if self.above is not None:
+            words += f" above {self.above:g}"
+        elif self.low is not None and self.high is not None:
+            words += f" from {self.low:.12g} to {self.high:.12g}"
+        elif self.low is not None:
+            words += f", {self.low:g} or more"
+        return words

@@ -1,0 +1,50 @@
+"""From what a user types after ``--model`` to the name of a module in this folder. Nothing is imported on the way."""
+
+import difflib
+import importlib.util
+import keyword
+import pkgutil
+import re
+
+import model
+
+
+def names() -> list[str]:
+    """Every method that can be asked for: the table's, then foreign modules with a ``Net``."""
+    others = sorted(m.name for m in pkgutil.iter_modules(model.__path__) if m.name not in model.METHODS)
+    net = re.compile(r"^(class Net\b|Net\s*=|from .* import (.*\W)?Net\b)", re.MULTILINE)
+    return [*model.METHODS, *(name for name in others if net.search(source(name)))]
+
+
+def source(name: str) -> str:
+    """The text of a module of this folder. It is not imported: a broken one must not take a list of names with it."""
+    with open(importlib.util.find_spec(f"model.{name}").origin, encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+def describe() -> str:
+    """One line for each name."""
+    width = max(map(len, model.METHODS))
+    dropped_in = model.Method("a module in model/")
+    return "\n".join(f"  {name:{width}}  {model.METHODS.get(name, dropped_in).text}" for name in names())
+
+
+def resolve(name: str) -> str:
+    """The canonical name of a method: without regard to case, aliases followed.
+
+    Raises ``UsageError`` with the nearest name where there is none such.
+    """
+    if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_"):
+        lowered = model.ALIASES.get(name.lower(), name.lower())
+        if lowered in model.METHODS:
+            return lowered
+        for candidate in (name, lowered):
+            if importlib.util.find_spec(f"model.{candidate}") is not None:
+                return candidate
+    elif any(sign in name for sign in "/\\."):
+        raise model.UsageError(
+            f"--model {name!r}: a method's name, not a path; put the file into model/ and give its name without .py"
+        )
+    near = difflib.get_close_matches(name.lower(), [*model.METHODS, *model.ALIASES], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise model.UsageError(f"--model {name!r}: no such method; {hint}The names are:\n{describe()}")

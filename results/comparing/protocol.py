@@ -1,0 +1,32 @@
+"""What runs were measured on and with, in words: what they share, and all values where they differ."""
+
+from results.comparing import cells
+
+SETTINGS = ("lr", "n_layers", "n_hiddens", "net", "memory_strength")  # told where all runs share them
+
+
+def terms(found):
+    """[(term, text)] of a list of Run: the stream, the machine, shared settings and versions; unknown ones absent."""
+    told = []
+    for name in ("data_file", *cells.PROTOCOL, "engine", "device", "threads"):
+        values = []
+        for run in found:
+            value = cells.field(run, name)
+            values += [value] if value not in values and value != cells.UNUSED else []
+        if all(isinstance(value, int | float) for value in values):
+            values.sort()
+        if values and values != [None]:
+            told.append((name.replace("_", " "), ", ".join(map(cells.short, values))))
+    settings = [cells.settings(run) for run in found]
+    shared = {k: v for k, v in settings[0].items() if k in SETTINGS and all(s.get(k, v) == v for s in settings)}
+    told += [("settings of all", ", ".join(f"{k} {cells.short(v)}" for k, v in shared.items()))] if shared else []
+    versions = [(run.record or {}).get("versions") for run in found]
+    each = {", ".join(f"{k} {v}" for k, v in known.items()) for known in versions if isinstance(known, dict)}
+    return told + ([("versions", "; ".join(sorted(each)))] if each else [])
+
+
+def sentence(found):
+    """The terms in one line, with the seeds: what belongs above a table."""
+    seeds = sorted({str(run.fact("seed")) for run in found if run.fact("seed") is not None}, key=lambda s: (len(s), s))
+    told = [f"{name} {text}" for name, text in terms(found)] + ([f"seeds {' '.join(seeds)}"] if seeds else [])
+    return f"{'; '.join(told)}. Mean ± standard deviation (divisor n - 1) over n runs."

@@ -1,0 +1,116 @@
+"""Final accuracy by learning rate, from the records of `scripts/study.sh learning_rates`.
+
+    python scripts/studies/learning_rates.py PATH...
+
+A row a variant: a method with its settings that are not defaults. The best rate is chosen on the accuracies that are
+printed, for all variants alike; the last column is its mean difference to `single` at single's best rate, over common
+seeds, with the 95 % interval. X: a run at that rate diverged. Exit status as of results.compare.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if sys.path[0] != str(ROOT):
+    sys.path[0] = str(ROOT)
+
+from model import METHODS
+from model.arguments import FLAGS
+from results import console
+from results.compare import compare
+from results.comparing import cells
+from results.comparing.measures import shown
+from results.table import render
+
+BASE = "single"
+
+
+def table(found) -> str:
+    """The table of a list of Run, as Markdown; RecordError if runs at one rate cannot be averaged."""
+    flags = sorted({name for run in found for name, value in _settings(run).items() if not _default(name, value)})
+    by = ("model", *flags, "lr")
+    rows = compare(found, by, ("final",))
+    order = {name: place for place, name in enumerate(METHODS)}
+    rows.sort(key=lambda row: (order.get(row["by"]["model"], len(order)), _label(row["by"]), row["by"]["lr"]))
+    variants = {}
+    for row in rows:
+        variants.setdefault(_label(row["by"]), {})[row["by"]["lr"]] = row
+    best = {label: _best(by_rate) for label, by_rate in variants.items()}
+    chosen = {tuple(row["by"].values()) for row in best.values() if row}
+    above = _above([run for run in found if tuple(cells.field(run, name) for name in by) in chosen], by)
+    rates = sorted({row["by"]["lr"] for row in rows})
+    body = []
+    for label, by_rate in variants.items():
+        row = best[label]
+        means = [shown(_mean(by_rate[rate]), 3) if rate in by_rate else "" for rate in rates]
+        body.append([label, *means, _spread(row), above.get(label, "-") if row else "X"])
+    head = ["method", *(f"lr {rate:g}" for rate in rates), "best (sd), n", f"above {BASE} [95 %]"]
+    return render(head, body, "markdown")
+
+
+def _settings(run):
+    """What tells variants apart: the flags of the method that decide its numbers, and its memory, but for the rate."""
+    memory = {"n_memories": run.fact("n_memories")} if cells.uses(cells.method(run), "n_memories") else {}
+    return {**{name: v for name, v in cells.settings(run).items() if name != "lr"}, **memory}
+
+
+def _label(by):
+    """'ncl --ncl_diag yes': the method, with those of its flags that are not defaults."""
+    words = [by["model"]]
+    for name, value in by.items():
+        if name not in ("model", "lr") and value != cells.UNUSED and not _default(name, value):
+            words.append(f"--{name} {('no', 'yes')[value] if isinstance(value, bool) else cells.short(value)}")
+    return " ".join(words)
+
+
+def _default(name, value):
+    return value is None or (name in FLAGS and value == FLAGS[name].default)
+
+
+def _mean(row):
+    """Mean final accuracy at a rate; None if one of its runs diverged."""
+    return None if row["diverged"] else row["measures"]["final"]["mean"]
+
+
+def _best(by_rate):
+    known = [row for row in by_rate.values() if _mean(row) is not None]
+    return max(known, key=_mean, default=None)
+
+
+def _spread(row):
+    if row is None:
+        return "X"
+    final = row["measures"]["final"]
+    return f"{shown(final['mean'], 3)} ({shown(final['sd'], 3)}), {final['n']}"
+
+
+def _above(chosen, by):
+    """label -> difference to the best of `single`, as text; of runs at the best rates."""
+    if not any(cells.method(run) == BASE for run in chosen):
+        return {}
+    found = {}
+    for row in compare(chosen, by, ("final",), BASE):
+        pair = (row["paired"] or {}).get("final")
+        if pair:
+            low, high = (shown(pair[end], 3, sign=True) for end in ("low", "high"))
+            found[_label(row["by"])] = f"{shown(pair['mean'], 3, sign=True)} [{low}, {high}]"
+    return found
+
+
+def _print(paths):
+    found, unread = cells.read(paths, "learning_rates")
+    print(table(found))
+    return 1 if unread else 0
+
+
+def main(argv=None) -> int:
+    """The exit status."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
+    args = p.parse_args(argv)
+    return console.command("learning_rates", lambda: _print(args.paths))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
