@@ -17,6 +17,7 @@ import math
 
 import torch
 
+from model import UsageError
 from model.engine.flat import threads
 from model.numeric import integers
 
@@ -28,17 +29,21 @@ UNITS = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 class Scorer:
     """Counts of right answers of a stack of linear layers with ReLU; ``layers`` are pairs W (o, i), b (o,) in float32.
 
-    ``outputs`` are the tasks' outputs (`common.TaskOutputs`). With ``integer`` inputs may be signed bytes (int8).
-    ``floats`` turns stored inputs into float32. ``again`` counts examples computed again, ``singly`` those of them that
+    ``outputs`` are the tasks' outputs (`common.TaskOutputs`). ``floats`` turns stored inputs into float32; signed bytes
+    (int8) go through the first layer as integers. ``again`` counts examples computed again, ``singly`` those of them that
     float64 could not decide.
     """
 
-    def __init__(self, layers, outputs, floats, integer: bool = False):
+    def __init__(self, layers, outputs, floats):
         self.layers, self.outputs, self.floats = layers, outputs, floats
         self.norms = [(_spectral(W), float(W.double().norm()), float(b.double().norm())) for W, b in layers]
-        self.bytes = integers.ByteLayer(*layers[0]) if integer else None
-        self.examples = self.again = self.singly = 0
-        self._double = None
+        self.examples = self.integers = self.again = self.singly = 0
+        self._bytes = self._double = None
+
+    def add_to(self, tally: dict) -> None:
+        """Add the counts to those of ``nothing()``."""
+        for name in tally:
+            tally[name] += getattr(self, name)
 
     def right(self, x: torch.Tensor, y: torch.Tensor, task: int) -> int:
         """How many of the stored inputs x (B, n_inputs) with labels y (B,) of one task are answered rightly."""
@@ -61,12 +66,15 @@ class Scorer:
         return int(right.sum()), doubtful.nonzero()[:, 0]
 
     def _margins(self, x, y, task):
-        if self.bytes is None or x.dtype != torch.int8:
+        if x.dtype != torch.int8:
             return self._margins_of(self.floats(x), y, task, self.layers)
-        W, _ = self.layers[0]
+        if self._bytes is None:
+            self._bytes = integers.ByteLayer(*self.layers[0])
+        self.integers += len(y)
         # pixels in float32 are rounded themselves
-        error = float(self.bytes.errors.norm()) + UNITS[torch.float32] * self.norms[0][1] * math.sqrt(W.shape[1])
-        return self._rest(self.bytes(x), torch.tensor(error), y, task, self.layers)
+        pixels = UNITS[torch.float32] * self.norms[0][1] * math.sqrt(x.shape[1])
+        error = torch.tensor(float(self._bytes.errors.norm()) + pixels)
+        return self._rest(self._bytes(x), error, y, task, self.layers)
 
     def _margins_of(self, x, y, task, layers):
         """By how much the label's logit exceeds all others (B,), and the bound on its error (B,)."""
@@ -121,3 +129,31 @@ def _spectral(W: torch.Tensor) -> float:
     for _ in range(2):
         square = square @ square
     return math.sqrt(size * float(square.norm()) ** 0.25)
+
+
+def nothing() -> dict:
+    """Counts of a run's evaluations, before the first: examples, those in integers, and those computed again."""
+    return dict.fromkeys(("examples", "integers", "again", "singly"), 0)
+
+
+def of(model, floats) -> Scorer | None:
+    """The scorer of one of our methods with an MLP in float32 on the CPU, as its parameters are now; None of any other."""
+    layers = getattr(model, "complete_layers", lambda: None)()
+    return None if layers is None else Scorer(layers, model.outputs, floats)
+
+
+def in_integers(model, wanted: str, are_bytes: bool) -> bool:
+    """Whether test sets are to be signed bytes, as ``--evaluation`` asks; ``UsageError`` if that is not possible."""
+    if wanted == "float32":
+        return False
+    layers = getattr(model, "complete_layers", lambda: None)()
+    reason = None
+    if layers is None:
+        reason = "only an MLP in float32, on the CPU and without --parity yes, is evaluated so"
+    elif not are_bytes:
+        reason = "the pixels of the data file are not all k / 255"
+    elif not integers.exact(layers[0][0].shape[1], layers[0][0].shape[0]):
+        reason = "products of integers are wrong on this processor"
+    if wanted == "integer" and reason:
+        raise UsageError(f"--evaluation integer: {reason}; give --evaluation auto")
+    return reason is None and (wanted == "integer" or integers.quick())

@@ -100,7 +100,7 @@ def test_floats_are_the_same_data_as_bytes(tmp_path, tiny, builder):
 
 
 def test_images_of_another_white_level_are_no_bytes(path, capsys):
-    with pytest.raises(DataError, match="--dtype uint8: .* white is 16 in digits; give --dtype float32"):
+    with pytest.raises(DataError, match=r"--dtype uint8: .* white is 16 in digits; give --dtype float32"):
         digits_permutations.build(path, dtype="uint8")
     assert building.main(digits_permutations.build, str(path), ["--dtype", "int16"]) == 2
     assert "invalid choice" in capsys.readouterr().err and not path.exists()

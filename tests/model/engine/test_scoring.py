@@ -1,5 +1,7 @@
 """Which examples are right: the same as float64 says, whatever the kernel, and few are computed again."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +17,7 @@ def network(sizes, seed, scale=1.0):
     draw = torch.Generator().manual_seed(seed)
     return [
         (torch.randn(o, i, generator=draw) * scale / i**0.5, torch.randn(o, generator=draw) * 0.1)
-        for i, o in zip(sizes, sizes[1:], strict=False)
+        for i, o in itertools.pairwise(sizes)
     ]
 
 
@@ -47,7 +49,7 @@ def exactly_right(layers, x, y, foreign=None):
 def test_counts_are_float64s(integer, seed, depth, scale):
     layers = network([50, *[20] * depth, 10], seed, scale)
     x, y = images(300, 50, seed)
-    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats, integer)
+    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
     stored = pixels.signed(x.clone()) if integer else x
     assert scorer.right(stored, y, 0) == exactly_right(layers, x, y)
     assert scorer.examples == 300 and scorer.singly == 0
@@ -59,7 +61,7 @@ def test_counts_are_float64s(integer, seed, depth, scale):
 def test_margins_are_within_their_bounds(integer):
     layers = network([784, 100, 100, 10], 3)
     x, y = images(2000, 784, 4)
-    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats, integer)
+    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
     margin, bound = scorer._margins(pixels.signed(x.clone()) if integer else x, y, 0)
     z = logits(layers, x)
     own = z.gather(1, y.unsqueeze(1))[:, 0]
@@ -84,7 +86,7 @@ def test_only_the_tasks_outputs_count(integer):
     layers = network([50, 20, 10], 7)
     x, y = images(500, 50, 8)
     for task in range(3):
-        scorer = Scorer(layers, outputs, pixels.floats, integer)
+        scorer = Scorer(layers, outputs, pixels.floats)
         stored = pixels.signed(x.clone()) if integer else x
         expected = exactly_right(layers, x, y, outputs.foreign[task])
         assert scorer.right(stored, y, task) == expected > 0  # also where a label is not the task's: never right
