@@ -105,6 +105,8 @@ GROUPS = {
         Flag("parity", yes_no, False, "here", "yes: the reference's digits, defects included; one thread", PROTOCOL),
         Flag("engine", str, "auto", "here", "fast: MLPs without autograd; auto: fast where it applies", MACHINE,
              choices=("auto", "fast", "autograd")),
+        Flag("evaluation", str, "auto", "here", "how an MLP sees bytes: auto takes integers where those are quick",
+             MACHINE, choices=("auto", "integer", "float32")),
         Flag("threads", whole, None, "here", "threads (default: OMP_NUM_THREADS, else the cores)", MACHINE, low=1),
         Flag("tensorboard", str, None, "here", "folder of TensorBoard's scalars, written while training", PLACE),
     ),
