@@ -27,15 +27,16 @@ import torch
 from tqdm import tqdm
 
 import model as methods
-from data import DataError, files, standard
+from data import DataError, files, pixels, standard
 from data.cut import cut
 from metrics import metrics, unlearning
 from model import UsageError, arguments, common, foreign, own_flags, reference
+from model.engine import scoring
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
 from results import RecordError, console, record
 from results.board import Board
-from results.life import Divergence, Life, describe, drowned, short_curves
+from results.life import Divergence, Life, describe, doubtful, drowned, short_curves
 
 EVALUATION_CHUNK = 2_500  # test examples in one forward pass of an MLP
 CONVOLUTION_CHUNK = 100  # test examples in one forward pass of a ResNet, whose maps should stay in a cache
@@ -51,6 +52,7 @@ class Datasets(NamedTuple):
     n_tasks: int
     outputs: list[list[int]] | None  # the outputs of each task; None: one shared head
     hash: str
+    bytes: bool  # every pixel is one that a byte stands for
 
 
 def load_datasets(args) -> Datasets:
@@ -64,7 +66,7 @@ def load_datasets(args) -> Datasets:
     n_outputs = max(max(task) for task in labels) + 1
     outputs = reference.outputs if args.parity and args.head == "auto" else common.outputs_by_label
     n_inputs = train[0][1].shape[1]
-    return Datasets(train, test, n_inputs, n_outputs, n_tasks, outputs(labels, n_outputs, args), file.hash)
+    return Datasets(train, test, n_inputs, n_outputs, n_tasks, outputs(labels, n_outputs, args), file.hash, file.bytes)
 
 
 class Continuum:
@@ -107,7 +109,7 @@ class Continuum:
         _, x, y = self.data[task]
         examples = next(examples for t, examples, _ in self._runs if t == task)
         for index in examples[: n * self.batch_size].split(self.batch_size) if n else ():
-            yield x[index], y[index]
+            yield pixels.floats(x[index]), y[index]
 
     def __iter__(self):
         block = max(1, 1024 // self.batch_size) * self.batch_size  # gathered together: a batch is then a view
@@ -115,19 +117,21 @@ class Continuum:
             _, x, y = self.data[task]
             while (start := (self.position - first) * self.batch_size) < len(examples):
                 index = examples[start : start + block]
-                xs, ys = x[index], y[index]
+                xs, ys = pixels.floats(x[index]), y[index]
                 for at in range(0, len(index), self.batch_size):
                     self.position += 1
                     yield xs[at : at + self.batch_size], task, ys[at : at + self.batch_size]
 
 
-def eval_tasks(model, tasks: list, args, only: list[int] | None = None) -> list[float]:
+def eval_tasks(model, tasks: list, args, only: list[int] | None = None, tally: dict | None = None) -> list[float]:
     """Accuracy on each task's test set, or on those of the tasks ``only``.
 
-    With ``--parity yes`` it evaluates as the reference does: the last example of a test set is never scored, and all
-    others are scored in one pass.
+    The accuracies of an MLP follow from its parameters alone, whatever the kernels and threads (``model.engine.scoring``).
+    ``tally`` then counts the examples that were computed again. With ``--parity yes`` the function evaluates as the
+    reference does: the last example of a test set is never scored, and all others are scored in one pass.
     """
     model.eval()
+    scorer = scoring.of(model, pixels.floats)
     chunk = CONVOLUTION_CHUNK if tasks[0][1].shape[1] == common.IMAGE_INPUTS else EVALUATION_CHUNK
     if args.parity:
         chunk = max(len(y) for _, _, y in tasks)
@@ -140,10 +144,16 @@ def eval_tasks(model, tasks: list, args, only: list[int] | None = None) -> list[
             for start in range(0, n, chunk):
                 end = min(start + chunk, n)
                 xs, ys = x[start:end], y[start:end]
+                if scorer:
+                    right += scorer.right(xs, ys, t)
+                    continue
+                xs = pixels.floats(xs)
                 if args.cuda:
                     xs, ys = xs.cuda(), ys.cuda()
                 right += int((model(xs, t).argmax(1) == ys).sum())
             result.append(right / len(y))
+    if scorer and tally is not None:
+        scorer.add_to(tally)
     model.train()
     return result
 
@@ -159,7 +169,7 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
     ``finish_task``, where the method has it, is called after a task's last evaluation. ``watch(step, task, accuracies,
     model)``, if given, is called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
     """
-    life = Life([], [], [], {"train": 0.0, "eval": 0.0}, {})
+    life = Life([], [], [], {"train": 0.0, "eval": 0.0}, {}, scoring.nothing())
     current, diverged, i = continuum.order[0], None, 0
     finish = getattr(model, "finish_task", lambda: None)
     begun = time.perf_counter()
@@ -169,7 +179,7 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
         if not finite(model):
             raise FloatingPointError("a parameter is not finite")
         with threads(args.threads):
-            accuracies = eval_tasks(model, tasks_te, args)
+            accuracies = eval_tasks(model, tasks_te, args, tally=life.tally)
         life.result_t.append(current)
         life.result_a.append(accuracies)
         life.steps.append(i)
@@ -302,6 +312,8 @@ def run(args, module, argv: list[str], started) -> dict:
     with foreign.told(args.model, but=(DataError, RecordError, BrokenPipeError)):
         handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
         model = methods.build(module, data, handed_on)
+        if scoring.in_integers(model, args.evaluation, data.bytes):
+            data = data._replace(test=[(name, pixels.signed(x), y) for name, x, y in data.test])
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
         folder = record.folder(args.save_path)
         record.check_writable(folder)
@@ -321,7 +333,7 @@ def run(args, module, argv: list[str], started) -> dict:
     if life.unlearning:
         print(unlearning.text(life.unlearning))
     print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
-    _say(drowned(result))
+    _say(drowned(result) + doubtful(result))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result

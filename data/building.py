@@ -10,24 +10,40 @@ import torch
 from data import DataError, files, sources
 
 
-def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None):
+def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None, dtype=None):
     """Write `out`: for each (description, pixel index) of `stream`, all images of `name` seen through it.
 
-    Only the first n_train training and n_test test images are used, all of them by default.
+    Only the first n_train training and n_test test images are used, all of them by default. dtype as in `pixel_form`.
     """
-    white = sources.WHITE[name]
+    form, n_bytes_each = pixel_form(name, dtype)
     splits = []
     for (x, y), n in zip(sources.images(name, raw_path), (n_train, n_test), strict=True):
         n = limit(n, len(x))
         # One black column more: the pixel that lies outside the image.
         splits.append((torch.nn.functional.pad(x[:n], (0, 1)), y[:n].clone()))
-    n_bytes = sum(4 * len(x) * len(index) for x, _ in splits for _, index in stream)
+    n_bytes = sum(n_bytes_each * len(x) * len(index) for x, _ in splits for _, index in stream)
     files.check_target(out, n_bytes)
     tasks = [[], []]
     for description, index in progress(stream, out):
         for split, (x, y) in zip(tasks, splits, strict=True):
-            split.append((description, x.index_select(1, index).float().div_(white), y))
+            split.append((description, form(x.index_select(1, index)), y))
     files.save(out, *tasks)
+
+
+def pixel_form(name, dtype=None):
+    """(what turns images (N, n) of `name`, uint8, into pixels of a data file, bytes a pixel).
+
+    dtype "uint8" keeps bytes, as is the default where white is 255; "float32" divides by white. DataError for bytes
+    whose white is another.
+    """
+    white = sources.WHITE[name]
+    if dtype is None:
+        dtype = "uint8" if white == 255 else "float32"
+    if dtype == "float32":
+        return (lambda x: x.float().div_(white)), 4
+    if white != 255:
+        raise DataError(f"--dtype uint8: bytes stand for k / 255, and white is {white} in {name}; give --dtype float32")
+    return (lambda x: x), 1
 
 
 def limit(n, available):
@@ -51,9 +67,12 @@ HELP = {
     "seed": "seed of the generator that draws the tasks",
     "min_rot": "smallest angle in degrees",
     "max_rot": "largest angle in degrees (the standard files go to 180)",
+    "step": "degrees from each task to the next, instead of random angles",
     "n_train": "use the first N training images only (of each task where tasks split the classes)",
     "n_test": "use the first N test images only (likewise)",
+    "dtype": "of the pixels: uint8, or float32, which the reference's main.py reads",
 }
+DTYPES = ("uint8", "float32")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,11 +87,13 @@ def main(build, default_out, argv=None):
     parser.add_argument("--o", default=default_out, metavar="FILE", help="output file (default: %(default)s)")
     for name, parameter in inspect.signature(build).parameters.items():
         if name in HELP:
-            kind = float if name.endswith("_rot") else int
-            shown = "all" if parameter.default is None else parameter.default
-            parser.add_argument(
-                f"--{name}", type=kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})"
-            )
+            shown = {"step": "none", "dtype": "uint8 for images of 8 bits"}.get(name, "all")
+            if parameter.default is not None:
+                shown = parameter.default
+            kind = {"type": float if name.endswith(("_rot", "step")) else int}
+            if name == "dtype":
+                kind = {"choices": DTYPES}
+            parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")
     try:
         given = vars(parser.parse_args(argv))
         out = given.pop("o")

@@ -9,7 +9,7 @@ if not __package__:  # run from its own folder, as the reference's builders are
 from data import DataError, building, files, sources, streams
 
 
-def build(out, n_tasks=10, seed=0, raw_path=None, n_train=None, n_test=None):
+def build(out, n_tasks=10, seed=0, raw_path=None, n_train=None, n_test=None, dtype=None):
     """Write the data file `out`, each task described by its range of classes (first, end).
 
     x is (N, 3072), the pixels in the order channel, row, column. Nothing is drawn: `seed` is accepted for
@@ -19,6 +19,7 @@ def build(out, n_tasks=10, seed=0, raw_path=None, n_train=None, n_test=None):
     if 100 % n_tasks:
         raise DataError(f"n_tasks {n_tasks}: must divide the 100 classes")
     files.check_target(out)
+    form, _ = building.pixel_form("cifar100", dtype)
     classes = 100 // n_tasks
     tasks = [[], []]
     splits = list(zip(tasks, sources.images("cifar100", raw_path), (n_train, n_test), strict=True))
@@ -26,7 +27,7 @@ def build(out, n_tasks=10, seed=0, raw_path=None, n_train=None, n_test=None):
         for split, (x, y), n in splits:
             rows = ((first <= y) & (y < first + classes)).nonzero().view(-1)
             rows = rows[: building.limit(n, len(rows))]
-            split.append(((first, first + classes), x[rows].float().div_(sources.WHITE["cifar100"]), y[rows]))
+            split.append(((first, first + classes), form(x[rows]), y[rows]))
     files.save(out, *tasks)
 
 

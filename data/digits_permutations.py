@@ -9,10 +9,10 @@ if not __package__:  # run from its own folder, as the reference's builders are
 from data import building, streams
 
 
-def build(out, n_tasks=20, seed=0, raw_path=None, n_train=None, n_test=None):
+def build(out, n_tasks=20, seed=0, raw_path=None, n_train=None, n_test=None, dtype=None):
     """Write the data file `out`; DataError if an argument is out of range or the raw files are missing."""
     stream = streams.digit_permutations(n_tasks, seed)
-    building.build_indexed(out, "digits", stream, raw_path, n_train, n_test)
+    building.build_indexed(out, "digits", stream, raw_path, n_train, n_test, dtype)
 
 
 if __name__ == "__main__":

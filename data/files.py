@@ -1,9 +1,9 @@
 """Data files: `torch.save([tasks_tr, tasks_te])`, a task being `[description, x, y]`.
 
-x is (N, n_inputs), float32 (or float64, which is kept) in [0, 1]; y is (N,) or (N, 1) of an integral
-dtype, at least 0. `load` maps the file into memory instead of reading it, and checks everything before
-anybody trains on it. What has been checked and hashed once is remembered in `<file>.identity.json`,
-so that the next load of the same file reads next to nothing.
+x is (N, n_inputs): uint8, a byte k standing for k / 255, or float32 in [0, 1] (or float64, which is kept); y is (N,)
+or (N, 1) of an integral dtype, at least 0. `load` maps the file into memory instead of reading it, and checks
+everything before anybody trains on it. What has been checked and hashed once is remembered in
+`<file>.identity.json`, so that the next load of the same file reads next to nothing.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from pathlib import Path
 
 import torch
 
-from data import DataError
+from data import DataError, pixels
 
 # To be raised when the checks or the hash change: a remembered verdict of another number is ignored.
-IDENTITY_FORMAT = 1
+IDENTITY_FORMAT = 2
 SPLITS = ("training", "test")
 INTEGRAL = (
     *(torch.int8, torch.int16, torch.int32, torch.int64),
@@ -38,11 +38,13 @@ ROUNDING = 1e-6
 @dataclass(frozen=True)
 class DataFile:
     """A checked data file: `train` and `test` are lists of (description, x (N, n_inputs), y (N,) int64),
-    one entry a task; `hash` is the file's identity (SHA-256, hexadecimal)."""
+    one entry a task, x as it is stored; `hash` is the file's identity (SHA-256, hexadecimal); `bytes` says whether
+    every pixel is one that a byte stands for, however it is stored."""
 
     train: list
     test: list
     hash: str
+    bytes: bool
 
 
 def load(path):
@@ -55,12 +57,11 @@ def load(path):
         raise DataError(f"{path}: does not exist; build it with one of the scripts in data/") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    identity = _remembered(path, before)
-    if identity is None:
-        _check_values(tasks, path)
-        identity = _hash(tasks)
-        _remember(path, before, identity)
-    return DataFile(*tasks, identity)
+    known = _remembered(path, before)
+    if known is None:
+        known = _examined(tasks, path)
+        _remember(path, before, known)
+    return DataFile(*tasks, **known)
 
 
 def save(path, train, test):
@@ -73,7 +74,7 @@ def save(path, train, test):
     path = Path(path)
     tasks = _normalised([train, test], path)
     tasks = [[(name, _unshared(x), _unshared(y)) for name, x, y in split] for split in tasks]
-    _check_values(tasks, path)
+    known = _examined(tasks, path)
     # Storages shared between tasks (labels, mostly) are written once.
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks)}
     n_bytes = sum(storages.values())
@@ -98,9 +99,8 @@ def save(path, train, test):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    identity = _hash(tasks)
-    _remember(path, path.stat(), identity)
-    return identity
+    _remember(path, path.stat(), known)
+    return known["hash"]
 
 
 def check_target(path, n_bytes=0):
@@ -197,8 +197,8 @@ def _normalised_task(task, where):
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_meta:
             raise DataError(f"{where}: {name} is not a dense tensor but {type(tensor).__name__}")
     x, y = x.detach(), y.detach()
-    if x.dtype not in (torch.float32, torch.float64):
-        raise DataError(f"{where}: x is {x.dtype}; store it as float32 in [0, 1]")
+    if x.dtype not in pixels.STORED:
+        raise DataError(f"{where}: x is {x.dtype}; store it as float32 in [0, 1], or 8-bit images as uint8")
     if x.dim() != 2:
         raise DataError(f"{where}: x has shape {tuple(x.shape)}; it must be (N, n_inputs), images flattened")
     if y.dtype not in INTEGRAL:
@@ -215,10 +215,18 @@ def _normalised_task(task, where):
     return description, x.contiguous(), y
 
 
+def _examined(tasks, path):
+    """What a `DataFile` says of its tasks; DataError for values that nobody can train on. Reads the whole file."""
+    _check_values(tasks, path)
+    return {"hash": _hash(tasks), "bytes": all(pixels.are_bytes(x) for split in tasks for _, x, _ in split)}
+
+
 def _check_values(tasks, path):
-    """DataError unless every x is finite and in [0, 1]; reads every page of the file."""
+    """DataError unless every x is finite and in [0, 1]."""
     for split, split_tasks in zip(SPLITS, tasks, strict=True):
         for t, (_, x, _) in enumerate(split_tasks):
+            if x.dtype == torch.uint8:
+                continue
             low, high = (float(bound) for bound in torch.aminmax(x))  # NaN if any value is
             if not -float("inf") < low <= high < float("inf"):
                 row = int((~x.isfinite()).any(1).nonzero()[0])
@@ -245,12 +253,16 @@ def _tensors(tasks):
 
 
 def _hash(tasks):
-    """SHA-256 over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes."""
+    """SHA-256 over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes.
+
+    Bytes count as the floats that they stand for: the same images are the same data, however they are stored.
+    """
     digest = hashlib.sha256()
     for split, split_tasks in zip(SPLITS, tasks, strict=True):
         for _, x, y in split_tasks:
-            digest.update(f"{split} {x.dtype} {tuple(x.shape)}\n".encode())
-            digest.update(x.numpy())
+            digest.update(f"{split} {pixels.dtype(x)} {tuple(x.shape)}\n".encode())
+            for rows in x.split(pixels.ROWS):
+                digest.update(pixels.floats(rows).numpy())
             digest.update(y.numpy())
     return digest.hexdigest()
 
@@ -260,7 +272,7 @@ def _identity_path(path):
 
 
 def _remembered(path, stat):
-    """The identity found earlier, if the file is still of the same size and modification time; else None."""
+    """What was found earlier, if the file is still of the same size and modification time; else None."""
     try:
         known = json.loads(_identity_path(path).read_text())
         same = (known["format"], known["size"], known["mtime_ns"]) == (
@@ -268,19 +280,15 @@ def _remembered(path, stat):
             stat.st_size,
             stat.st_mtime_ns,
         )
-        return known["hash"] if same and re.fullmatch("[0-9a-f]{64}", known["hash"]) else None
+        whole = re.fullmatch("[0-9a-f]{64}", known["hash"]) and isinstance(known["bytes"], bool)
+        return {"hash": known["hash"], "bytes": known["bytes"]} if same and whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _remember(path, stat, identity):
-    """Write the identity beside the file; where the folder cannot be written, it is computed every time."""
-    known = {
-        "format": IDENTITY_FORMAT,
-        "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
-        "hash": identity,
-    }
+def _remember(path, stat, known):
+    """Write what was found beside the file; where the folder cannot be written, it is found anew every time."""
+    known = {"format": IDENTITY_FORMAT, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, **known}
     target = _identity_path(path)
     temporary = target.with_name(f"{target.name}.tmp{os.getpid()}-{secrets.token_hex(4)}")
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data import DataError
 
-# file name: (builder in data/, its arguments, floats of x in the file)
+# file name: (builder in data/, its arguments, bytes of x in the file)
 STANDARD = {
     "mnist_permutations.pt": ("mnist_permutations", {"n_tasks": 20}, 20 * 70_000 * 784),
     "mnist_rotations.pt": (
@@ -28,11 +28,11 @@ STANDARD = {
         {"n_tasks": 10, "n_train": 2000},
         10 * 12_000 * 784,
     ),
-    "digits_permutations.pt": ("digits_permutations", {"n_tasks": 20}, 20 * 1797 * 64),
+    "digits_permutations.pt": ("digits_permutations", {"n_tasks": 20}, 4 * 20 * 1797 * 64),
     "digits_rotations.pt": (
         "digits_rotations",
         {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
-        20 * 1797 * 64,
+        4 * 20 * 1797 * 64,
     ),
 }
 SEED = 0
@@ -55,12 +55,12 @@ def ensure(path, raw_path=None):
         )
     from data import building, files
 
-    builder, arguments, n_floats = STANDARD[path.name]
-    files.check_target(path, 4 * n_floats)
+    builder, arguments, n_bytes = STANDARD[path.name]
+    files.check_target(path, n_bytes)
     with _lock(path):
         if path.exists():  # another process has built it meanwhile
             return False
-        print(f"{path} does not exist; building it, about {building.size(4 * n_floats)}", file=sys.stderr)
+        print(f"{path} does not exist; building it, about {building.size(n_bytes)}", file=sys.stderr)
         build = importlib.import_module(f"data.{builder}").build
         build(path, seed=SEED, raw_path=raw_path, **arguments)
     return True

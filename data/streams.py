@@ -41,18 +41,29 @@ def digit_permutations(n_tasks, seed):
     return [("random permutation", torch.from_numpy(generator.permutation(64))) for _ in range(n_tasks)]
 
 
-def rotations(side, n_tasks, seed, min_rot, max_rot):
+def rotations(side, n_tasks, seed, min_rot, max_rot, step=None):
     """One angle in degrees for each task, which is also its description. [min_rot, max_rot] is cut into n_tasks equal
-    parts, and task t's angle is uniform in part t, drawn in float64 from a torch.Generator seeded with `seed`.
+    parts, and task t's angle is uniform in part t, drawn in float64 from a torch.Generator seeded with `seed`. With a
+    `step` the angles are min_rot, min_rot + step, ... instead, up to max_rot at most.
 
     The reference draws from Python's unseeded generator: its angles differ from run to run.
     """
     check(n_tasks, seed)
     if not (math.isfinite(min_rot) and math.isfinite(max_rot) and min_rot <= max_rot):
         raise DataError(f"min_rot {min_rot:g}, max_rot {max_rot:g}: must be finite degrees, min_rot <= max_rot")
-    generator = torch.Generator().manual_seed(seed)
-    places = torch.rand(n_tasks, generator=generator, dtype=torch.float64).tolist()
-    angles = [min_rot + (t + place) / n_tasks * (max_rot - min_rot) for t, place in enumerate(places)]
+    if step is None:
+        generator = torch.Generator().manual_seed(seed)
+        places = torch.rand(n_tasks, generator=generator, dtype=torch.float64).tolist()
+        angles = [min_rot + (t + place) / n_tasks * (max_rot - min_rot) for t, place in enumerate(places)]
+    else:
+        if not (math.isfinite(step) and step > 0):
+            raise DataError(f"step {step:g}: must be a number of degrees above 0")
+        angles = [min_rot + t * step for t in range(n_tasks)]
+        if angles[-1] > max_rot:
+            raise DataError(
+                f"step {step:g}: {n_tasks} tasks from {min_rot:g} degrees on end at {angles[-1]:g}, beyond max_rot "
+                f"{max_rot:g}; give max_rot {angles[-1]:g} or fewer tasks"
+            )
     return [(angle, rotation_index(side, angle)) for angle in angles]
 
 

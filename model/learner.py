@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from model import arguments, common, engine, own_flags
+from model.engine.fast import linear_layers
 
 
 class Learner(nn.Module):
@@ -38,6 +39,16 @@ class Learner(nn.Module):
     def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
         return self.engine.predict(x, t)
+
+    def complete_layers(self) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
+        """W (o, i) and b (o,) of each layer of an MLP in float32 on the CPU, complete; None of any other, and in parity."""
+        if linear_layers(self.net) is None or self.args.parity or type(self).forward is not Learner.forward:
+            return None
+        state = self.state_dict()
+        tensors = [state[f"net.{name}"] for name, _ in self.net.named_parameters()]
+        if any(tensor.dtype != torch.float32 or tensor.is_cuda for tensor in tensors):
+            return None
+        return list(zip(tensors[::2], tensors[1::2], strict=True))
 
     def begin(self, t: int) -> None:
         """Note that task t begins."""

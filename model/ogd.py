@@ -1,27 +1,37 @@
 """Orthogonal Gradient Descent (Farajtabar, Azizan, Mott & Li 2020, Algorithm 1).
 
-At the end of a task gradients of the network's outputs on examples of it enter an orthonormal basis V; every later
-gradient loses its component in their span, g <- g - V'(V g), so that to first order the stored outputs do not change.
+At the end of a task gradients of the network's outputs on examples of it enter a basis; every later gradient loses its
+component in their span, so that to first order the stored outputs do not change.
 
 Modes: `gtl` stores the gradient of the ground-truth logit of each example (the paper's choice), `ave` of the mean of
 its logits, `all` of each of its logits; `loss_mean` stores one vector a task, the gradient of its mean loss: what the split-MNIST
 note does, although the paper's OGD-AVE is something else.
+
+Two forms: with the fast engine the gradients of single examples are kept as activations and deltas
+(`numeric.gram_basis`); those of a mean loss, and those of other networks, as orthonormal vectors (`numeric.basis`).
 
 Deviations: examples are a uniform sample of the task's stream, taken without a second pass over it; the basis is
 bounded (`--ogd_max_basis`), and when it is full nothing more is added. Where each task has outputs of its own, only
 what the tasks share is projected, as in the code of OGD+: the others' outputs have no gradient, and stay as they are.
 """
 
+import bisect
 import sys
 
 import torch
 from torch.nn import functional as F
 
 from model import UsageError, arguments
+from model.engine.fast import FastEngine, linear_layers
 from model.learner import Learner
 from model.memory import ReservoirMemory
-from model.numeric.basis import PANEL, Basis, available_memory
+from model.numeric import basis, inverse_factor
+from model.numeric.basis import Basis, available_memory
+from model.numeric.directions import Directions
+from model.numeric.gram_basis import GramBasis
 from model.unlearning import KeptExamples
+
+MAX_BASIS = {"dense": 2_000, "gram": 10_000}  # directions stored at most, unless --ogd_max_basis says so
 
 
 class Net(Learner):
@@ -31,16 +41,24 @@ class Net(Learner):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         arguments.require_task_sample(self.args, "ogd")
         self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
+        own_heads = self.outputs.foreign is not None
         sizes = self.engine.flat.sizes
-        self.shared = sum(sizes if self.outputs.foreign is None else sizes[:-2])  # the last layer's come last
-        self.basis = Basis(self.plan(n_tasks))
+        self.shared = sum(sizes[:-2] if own_heads else sizes)  # the last layer's come last
+        self.gram = isinstance(self.engine, FastEngine) and self.args.ogd_mode != "loss_mean"
+        if self.gram:
+            layers = linear_layers(self.net)
+            self.shapes = [tuple(layer.weight.shape) for layer in (layers[:-1] if own_heads else layers)]
+        limit = self.plan(n_tasks)
+        self.basis = GramBasis(limit, self.shapes) if self.gram else Basis(limit)
+        if self.gram:
+            self.engine.avoid(self.basis)
         self.kept = KeptExamples(n_tasks, self.args, "ogd")
-        self.raw = []  # (task, vectors), where a basis must be made anew without some tasks': its rows mix them
+        self.raw = []  # (task, vectors or directions), where a basis must be made anew without some tasks': it mixes them
         self.counts["ogd_basis"] = 0
         self.full = False
 
     def plan(self, n_tasks: int) -> int:
-        """The rows that the basis may come to; ``UsageError`` if memory has no room for them."""
+        """The directions that the basis may come to; ``UsageError`` if memory has no room for them."""
         args, p = self.args, self.shared
         if args.ogd_mode != "loss_mean" and args.ogd_per_task > args.task_sample:
             raise UsageError(
@@ -51,16 +69,26 @@ class Net(Learner):
         offered = {"loss_mean": n_tasks, "all": args.ogd_per_task * outputs}.get(
             args.ogd_mode, args.ogd_per_task * n_tasks
         )
-        rows = min(args.ogd_max_basis, offered, p + 1)  # p would be complete, not full
-        size, room = 4 * rows * p * (2 if args.forgetting_mode else 1), available_memory(args.cuda)
+        most = args.ogd_max_basis or MAX_BASIS["gram" if self.gram else "dense"]
+        rows = min(most, offered, p + 1)  # p would be complete, not full
+        size, room = self.size(rows), available_memory(args.cuda)
+        what = f"{rows:,} directions" if self.gram else f"{rows:,} rows of {p:,} numbers"
         if size > room:
+            fits = bisect.bisect_right(range(rows), room / 2, key=self.size) - 1
             raise UsageError(
-                f"--ogd_max_basis {args.ogd_max_basis}: {rows:,} rows of {p:,} numbers take {size / 1e9:.1f} GB, "
-                f"and {room / 1e9:.1f} GB are free; give --ogd_max_basis {room // 8 // p}, or --ogd_mode loss_mean"
+                f"--ogd_max_basis {most}: {what} take {size / 1e9:.1f} GB, "
+                f"and {room / 1e9:.1f} GB are free; give --ogd_max_basis {fits}, or --ogd_mode loss_mean"
             )
         if size > 1e8:
-            print(f"ogd: the basis may come to {rows:,} rows of {p:,} numbers, {size / 1e6:.0f} MB", file=sys.stderr)
+            print(f"ogd: the basis may come to {what}, {size / 1e6:.0f} MB", file=sys.stderr)
         return rows
+
+    def size(self, rows: int) -> int:
+        """Bytes that a basis of so many directions takes, and what is kept of them to make it anew."""
+        if not self.gram:
+            return 4 * rows * self.shared * (2 if self.args.forgetting_mode else 1)
+        raw = 4 * rows * sum(map(sum, self.shapes)) if self.args.forgetting_mode else 0
+        return GramBasis.size(rows, self.shapes) + raw
 
     def observe(self, x, t, y):
         if t != self.task:
@@ -73,7 +101,7 @@ class Net(Learner):
 
     def descend(self, g, correction=None):
         """The step along what of the gradient (and its correction) is orthogonal to the basis."""
-        if not self.basis.k:
+        if not self.basis.k or (g.orthogonal and correction is None):
             g.descend(self.lr, correction)
             return
         projected = g.flat(correction)
@@ -88,11 +116,11 @@ class Net(Learner):
         x, y, _ = self.sample.rows()
         with self.engine.recording():
             if self.args.ogd_mode == "loss_mean":
-                left = self.add(self.engine.gradients(x, y, self.task).flat()[: self.shared].unsqueeze(0))
+                left = self.add(self.engine.gradients(x, y, self.task).flat()[: self.shared].unsqueeze(0).clone())
             else:
                 n = self.args.ogd_per_task
                 left = sum(self.store(*panel) for panel in self.panels(x[:n], y[:n]))
-        self.counts["ogd_basis"] = self.basis.k
+        self.announce()
         if left and not self.full:
             self.full = True
             print(
@@ -106,13 +134,22 @@ class Net(Learner):
         if self.basis.k == self.basis.limit:
             return len(x)
         self.engine.forward(x, self.task)
-        return self.add(self.engine.backward(dlogits, per_sample=True)[:, : self.shared])
+        if self.gram:
+            A, D = self.engine.directions(dlogits)
+            return self.add(Directions(A[: len(self.shapes)], D[: len(self.shapes)]))
+        return self.add(self.engine.backward(dlogits, per_sample=True)[:, : self.shared].clone())
 
     def add(self, vectors) -> int:
-        """Take in vectors (n, p) of the present task; returns how many there was no room for."""
+        """Take in vectors (n, p) or ``Directions`` of the present task; returns how many there was no room for."""
         if self.args.forgetting_mode:
-            self.raw.append((self.task, vectors.clone()))
+            self.raw.append((self.task, vectors))
         return self.basis.add(vectors)
+
+    def announce(self) -> None:
+        """The basis has changed."""
+        self.counts["ogd_basis"] = self.basis.k
+        if self.gram:
+            self.engine.avoid(self.basis)
 
     def unlearn(self, x, t, y, attack):
         """A step of the unlearning phase: the basis is that of the kept tasks; the whole gradient is projected."""
@@ -124,10 +161,10 @@ class Net(Learner):
         """The basis of the kept tasks' vectors."""
         if self.kept.begin(attack, self.engine):
             self.raw = [(task, vectors) for task, vectors in self.raw if task not in attack.tasks]
-            self.basis.k = 0
+            self.basis.clear()
             for _, vectors in self.raw:
-                self.basis.add(vectors)
-            self.counts["ogd_basis"] = self.basis.k
+                self.basis.add(Directions(*vectors) if self.gram else vectors)
+            self.announce()
 
     def unlearned(self, attack):
         self.begin_unlearning(attack)  # where the phase had no step to make
@@ -146,4 +183,5 @@ class Net(Learner):
                 dlogits = F.one_hot(own, C).to(x).mean(0).expand(len(y), C)
             case "all":
                 x, dlogits = x.repeat_interleave(len(own), 0), F.one_hot(own, C).to(x).repeat(len(y), 1)
-        return zip(x.split(PANEL), dlogits.split(PANEL), strict=True)
+        n = inverse_factor.PANEL if self.gram else basis.PANEL
+        return zip(x.split(n), dlogits.split(n), strict=True)

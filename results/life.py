@@ -11,6 +11,7 @@ from results import record
 # One run each on the A-GEM note's stream (docs/methods.md, under gem): where the past tasks weighed 11 times as much as the
 # batch, or less, the final accuracy was .53 and more; at 18 times it was .47 to .51, at 25 to 41 times .15 to .20.
 DROWNED = 15
+MANY = 0.1  # of the evaluated examples
 
 
 class Divergence(NamedTuple):
@@ -40,6 +41,7 @@ class Life(NamedTuple):
     steps: list[int]
     seconds: dict
     curves: dict[int, list]  # of each task, with --lca: its accuracy after 0, 1, 2 ... of its batches, None if unknown
+    tally: dict  # of what was evaluated, how much had to be computed again (model.engine.scoring)
     diverged: Divergence | None = None
     unlearning: dict | None = None  # what an unlearning phase did (metrics.unlearning.report)
 
@@ -97,6 +99,7 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
         "counts": {"steps": continuum.position, **counts(model)},
         "seconds": life.seconds,
         "peak_memory_mb": record.peak_memory_mb(),
+        **({"evaluation": life.tally} if life.tally["examples"] else {}),
         "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},
         **({"learning_curve": curve} if args.lca else {}),
         "versions": record.versions(),
@@ -137,4 +140,18 @@ def drowned(result: dict) -> list[str]:
         f"{result['model']} replayed rather than learned: with --memory_strength {result['args']['memory_strength']:g} the past "
         f"tasks weighed {weight:.0f} times as much as the batch ({counts['violations']:,} of {steps:,} steps after the first "
         "task were corrected); give a smaller --memory_strength"
+    ]
+
+
+def doubtful(result: dict) -> list[str]:
+    """After training: evaluations that had to compute many examples again, in float64, which takes longer.
+
+    ``result`` is the run's record. A network whose outputs tie or are huge leaves float32 in doubt about most examples.
+    """
+    tally = result.get("evaluation")
+    if not tally or tally["again"] <= MANY * tally["examples"]:
+        return []
+    return [
+        f"{tally['again']:,} of {tally['examples']:,} evaluated examples were computed again in float64, since the network's "
+        "outputs tie or are huge; evaluations take several times as long then"
     ]

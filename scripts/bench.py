@@ -22,6 +22,7 @@ import torch
 
 import model as methods
 from data import DataError
+from scripts.benching.directions import directions
 from scripts.benching.evaluation import evaluation
 from scripts.benching.machine import processor
 from scripts.benching.resnet import resnet
@@ -29,7 +30,9 @@ from scripts.benching.runs import command, paper
 from scripts.benching.stopwatch import Bench
 from scripts.benching.training import drift, memories, steps, tasks
 
-PARTS = {part.__name__: part for part in (steps, tasks, memories, evaluation, command, paper, resnet, drift)}
+PARTS = {
+    part.__name__: part for part in (steps, tasks, memories, directions, evaluation, command, paper, resnet, drift)
+}
 
 
 def cli(argv=None) -> int:

@@ -166,6 +166,8 @@ class AutogradEngine:
 class Gradients:
     """g_0 (p,) of the current batch and rows g_1..g_R (R, p); ``losses`` holds their values, the batch's first."""
 
+    orthogonal = False
+
     def __init__(self, engine: AutogradEngine, g: torch.Tensor, rows: torch.Tensor | None, losses: list[float], batch):
         self._engine, self._g, self._rows, self.losses, self._batch = engine, g, rows, losses, batch
         self._rows64 = None

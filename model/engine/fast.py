@@ -19,7 +19,10 @@ from model import UsageError, common
 from model.engine.flat import FlatParameters
 from model.engine.held import held_by
 from model.engine.layers import Blocks, FirstLayer, KeptFirstLayer, Layer
+from model.engine.orthogonal import OrthogonalPass, Span
 from model.engine.passes import Pass
+from model.numeric.directions import Directions
+from model.numeric.gram_basis import GramBasis
 
 FOLD_EVERY = 1_000  # steps after which what is carried along in float32 is computed anew
 WIDE = 2**24  # operations of a pass from which several threads pay
@@ -52,7 +55,8 @@ class Stored(NamedTuple):
 class FastEngine:
     """Gradients of an MLP with respect to its flat parameters.
 
-    While there are rows, the first layer carries more along than its weights. So the engine then holds the parameters
+    While there are rows, the first layer carries more along than its weights; while there are directions to avoid, all
+    layers do (``carrier``). So the engine then holds the parameters
     (``held``): whoever else touches one is given them all, complete (``hand_out``). The next call of the engine takes them
     back, and what was written meanwhile counts. If somebody else still refers to their memory, they are complete after
     every step.
@@ -69,9 +73,11 @@ class FastEngine:
         self.forms: set[str] = set()
         self._linear = linear_layers(net)
         self.stored: Stored | None = None
+        self.basis: GramBasis | None = None
         self.layers: list[Layer] | None = None
+        self.span: Span | None = None
         self.held, self._held_class = False, None
-        self._carried: dict | None = None  # what the first layer is to go on with, once it is made
+        self._carried: dict | None = None  # what the carrier is to go on with, once it is made
         self.capacity, self._since_fold, self._passes = 1, 0, {}
 
     @property
@@ -80,6 +86,11 @@ class FastEngine:
         return " ".join(["fast", *sorted(self.forms)])
 
     # ---------------------------------------------------------------- parameters
+
+    @property
+    def carrier(self) -> FirstLayer | Span:
+        """Who carries along more than weights."""
+        return self.layers[0] if self.span is None else self.span
 
     @property
     def theta(self) -> torch.Tensor:
@@ -91,7 +102,7 @@ class FastEngine:
         """Complete and plain parameters, for everybody."""
         if self.held:
             self.held = False
-            self.layers[0].hand_out()
+            self.carrier.hand_out()
             self.flat.show()
 
     def _open(self) -> None:
@@ -113,19 +124,19 @@ class FastEngine:
         self._open()
         if self.layers is None:
             self._build()
-        first = self.layers[0]
-        first.take_back()
-        if self.stored is None:
+        carrier = self.carrier
+        carrier.take_back()
+        if self.stored is None and self.span is None:
             return
         if self.flat.references() == self._references:
             self.flat.hide(self._held_class)
-            self.held, first.shown = True, None
-        elif first.shown is None:
-            first.hand_out()
+            self.held, carrier.shown = True, None
+        elif carrier.shown is None:
+            carrier.hand_out()
 
     def _build(self) -> None:
-        """Layers and buffers for the parameters and stored examples as they are now."""
-        self._passes = {}
+        """Layers and buffers for the parameters, stored examples and directions as they are now."""
+        self._passes, self.span = {}, None
         theta, others = self.flat.theta, self.flat.references()
         views = self.flat.split(theta)
         blocks = X = None
@@ -137,14 +148,19 @@ class FastEngine:
         N = blocks.N if blocks else 0
         wide = self.threads if N * len(theta) > WIDE else 1
         Z = theta.new_zeros(N + self.capacity, len(views[1]))
-        kept = blocks is not None and self._keep(blocks, *views[0].shape)
-        first = (KeptFirstLayer if kept else FirstLayer)(*views[:2], blocks, X, Z, wide)
-        if blocks is not None:
-            self.forms.add("kept" if kept else "plain")
-        upper = [Layer(W, b, blocks, wide) for W, b in zip(views[2::2], views[3::2], strict=True)]
-        self.layers = [first, *upper]
-        if self._carried is not None and self._carried["P"].dtype == theta.dtype and kept == ("C" in self._carried):
-            first.restore(self._carried)
+        if blocks is None and self.basis is not None and self.basis.k:
+            self.forms.add("gram")
+            self.span = Span(self.basis, views)
+            self.layers = self.span.layers(Z)
+        else:
+            kept = blocks is not None and self._keep(blocks, *views[0].shape)
+            first = (KeptFirstLayer if kept else FirstLayer)(*views[:2], blocks, X, Z, wide)
+            if blocks is not None:
+                self.forms.add("kept" if kept else "plain")
+            upper = [Layer(W, b, blocks, wide) for W, b in zip(views[2::2], views[3::2], strict=True)]
+            self.layers = [first, *upper]
+        if self._carried is not None and self.carrier.fits(self._carried):
+            self.carrier.restore(self._carried)
         self._carried = None
         self._references = self.flat.references() - others  # the layers' own
         self._held_class = self._held_class or held_by(self.hand_out)
@@ -162,7 +178,10 @@ class FastEngine:
         if self.capacity < B:
             self.capacity, self._passes = B, {}
             self.layers[0].extend(B)
-        self._passes[B] = Pass(self, self.layers, self.stored, B)
+        if self.span is None:
+            self._passes[B] = Pass(self, self.layers, self.stored, B)
+        else:
+            self._passes[B] = OrthogonalPass(self, self.layers, self.span, B)
         return self._passes[B]
 
     def gradient_views(self) -> list[torch.Tensor]:
@@ -205,7 +224,16 @@ class FastEngine:
         """No stored examples. Raises ``FloatingPointError`` if a parameter is not finite."""
         self.hand_out()
         self._check()
-        self.stored = self.layers = self._carried = None
+        self.stored = self.layers = self.span = self._carried = None
+
+    def avoid(self, basis: GramBasis) -> None:
+        """From here on steps without stored examples are orthogonal to the directions of ``basis``, as they are now.
+
+        To be said again when the basis has changed.
+        """
+        self.hand_out()
+        self._check()
+        self.basis, self.layers, self.span, self._carried = basis, None, None, None
 
     def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> Pass:
         """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
@@ -227,10 +255,10 @@ class FastEngine:
         """Note a step; from time to time compute anew what is carried along."""
         self._since_fold += 1
         if self._since_fold >= FOLD_EVERY:
-            self.layers[0].fold()
+            self.carrier.fold()
             self._check()
         if not self.held:
-            self.layers[0].hand_out()
+            self.carrier.hand_out()
 
     def _check(self) -> None:
         """Raises ``FloatingPointError`` if a parameter is not finite; they are complete."""
@@ -248,7 +276,7 @@ class FastEngine:
         return self.outputs.mask_(H, tasks)
 
     def forward(self, x: torch.Tensor, tasks) -> torch.Tensor:
-        """As ``predict``; ``backward`` may follow."""
+        """As ``predict``; ``backward`` or ``directions`` may follow."""
         self._open()
         self._inputs, self._tasks = [], tasks
         H = x
@@ -259,20 +287,26 @@ class FastEngine:
                 H.relu_()
         return self.outputs.mask_(H, tasks)
 
-    def backward(self, dlogits: torch.Tensor, per_sample: bool = False) -> torch.Tensor:
-        """The gradient (p,) of <logits, dlogits>, a view that the next call overwrites; (B, p) if ``per_sample``."""
-        D, parts = dlogits, []
+    def directions(self, dlogits: torch.Tensor) -> Directions:
+        """The gradients of <logits_i, dlogits_i> for each example i, as activations and deltas of every layer."""
+        D = dlogits
         if self.outputs.foreign is not None:
             D = D.masked_fill(self.outputs.foreign[self._tasks], 0)
-        for layer, A in zip(reversed(self._linear), reversed(self._inputs), strict=True):
-            if per_sample:
-                parts += [D, torch.bmm(D.unsqueeze(2), A.unsqueeze(1)).flatten(1)]
-            else:
-                parts += [D.sum(0), torch.mm(D.t(), A).flatten()]
-            if A is not self._inputs[0]:
-                D = torch.mm(D, layer.weight.data).mul_(A > 0)
-        result = torch.cat(parts[::-1], -1)
-        return result if per_sample else self.flat.grad.copy_(result)
+        deltas = [D]
+        for layer, A in zip(self._linear[:0:-1], self._inputs[:0:-1], strict=True):
+            deltas.append(torch.mm(deltas[-1], layer.weight.data).mul_(A > 0))
+        return Directions(self._inputs, deltas[::-1])
+
+    def backward(self, dlogits: torch.Tensor, per_sample: bool = False) -> torch.Tensor:
+        """The gradient (p,) of <logits, dlogits>, a view that the next call overwrites; (B, p) if ``per_sample``."""
+        each = self.directions(dlogits)
+        if per_sample:
+            return each.dense()
+        views = self.gradient_views()
+        for weight, bias, A, D in zip(views[::2], views[1::2], *each, strict=True):
+            torch.mm(D.t(), A, out=weight)
+            torch.sum(D, 0, out=bias)
+        return self.flat.grad
 
     @contextmanager
     def recording(self):
@@ -283,36 +317,35 @@ class FastEngine:
 
     def checkpoint(self) -> dict:
         """Exact state beside the parameters: the stored examples, and what is carried along."""
-        if self.stored is None:
-            return {"stored": None}
-        self._take()
-        X, y, tasks, weights, blocks, once = self.stored
-        return {
-            "stored": [tensor.clone() for tensor in (X, y, tasks, weights)],
-            "shape": [blocks.R, blocks.m, once],
-            "first": self._first_state(),
-            "since_fold": self._since_fold,
-        }
+        if self.stored is not None:
+            self._take()
+        state = {"stored": None, "carried": self._carrier_state(), "since_fold": self._since_fold}
+        if self.stored is not None:
+            X, y, tasks, weights, blocks, once = self.stored
+            state["stored"] = [tensor.clone() for tensor in (X, y, tasks, weights)]
+            state["shape"] = [blocks.R, blocks.m, once]
+        return state
 
-    def _first_state(self) -> dict | None:
-        """What the first layer carries along; the parameters are complete."""
+    def _carrier_state(self) -> dict | None:
+        """What is carried along; the parameters are complete."""
         if self.layers is None:
             return self._carried
         self.hand_out()
-        return self.layers[0].checkpoint()
+        return self.carrier.checkpoint()
 
     def restore(self, state: dict) -> None:
         """The counterpart of ``checkpoint``, after the parameters were loaded."""
         self.clear_rows()
-        if state["stored"] is None:
-            return
-        R, m, once = state["shape"]
-        tensors = [tensor.clone() for tensor in state["stored"]]
-        self.stored, self._carried = Stored(*tensors, Blocks(R, m, tensors[0]), once), state["first"]
-        self._take()
+        self._carried = state["carried"]
+        if state["stored"] is not None:
+            R, m, once = state["shape"]
+            tensors = [tensor.clone() for tensor in state["stored"]]
+            self.stored = Stored(*tensors, Blocks(R, m, tensors[0]), once)
+            self._take()
         self._since_fold = state["since_fold"]
 
     def __getstate__(self) -> dict:
         """For copies and pickles: complete parameters, and what is carried along; layers and buffers are made anew."""
-        first = self._first_state()
-        return {**self.__dict__, "layers": None, "_passes": {}, "_held_class": None, "_carried": first}
+        carried = self._carrier_state()
+        gone = {"layers": None, "span": None, "_passes": {}, "_held_class": None}
+        return {**self.__dict__, **gone, "_carried": carried}

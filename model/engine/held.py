@@ -6,7 +6,7 @@ objects, which an optimizer or a list may refer to, stay where they are. Their c
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -51,3 +51,29 @@ def held_by(hand_out: Callable[[], None]) -> type[nn.Parameter]:
 
     HeldParameter.hand_out = staticmethod(hand_out)
     return HeldParameter
+
+
+class Carrier:
+    """Whoever goes on with more than the ``public`` values that everybody sees, views into ``theta``.
+
+    It says how to make these complete from its own state (``complete``), and how to begin again from them (``adopt``).
+    """
+
+    public: Sequence[torch.Tensor]
+    shown: list[torch.Tensor] | None = None  # what was handed out, if that could be written to
+
+    def hand_out(self) -> None:
+        """Make the public values complete, and remember them; the carrier's own state is left alone."""
+        self.complete()
+        self.shown = [tensor.clone() for tensor in self.public]
+
+    def take_back(self) -> None:
+        """Public values that are no longer those handed out replace the carrier's own."""
+        if self.shown is not None and any(bool((a != b).any()) for a, b in zip(self.public, self.shown, strict=True)):
+            self.adopt()
+            self.shown = [tensor.clone() for tensor in self.public]
+
+    def fold(self) -> None:
+        """Complete values, from which the carrier begins again."""
+        self.complete()
+        self.adopt()

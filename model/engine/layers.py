@@ -11,6 +11,7 @@ finds a row's products in one of two ways, whichever takes fewer operations:
 import torch
 
 from model.engine.flat import threads
+from model.engine.held import Carrier
 
 # A product of two flat matrices with few rows runs at a fraction of the speed of one with many: its operations count for
 # more (measured, 9 x 10,000 against 90 x 100: 2.4 times).
@@ -115,11 +116,11 @@ class Layer:
         self.prepared = None
 
 
-class FirstLayer(Layer):
+class FirstLayer(Layer, Carrier):
     """The layer that sees the inputs; X (N, i) of the stored ones, if there are any.
 
     Z[:N], the stored examples' pre-activations, follow the steps on the current batch, and are computed anew after a step
-    along the rows. ``public`` are the weights and the bias that everybody sees: views into ``theta``.
+    along the rows.
     """
 
     pairs_allowed = False
@@ -128,7 +129,6 @@ class FirstLayer(Layer):
     def __init__(self, weight, bias, blocks=None, X=None, Z=None, wide=1):
         super().__init__(weight, bias, blocks, wide)
         self.public = weight, bias
-        self.shown: list[torch.Tensor] | None = None  # what was handed out, if that could be written to
         self.X, self.Z, self.one, self.stale = X, Z, bias.new_ones(1), True
         if X is not None:
             self.Xt, self.P = X.t(), Z[: len(X)]
@@ -157,16 +157,8 @@ class FirstLayer(Layer):
             self.P.addmm_(k.t(), D[N:], alpha=-lr)
 
     def hand_out(self) -> None:
-        """Make the public values complete, and remember them; the layer's own state is left alone."""
         if self.X is not None:
-            self.complete()
-            self.shown = [tensor.clone() for tensor in self.public]
-
-    def take_back(self) -> None:
-        """Public values that are no longer those handed out replace the layer's own."""
-        if self.shown is not None and any(bool((a != b).any()) for a, b in zip(self.public, self.shown, strict=True)):
-            self.adopt()
-            self.shown = [tensor.clone() for tensor in self.public]
+            super().hand_out()
 
     def complete(self) -> None:
         """Make the public values those of the layer; in this form they are."""
@@ -174,11 +166,6 @@ class FirstLayer(Layer):
     def adopt(self) -> None:
         """The public values are those of the layer from now on."""
         self.stale = True
-
-    def fold(self) -> None:
-        """Complete weights; what is carried along is computed anew at the next pass."""
-        self.complete()
-        self.adopt()
 
     def replace(self, X: torch.Tensor) -> None:
         """Other stored inputs of the same number."""
@@ -196,6 +183,10 @@ class FirstLayer(Layer):
         if self.X is None:
             return None
         return {"P": self.P.clone(), "stale": self.stale, "shown": [tensor.clone() for tensor in self.shown]}
+
+    def fits(self, state: dict) -> bool:
+        """Whether ``state`` is what a layer of this form carries along."""
+        return "P" in state and state["P"].dtype == self.Z.dtype and self.kept == ("C" in state)
 
     def restore(self, state: dict) -> None:
         """The counterpart of ``checkpoint``; ``take_back`` is to follow."""

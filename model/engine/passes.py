@@ -35,6 +35,8 @@ class Pass:
     batch, then that of each row.
     """
 
+    orthogonal = False  # whether ``descend`` avoids the engine's directions
+
     def __init__(self, engine, layers, stored, B: int):
         self.engine, self.layers, self.first, self.B = engine, layers, layers[0], B
         self.blocks = None if stored is None else stored.blocks
@@ -64,7 +66,7 @@ class Pass:
         # what the loops below go through, looked up once
         self.up, self.down, self.upper = [], [], []
         if self.H:
-            self.output = (layers[-1].column, layers[-1].W, self.H[-1].t())
+            self.top = (layers[-1].column, layers[-1].W, self.H[-1].t())
             self.up = [(layer, self.H[i], self.H[i + 1]) for i, layer in enumerate(layers[1:-1])]
             stack = list(zip(layers[1:], self.D[1:], self.H, self.D[:-1], strict=True))
             self.down = [(layer, D, H, below) for layer, D, H, below in reversed(stack)]
@@ -104,15 +106,20 @@ class Pass:
             for layer, H, above in self.up:
                 layer.forward(H, above)
                 above.relu_()
-            b, W, HT = self.output
-            torch.addmm(b, W, HT, out=self.logits)
-        else:
-            self.logits.copy_(self.Z.t())
+        self.output()
         if self.foreign is not None:
             if task != self.foreign_task:
                 self.foreign[:, self.N :] = self.engine.outputs.foreign[task].unsqueeze(1)
                 self.foreign_task = task
             self.logits.masked_fill_(self.foreign, FOREIGN_LOGIT)
+
+    def output(self) -> None:
+        """Logits from the last hidden layer's activations."""
+        if self.H:
+            b, W, HT = self.top
+            torch.addmm(b, W, HT, out=self.logits)
+        else:
+            self.logits.copy_(self.Z.t())
 
     def backward(self) -> None:
         """From the output layer's deltas to those of every layer below."""
@@ -186,7 +193,8 @@ class Pass:
     @property
     def scores(self) -> torch.Tensor:
         """The logits (B, C) of the current batch; those of other tasks' outputs are 0."""
-        return self.engine.outputs.own(self.logits[:, self.N :].t(), self.foreign_task)
+        logits = self.logits[:, self.N :]
+        return (logits if self.foreign is None else logits.masked_fill(self.foreign[:, self.N :], 0)).t()
 
     def descend(self, lr: float, correction=None, partition=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone). Once a step.

@@ -80,6 +80,10 @@ class Basis:
         self.k, left = extend(self._rows, self.k, vectors)
         return left
 
+    def clear(self) -> None:
+        """No rows; their room stays reserved."""
+        self.k = 0
+
     def reject_(self, g: torch.Tensor) -> torch.Tensor:
         """g (p,) <- g - V'(V g), in place: what of g is orthogonal to the basis."""
         return g.addmv_(self.V.t(), self.V @ g, alpha=-1)

@@ -135,7 +135,7 @@ def put_into(path: str, paper: str, text: str):
 def main(argv: list[str] | None = None) -> int:
     """The exit status."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("paper", help="gem, agem, mer or ogd")
+    p.add_argument("paper", help="gem, agem, mer, ogd or doan")
     p.add_argument("folder", help="its records")
     p.add_argument("--brief", action="store_true", help="a line a method, without what was not run")
     p.add_argument("--into", metavar="FILE", help="a document with marks for the table, instead of the screen")

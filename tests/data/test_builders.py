@@ -61,8 +61,8 @@ def test_permutations(path, tiny, builder, name):
         p = torch.randperm(784)
         for (description, x, y), (pixels, labels) in zip((read.train[t], read.test[t]), tiny[name], strict=True):
             assert description == "random permutation"
-            assert torch.equal(x, (pixels.float() / 255.0)[:, p]) and torch.equal(y, labels)
-    assert not torch.equal(read.train[0][1], tiny[name][0][0] / 255.0)  # the first task is permuted too
+            assert x.dtype == torch.uint8 and torch.equal(x, pixels[:, p]) and torch.equal(y, labels)
+    assert not torch.equal(read.train[0][1], tiny[name][0][0])  # the first task is permuted too
 
 
 def test_rotations(path, tiny):
@@ -73,7 +73,7 @@ def test_rotations(path, tiny):
             assert 45 * t <= angle < 45 * (t + 1)
             images = [Image.fromarray(image.numpy()) for image in pixels.reshape(-1, 28, 28)]
             rotated = np.stack([np.array(image.rotate(angle)) for image in images]).reshape(-1, 784)
-            assert torch.equal(x, torch.from_numpy(rotated).float() / 255.0) and torch.equal(y, labels)
+            assert torch.equal(x, torch.from_numpy(rotated)) and torch.equal(y, labels)
 
 
 @pytest.mark.parametrize("n_tasks", [1, 5, 100])
@@ -85,14 +85,31 @@ def test_cifar100_splits_the_classes(path, tiny, n_tasks):
         for t, (description, x, y) in enumerate(tasks):
             rows = [i for i, label in enumerate(labels.tolist()) if label // classes == t]
             assert description == (t * classes, (t + 1) * classes)
-            assert torch.equal(x, pixels[rows].float() / 255.0) and torch.equal(y, labels[rows])
+            assert torch.equal(x, pixels[rows]) and torch.equal(y, labels[rows])
             assert y.bincount().tolist()[t * classes :] == [repeats] * classes
+
+
+@pytest.mark.parametrize("builder", [mnist_permutations, mnist_rotations, fashion_mnist_permutations, cifar100])
+def test_floats_are_the_same_data_as_bytes(tmp_path, tiny, builder):
+    builder.build(tmp_path / "bytes.pt", n_tasks=5)
+    builder.build(tmp_path / "floats.pt", n_tasks=5, dtype="float32")
+    ours, theirs = files.load(tmp_path / "bytes.pt"), files.load(tmp_path / "floats.pt")
+    for task, same in zip(ours.train + ours.test, theirs.train + theirs.test, strict=True):
+        assert same[1].dtype == torch.float32 and torch.equal(task[1] / 255.0, same[1])
+    assert ours.hash == theirs.hash and ours.bytes and theirs.bytes
+
+
+def test_images_of_another_white_level_are_no_bytes(path, capsys):
+    with pytest.raises(DataError, match=r"--dtype uint8: .* white is 16 in digits; give --dtype float32"):
+        digits_permutations.build(path, dtype="uint8")
+    assert building.main(digits_permutations.build, str(path), ["--dtype", "int16"]) == 2
+    assert "invalid choice" in capsys.readouterr().err and not path.exists()
 
 
 def test_the_first_examples_only(path, tiny):
     mnist_rotations.build(path, n_tasks=2, n_train=12, n_test=3, min_rot=0, max_rot=0)
     for _, x, y in files.load(path).train:
-        assert torch.equal(x, tiny["mnist"][0][0][:12] / 255.0) and len(y) == 12
+        assert torch.equal(x, tiny["mnist"][0][0][:12]) and len(y) == 12
     assert len(files.load(path).test[1][1]) == 3
     cifar100.build(path, n_tasks=10, n_train=7)
     assert [len(y) for _, _, y in files.load(path).train] == [7] * 10
@@ -128,7 +145,7 @@ def test_digits_rotations(path):
 
 def test_labels_are_stored_once(path, tiny):
     mnist_permutations.build(path, n_tasks=10)
-    per_task = (30 + 10) * 784 * 4
+    per_task = (30 + 10) * 784
     assert path.stat().st_size < 10 * per_task + 10_000
 
 

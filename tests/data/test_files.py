@@ -122,7 +122,10 @@ BAD_CONTENT = {
     "other width": (with_x(torch.rand(4, 5)), "training task 1: x is 5 wide"),
     "other dtype": (with_x(torch.rand(4, 3).double()), "training task 1: x is torch.float64"),
     "images not flattened": (with_x(torch.rand(4, 3, 1)), "flattened"),
-    "bytes": (with_x(torch.ones(4, 3, dtype=torch.uint8)), "store it as float32"),
+    "bytes in one task": (with_x(torch.ones(4, 3, dtype=torch.uint8)), "training task 1: x is torch.uint8"),
+    "shorts": (with_x(torch.ones(4, 3, dtype=torch.int16)), "x is torch.int16; store it as float32"),
+    "signed bytes": (with_x(torch.ones(4, 3, dtype=torch.int8)), "8-bit images as uint8"),
+    "truth values": (with_x(torch.ones(4, 3, dtype=torch.bool)), "x is torch.bool; store it as float32"),
     "half precision": (with_x(torch.ones(4, 3).half()), "store it as float32"),
     "x and y of different lengths": (with_y(torch.arange(5)), "4 examples but y has 5 labels"),
     "empty task": (with_x(torch.rand(0, 3)), "training task 1: is empty"),
@@ -318,6 +321,19 @@ def test_identity_is_the_same_everywhere(path):
         + b"test torch.float32 (2, 3)\n" + values + struct.pack("<2q", 1, 0)
     ).hexdigest()  # fmt: skip
     assert files.save(path, [["", x, torch.tensor([0, 1])]], [["", x, torch.tensor([1, 0])]]) == expected
+
+
+def test_bytes_are_identified_as_the_floats_that_they_stand_for(tmp_path):
+    k = torch.arange(256, dtype=torch.uint8).reshape(64, 4)
+    train, test = ([["", k.flip(i), torch.arange(64) % 3]] for i in (0, 1))
+    floats = [[[name, x / 255.0, y] for name, x, y in tasks] for tasks in (train, test)]
+    assert files.save(tmp_path / "bytes.pt", train, test) == files.save(tmp_path / "floats.pt", *floats)
+    read = files.load(tmp_path / "bytes.pt")
+    assert read.train[0][1].dtype == torch.uint8 and torch.equal(read.train[0][1], k.flip(0)) and read.bytes
+    assert files.load(tmp_path / "floats.pt").bytes
+    floats[0][0][1][3, 2] += 1e-7
+    files.save(tmp_path / "other.pt", *floats)
+    assert not files.load(tmp_path / "other.pt").bytes
 
 
 def test_a_valid_identity_spares_the_scan(path, monkeypatch):

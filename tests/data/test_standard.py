@@ -20,16 +20,16 @@ N_IMAGES = {"mnist": (60_000, 10_000), "fashion_mnist": (60_000, 10_000), "digit
 
 @pytest.mark.parametrize("name", standard.STANDARD)
 def test_table_names_builders_arguments_and_sizes(name):
-    module, arguments, n_floats = standard.STANDARD[name]
+    module, arguments, n_bytes = standard.STANDARD[name]
     builder = __import__(f"data.{module}", fromlist=["build"]).build
     inspect.signature(builder).bind("out", seed=standard.SEED, raw_path=None, **arguments)
     if module == "cifar100":
-        assert n_floats == 60_000 * 3072
+        assert n_bytes == 60_000 * 3072
         return
     source = module.rsplit("_", 1)[0]
     n_train, n_test = N_IMAGES[source]
     n_train = arguments.get("n_train", n_train)
-    assert n_floats == arguments["n_tasks"] * (n_train + n_test) * (64 if source == "digits" else 784)
+    assert n_bytes == arguments["n_tasks"] * (n_train + n_test) * (4 * 64 if source == "digits" else 784)
 
 
 @pytest.mark.parametrize("name", ["digits_permutations.pt", "digits_rotations.pt"])
@@ -40,7 +40,7 @@ def test_builds_what_is_missing_and_nothing_else(tmp_path, capsys, name):
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.random.get_state()[1].tolist() == states[1] and random.getstate() == states[2]
     assert f"{name} does not exist; building it, about 9.2 MB" in capsys.readouterr().err
-    assert path.stat().st_size == pytest.approx(4 * standard.STANDARD[name][2], rel=0.01)
+    assert path.stat().st_size == pytest.approx(standard.STANDARD[name][2], rel=0.01)
     read = files.load(path)
     assert len(read.train) == len(read.test) == 20
     assert read.train[0][1].shape == (1297, 64) and read.test[0][1].shape == (500, 64)

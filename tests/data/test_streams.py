@@ -51,6 +51,19 @@ def test_angles_lie_one_in_each_bin():
     assert [angle for angle, _ in streams.rotations(28, 3, 0, 30, 30)] == [30, 30, 30]
 
 
+def test_angles_in_steps():
+    stream = streams.rotations(28, 15, seed=3, min_rot=0.0, max_rot=70.0, step=5.0)
+    assert [angle for angle, _ in stream] == [5.0 * t for t in range(15)]
+    assert all(torch.equal(index, streams.rotation_index(28, angle)) for angle, index in stream)
+    with pytest.raises(
+        DataError, match="step 5: 16 tasks from 0 degrees on end at 75, beyond max_rot 70; give max_rot 75"
+    ):
+        streams.rotations(28, 16, 0, 0.0, 70.0, 5.0)
+    for step in (0.0, -5.0, float("nan")):
+        with pytest.raises(DataError, match="must be a number of degrees above 0"):
+            streams.rotations(28, 2, 0, 0.0, 90.0, step)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

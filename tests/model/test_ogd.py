@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from model import UsageError, ogd
 from model.numeric import basis
+from model.numeric.directions import Directions
+from model.unlearning import Attack
 from tests.conftest import learn, net, parameters, stream
 
 MODES = ("loss_mean", "gtl", "ave", "all")
@@ -19,6 +21,17 @@ def departure(V):
 def nearly_collinear(n, p, gap, seed=0, dtype=torch.float32):
     g = torch.Generator().manual_seed(seed)
     return torch.randn(p, generator=g, dtype=dtype) + gap * torch.randn(n, p, generator=g, dtype=dtype)
+
+
+def orthonormal(ours):
+    """The orthonormal rows (k, p) of a basis in either form."""
+    if isinstance(ours, basis.Basis):
+        return ours.V
+    if not ours.k:
+        return torch.zeros(0, 0)
+    T = torch.cat([torch.nn.functional.pad(panel, (0, ours.k - panel.shape[1])) for panel in ours.factor.panels])
+    stored = Directions(*([getattr(share, name).matrix.t().double() for share in ours.shares] for name in "AD"))
+    return T @ stored.dense()
 
 
 # ---------------------------------------------------------------- the basis
@@ -139,7 +152,7 @@ def test_what_is_stored_is_what_the_mode_says(mode, split, engine):
     assert len(y) == 7 and len(x.unique(dim=0)) == 7
     wanted = explicit(model, x, y, 0, mode)[:, : model.shared]
     model.finish_task()
-    V = model.basis.V
+    V = orthonormal(model.basis)
     assert 0 < model.basis.k <= len(wanted) and model.counts["ogd_basis"] == model.basis.k
     assert (wanted - (wanted @ V.t()) @ V).norm() <= 1e-8 * wanted.norm()
     assert model.basis.k == int(torch.linalg.matrix_rank(wanted, rtol=1e-9))
@@ -154,7 +167,7 @@ def test_the_step_is_the_projected_gradient(mode, split):
     learn(model, train[:1], 3)
     model.finish_task()
     V = torch.zeros(model.basis.k, sum(model.engine.flat.sizes), dtype=torch.float64)
-    V[:, : model.shared] = model.basis.V
+    V[:, : model.shared] = orthonormal(model.basis)
     for i in range(5):
         before = parameters(model).clone()
         plain = net("single", **outputs).double()
@@ -231,7 +244,7 @@ def test_the_basis_grows_task_by_task_within_its_bounds(capsys):
         model.finish_task()
         model.finish_task()
         sizes.append(model.basis.k)
-        assert departure(model.basis.V) < 1e-5
+        assert departure(orthonormal(model.basis)) < 1e-5
     assert sizes[0] <= 20 and sizes == sorted(sizes) and sizes[-1] == 50
     said = capsys.readouterr().err
     assert said.count("the basis is full with 50 rows") == 1 and "from task 2 on" in said
@@ -251,11 +264,48 @@ def test_tasks_with_different_numbers_of_outputs_have_room_for_all_their_directi
 
 def test_a_basis_that_does_not_fit_is_refused_with_its_size(monkeypatch, capsys):
     monkeypatch.setattr(ogd, "available_memory", lambda cuda: 10_000_000)
-    with pytest.raises(UsageError, match=r"--ogd_max_basis 2000: 600 rows of 89,610 numbers take 0.2 GB, and 0.0 GB"):
-        net("ogd", n_inputs=784, n_outputs=10, n_hiddens=100)
+    size = {"n_inputs": 784, "n_outputs": 10, "n_hiddens": 100}
+    dense = (
+        r"--ogd_max_basis 2000: 600 rows of 89,610 numbers take 0.2 GB, and 0.0 GB are free; give --ogd_max_basis 13,"
+    )
+    with pytest.raises(UsageError, match=dense):
+        net("ogd", **size, engine="autograd")
+    net("ogd", **size)  # 4 MB in Gram space
+    with pytest.raises(
+        UsageError, match=r"--ogd_max_basis 10000: 4,000 directions take 0.1 GB, .* --ogd_max_basis 670,"
+    ):
+        net("ogd", **size, n_tasks=20)
     monkeypatch.setattr(ogd, "available_memory", lambda cuda: 10**10)
-    net("ogd", n_inputs=784, n_outputs=10, n_hiddens=100)
+    net("ogd", **size, engine="autograd")
     assert "600 rows of 89,610 numbers, 215 MB" in capsys.readouterr().err
+    net("ogd", **size, n_tasks=50)
+    assert "10,000 directions, 448 MB" in capsys.readouterr().err
+
+
+def test_what_unlearning_needs_counts_too(monkeypatch):
+    monkeypatch.setattr(ogd, "available_memory", lambda cuda: 5_000_000)
+    size = {"n_inputs": 784, "n_outputs": 10, "n_hiddens": 100}
+    net("ogd", **size)
+    with pytest.raises(UsageError, match="600 directions take 0"):
+        net("ogd", **size, forgetting_mode=True)
+    assert net("ogd", **size, forgetting_mode=True, ogd_mode="loss_mean").basis.limit == 3
+
+
+def test_directions_in_the_span_of_forgotten_ones_stay():
+    """Two tasks of one stream on a linear model offer the same directions: the second's were not needed, until then."""
+    train, _ = stream(n_tasks=1, dtype=torch.float64)
+    model = net("ogd", n_tasks=2, n_layers=0, task_sample=6, ogd_per_task=6, forgetting_mode=True).double()
+    _, x, y = train[0]
+    for t in range(2):
+        model.observe(x[:6], t, y[:6])
+        model.finish_task()
+    assert model.basis.k == 6
+    before = orthonormal(model.basis)
+    attack = Attack(frozenset({0}), -1.0)
+    model.unlearn(x[6:8], 1, y[6:8], attack)
+    assert model.basis.k == model.counts["ogd_basis"] == 6
+    after = orthonormal(model.basis)
+    assert (before - (before @ after.t()) @ after).norm() < 1e-9
 
 
 def test_memory_that_is_available_is_a_sensible_number():

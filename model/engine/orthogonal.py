@@ -1,0 +1,131 @@
+"""Steps orthogonal to stored directions: the parameters are kept as theta + U'c, and a step moves theta and c.
+
+A step of orthogonal gradient descent is theta - lr (g - U'c'), U'c' being g's part in the span of the directions U (k, p).
+So theta takes the plain step of stochastic gradient descent, and the k numbers c take lr c': neither anything of the size
+of U nor a product of the size of a weight matrix for each direction is touched. With U in Gram space
+(``numeric.gram_basis``) a pass sees W_l + D_l' diag(c) A_l, and the inner products that this needs are those of U g.
+"""
+
+import torch
+
+from model.engine.held import Carrier
+from model.engine.layers import FirstLayer, Layer
+from model.engine.passes import Pass
+from model.numeric.directions import LayerShare
+from model.numeric.gram_basis import GramBasis
+
+
+class Span(Carrier):
+    """theta + U'c for the directions of a basis as they are now: c (k,) in float64, and a theta of its own.
+
+    ``public`` are the parameters that everybody sees, weight then bias; complete after ``hand_out`` only.
+    """
+
+    def __init__(self, basis: GramBasis, public: list[torch.Tensor]):
+        self.basis, self.public = basis, public
+        self.own = [view.clone() for view in public]
+        self.c = torch.zeros(basis.k, dtype=torch.float64, device=public[0].device)
+
+    def layers(self, Z: torch.Tensor) -> list[Layer]:
+        """The layers of a pass; those without a share in the directions are plain."""
+        pairs = list(zip(self.own[::2], self.own[1::2], strict=True))
+        shares = self.basis.shares
+        first = SpanFirstLayer(*pairs[0], Z, shares[0], self.c)
+        spanned = [SpanLayer(*pair, share, self.c) for pair, share in zip(pairs[1:], shares[1:], strict=False)]
+        return [first, *spanned, *(Layer(*pair, None) for pair in pairs[len(shares) :])]
+
+    def extend(self, dots: torch.Tensor, lr: float) -> None:
+        """Take away lr times the part in the span of a gradient g, of which ``dots`` = U g (k,)."""
+        self.c.add_(self.basis.factor.solve(dots), alpha=lr)
+
+    def complete(self) -> None:
+        for public, own in zip(self.public, self.own, strict=True):
+            public.copy_(own)
+        self.basis.add_to(list(zip(self.public[::2], self.public[1::2], strict=True)), self.c)
+
+    def adopt(self) -> None:
+        for public, own in zip(self.public, self.own, strict=True):
+            own.copy_(public)
+        self.c.zero_()
+
+    def checkpoint(self) -> dict:
+        """What is carried along beside the public values; after ``hand_out``."""
+        copies = {name: [tensor.clone() for tensor in getattr(self, name)] for name in ("own", "shown")}
+        return {**copies, "c": self.c.clone()}
+
+    def fits(self, state: dict) -> bool:
+        """Whether ``state`` is of as many directions, in the same type."""
+        return "c" in state and len(state["c"]) == len(self.c) and state["own"][0].dtype == self.own[0].dtype
+
+    def restore(self, state: dict) -> None:
+        """The counterpart of ``checkpoint``; ``take_back`` is to follow."""
+        self.c.copy_(state["c"])
+        for own, saved in zip(self.own, state["own"], strict=True):
+            own.copy_(saved)
+        self.shown = [tensor.clone() for tensor in state["shown"]]
+
+
+class SpanLayer(Layer):
+    """A layer that sees W + D' diag(c) A and b + D'c; it remembers the inner products that it made on the way."""
+
+    def __init__(self, weight, bias, share: LayerShare, c: torch.Tensor):
+        super().__init__(weight, bias, None)
+        self.share, self.c = share, c
+
+    def forward(self, A, out):
+        super().forward(A, out)
+        out.add_(self.seen(A))
+
+    def seen(self, A: torch.Tensor) -> torch.Tensor:
+        """What the directions add to the outputs (B, o) for inputs A (B, i)."""
+        self.s = self.share.A.dots(A).add_(1)
+        return self.share.forward(self.s, self.c)
+
+    def backward(self, D, out):
+        super().backward(D, out)
+        self.e = self.share.D.dots(D)
+        out.add_(self.share.backward(self.e, self.c))
+
+    def dots(self) -> torch.Tensor:
+        """The layer's share of U g (k,), after both passes."""
+        return self.s.mul_(self.e).sum(0)
+
+
+class SpanFirstLayer(FirstLayer):
+    """The same for the layer that sees the inputs."""
+
+    seen, dots = SpanLayer.seen, SpanLayer.dots
+
+    def __init__(self, weight, bias, Z, share: LayerShare, c: torch.Tensor):
+        super().__init__(weight, bias, Z=Z)
+        self.share, self.c = share, c
+
+    def forward(self, x, current, k):
+        super().forward(x, current, k)
+        current.add_(self.seen(x))
+
+
+class OrthogonalPass(Pass):
+    """A pass without stored examples whose ``descend`` is orthogonal to the directions; ``flat`` is the gradient itself."""
+
+    orthogonal = True
+
+    def __init__(self, engine, layers, span: Span, B: int):
+        super().__init__(engine, layers, None, B)
+        self.span, self.spanned = span, layers[: len(span.basis.shares)]
+        self.last = layers[-1] if self.H and len(self.spanned) == len(layers) else None
+
+    def output(self):
+        super().output()
+        if self.last is not None:
+            self.logits.add_(self.last.seen(self.H[-1]).t())
+
+    def along(self) -> torch.Tensor:
+        """U g (k,): the inner products of the batch's gradient with the directions; once a step."""
+        self.first.e = self.first.share.D.dots(self.D[0])
+        return sum(layer.dots() for layer in self.spanned)
+
+    def descend(self, lr, correction=None, blocks=None):
+        self.engine.before_step(self)
+        self.span.extend(self.along(), lr)
+        super().descend(lr)

@@ -1,0 +1,159 @@
+r"""Which examples an MLP gets right, as a fact about its parameters: not about kernels, threads or chunks.
+
+A float32 product is rounded, differently by every kernel. With u = 2^-24, gamma_n = n u / (1 - n u), h and z the computed
+inputs and outputs of a layer and E a bound on the Euclidean norm of the error so far, any order of the sum gives
+
+    E_l <= |W_l| E_(l-1) + gamma_(n+1) (|W_l|_F |h| + |b_l|) + tiny            (Higham 2002, section 3.1)
+
+because a ReLU does not increase a distance. So an example is right if its own logit exceeds all others by more than
+sqrt(2) E_L, and wrong if another exceeds it by more. The others are computed again in float64, and those that float64 does
+not decide either once more, one by one, on one thread: there the label is right if no logit is larger, and no equal one
+has a lower index.
+
+On bytes the first layer may be a product of integers (`numeric.integers`), whose error is a hundredth of float32's.
+"""
+
+import math
+
+import torch
+
+from model import UsageError
+from model.engine.flat import threads
+from model.numeric import integers
+
+SAFETY = 1.01  # for the rounding of the bounds themselves
+TINY = 2.0**-100  # underflow
+UNITS = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
+
+
+class Scorer:
+    """Counts of right answers of a stack of linear layers with ReLU; ``layers`` are pairs W (o, i), b (o,) in float32.
+
+    ``outputs`` are the tasks' outputs (`common.TaskOutputs`). ``floats`` turns stored inputs into float32; signed bytes
+    (int8) go through the first layer as integers. ``again`` counts examples computed again, ``singly`` those of them that
+    float64 could not decide.
+    """
+
+    def __init__(self, layers, outputs, floats):
+        self.layers, self.outputs, self.floats = layers, outputs, floats
+        self.norms = [(_spectral(W), float(W.double().norm()), float(b.double().norm())) for W, b in layers]
+        self.examples = self.integers = self.again = self.singly = 0
+        self._bytes = self._double = None
+
+    def add_to(self, tally: dict) -> None:
+        """Add the counts to those of ``nothing()``."""
+        for name in tally:
+            tally[name] += getattr(self, name)
+
+    def right(self, x: torch.Tensor, y: torch.Tensor, task: int) -> int:
+        """How many of the stored inputs x (B, n_inputs) with labels y (B,) of one task are answered rightly."""
+        sure, doubtful = self._decide(*self._margins(x, y, task))
+        self.examples += len(y)
+        if not len(doubtful):
+            return sure
+        self.again += len(doubtful)
+        x, y = self.floats(x[doubtful]).double(), y[doubtful]
+        more, doubtful = self._decide(*self._margins_of(x, y, task, self._in_double()))
+        self.singly += len(doubtful)
+        with threads(1):
+            return sure + more + sum(self._single(x[i], int(y[i]), task) for i in doubtful.tolist())
+
+    @staticmethod
+    def _decide(margin, bound) -> tuple[int, torch.Tensor]:
+        """The number of examples that are surely right, and the indices of the doubtful ones."""
+        right = margin > bound
+        doubtful = ~(right | (margin < -bound))  # a nan is doubtful
+        return int(right.sum()), doubtful.nonzero()[:, 0]
+
+    def _margins(self, x, y, task):
+        if x.dtype != torch.int8:
+            return self._margins_of(self.floats(x), y, task, self.layers)
+        if self._bytes is None:
+            self._bytes = integers.ByteLayer(*self.layers[0])
+        self.integers += len(y)
+        # pixels in float32 are rounded themselves
+        pixels = UNITS[torch.float32] * self.norms[0][1] * math.sqrt(x.shape[1])
+        error = torch.tensor(float(self._bytes.errors.norm()) + pixels)
+        return self._rest(self._bytes(x), error, y, task, self.layers)
+
+    def _margins_of(self, x, y, task, layers):
+        """By how much the label's logit exceeds all others (B,), and the bound on its error (B,)."""
+        W, b = layers[0]
+        error = self._rounding(0, x)
+        return self._rest(torch.addmm(b, x, W.t()), error, y, task, layers)
+
+    def _rest(self, z, error, y, task, layers):
+        for i, (W, b) in enumerate(layers[1:], start=1):
+            h = z.relu_()
+            error = error * self.norms[i][0] + self._rounding(i, h)
+            z = torch.addmm(b, h, W.t())
+        z = z.t().contiguous()
+        label = y.unsqueeze(0)
+        own = z.gather(0, label)[0]
+        z.scatter_(0, label, -math.inf)
+        if self.outputs.foreign is not None:
+            foreign = self.outputs.foreign[task]
+            z[foreign] = -math.inf
+            own = own.masked_fill(foreign[y], -math.inf)
+        return own - z.amax(0), error * (math.sqrt(2) * SAFETY)
+
+    def _rounding(self, i: int, h: torch.Tensor) -> torch.Tensor:
+        """What layer i adds to the error (B,) of inputs h (B, n)."""
+        n = h.shape[1] + 1
+        gamma = n * UNITS[h.dtype] / (1 - n * UNITS[h.dtype])
+        _, frobenius, bias = self.norms[i]
+        return torch.linalg.vector_norm(h, dim=1).mul_(gamma * frobenius).add_(gamma * bias + TINY)
+
+    def _single(self, x, y: int, task: int) -> bool:
+        layers = self._in_double()
+        for i, (W, b) in enumerate(layers):
+            x = torch.addmv(b, W, x.relu() if i else x)
+        if self.outputs.foreign is not None:
+            x[self.outputs.foreign[task]] = -math.inf
+        return bool(x[y] > -math.inf) and bool((x[:y] < x[y]).all()) and bool((x[y + 1 :] <= x[y]).all())
+
+    def _in_double(self):
+        if self._double is None:
+            self._double = [(W.double(), b.double()) for W, b in self.layers]
+        return self._double
+
+
+def _spectral(W: torch.Tensor) -> float:
+    """An upper bound on W's spectral norm, within a few percent as a rule: |(W W')^4|_F^(1/8)."""
+    W = W.double()
+    square = W @ W.t() if len(W) <= W.shape[1] else W.t() @ W
+    size = float(square.norm())
+    if not 0 < size < math.inf:
+        return math.sqrt(size) if size == 0 else math.inf
+    square = square / size
+    for _ in range(2):
+        square = square @ square
+    return math.sqrt(size * float(square.norm()) ** 0.25)
+
+
+def nothing() -> dict:
+    """Counts of a run's evaluations, before the first: examples, those in integers, and those computed again."""
+    return dict.fromkeys(("examples", "integers", "again", "singly"), 0)
+
+
+def of(model, floats) -> Scorer | None:
+    """The scorer of one of our methods with an MLP in float32 on the CPU, as its parameters are now; None of any other."""
+    layers = getattr(model, "complete_layers", lambda: None)()
+    return None if layers is None else Scorer(layers, model.outputs, floats)
+
+
+def in_integers(model, wanted: str, are_bytes: bool) -> bool:
+    """Whether test sets are to be signed bytes, as ``--evaluation`` asks; ``UsageError`` if that is not possible."""
+    if wanted == "float32":
+        return False
+    layers = getattr(model, "complete_layers", lambda: None)()
+    reason = None
+    if layers is None:
+        reason = "only an MLP in float32, on the CPU and without --parity yes, is evaluated so"
+    elif not are_bytes:
+        reason = "the pixels of the data file are not all k / 255"
+    elif not integers.exact(layers[0][0].shape[1], layers[0][0].shape[0]):
+        reason = "products of integers are wrong on this processor"
+    if wanted == "integer" and reason:
+        raise UsageError(f"--evaluation integer: {reason}; give --evaluation auto")
+    return reason is None and (wanted == "integer" or integers.quick())

@@ -1,0 +1,70 @@
+"""The inverse T of the lower Cholesky factor of a Gram matrix U U', which grows by rows: T U is orthonormal.
+
+Why T and not the inverse of U U': the same numbers in float64 take half the memory and are read once a step, a panel of
+rows serving both products of T' (T u); and an error in T, unlike one in the inverse, is not multiplied by the condition of
+U U'. In float32 the inverse leaves 7e-5 of a gradient along a direction, T 1e-6, both in float64 nothing that can be seen
+(2,000 directions of ten tasks of permuted Fashion-MNIST; condition 3e4).
+"""
+
+import torch
+from torch.nn import functional as F
+
+PANEL = 64  # rows read together
+
+
+class InverseFactor:
+    """T (k, k) as panels of at most ``PANEL`` rows, each as long as its last row."""
+
+    def __init__(self):
+        self.panels: list[torch.Tensor] = []
+        self._views: list | None = None
+
+    def __len__(self) -> int:
+        return self.panels[-1].shape[1] if self.panels else 0
+
+    def append(self, rows: torch.Tensor) -> None:
+        """Further rows (n, k + n), n <= PANEL."""
+        if self.panels and len(self.panels[-1]) + len(rows) <= PANEL:
+            rows = torch.cat((F.pad(self.panels.pop(), (0, len(rows))), rows))
+        self.panels.append(rows)
+        self._views = None
+
+    def solve(self, u: torch.Tensor) -> torch.Tensor:
+        """c = T' (T u) (k,), which solves U U' c = u; the next call overwrites it."""
+        if self._views is None:
+            self._u, self._c = torch.empty_like(u), torch.empty_like(u)
+            self._views = [
+                (T, T.t(), self._u[: T.shape[1]], u.new_empty(len(T)), self._c[: T.shape[1]]) for T in self.panels
+            ]
+        self._u.copy_(u)
+        self._c.zero_()
+        for T, Tt, part, z, c in self._views:
+            torch.mv(T, part, out=z)
+            c.addmv_(Tt, z)
+        return self._c
+
+    def coordinates(self, products: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """X = products T' (n, k), for products (n, k) of vectors with U: coordinates along T U; and X T."""
+        X, XT = torch.empty_like(products), torch.zeros_like(products)
+        for T in self.panels:
+            n, k = T.shape
+            X[:, k - n : k] = products[:, :k] @ T.t()
+            XT[:, :k] += X[:, k - n : k] @ T
+        return X, XT
+
+
+def independent(S: torch.Tensor, least: float, stop: bool = False) -> tuple[list[int], int]:
+    """The rows of a Gram matrix S (n, n) of which, in their order, more than ``least`` (squared) is outside the others' span.
+
+    Returns their indices and how many rows were looked at: all, or those before the first one dropped if ``stop``.
+    """
+    S, kept = S.clone(), []
+    for i in range(len(S)):
+        rest = float(S[i, i])
+        if rest > least:
+            kept.append(i)
+            column = S[i + 1 :, i] / rest**0.5
+            S[i + 1 :, i + 1 :] -= torch.outer(column, column)
+        elif stop:
+            return kept, i
+    return kept, len(S)

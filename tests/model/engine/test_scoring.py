@@ -1,0 +1,153 @@
+"""Which examples are right: the same as float64 says, whatever the kernel, and few are computed again."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data import pixels
+from model import common
+from model.engine.scoring import Scorer, _spectral
+from model.numeric import integers
+
+
+def network(sizes, seed, scale=1.0):
+    draw = torch.Generator().manual_seed(seed)
+    return [
+        (torch.randn(o, i, generator=draw) * scale / i**0.5, torch.randn(o, generator=draw) * 0.1)
+        for i, o in itertools.pairwise(sizes)
+    ]
+
+
+def images(n, width, seed):
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randint(0, 256, (n, width), generator=draw) * (torch.rand(n, width, generator=draw) < 0.5)
+    return x.to(torch.uint8), torch.randint(0, 10, (n,), generator=draw)
+
+
+def logits(layers, x):
+    z = pixels.floats(x).double()
+    for i, (W, b) in enumerate(layers):
+        z = (z.relu() if i else z) @ W.double().t() + b.double()
+    return z
+
+
+def exactly_right(layers, x, y, foreign=None):
+    """By definition, example by example: no allowed logit is larger, and no equal one comes before."""
+    z = logits(layers, x)
+    if foreign is not None:
+        z[:, foreign] = -torch.inf
+    best = z.max(1, keepdim=True).values
+    first = torch.where(z == best, torch.arange(z.shape[1]), z.shape[1]).min(1).values
+    return int((first == y).sum())
+
+
+@pytest.mark.parametrize("integer", [False, True])
+@given(seed=st.integers(0, 2**20), depth=st.integers(0, 3), scale=st.sampled_from([1e-30, 1e-3, 1.0, 30.0]))
+def test_counts_are_float64s(integer, seed, depth, scale):
+    layers = network([50, *[20] * depth, 10], seed, scale)
+    x, y = images(300, 50, seed)
+    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
+    stored = pixels.signed(x.clone()) if integer else x
+    assert scorer.right(stored, y, 0) == exactly_right(layers, x, y)
+    assert scorer.examples == 300 and scorer.singly == 0
+    if scale == 1.0:
+        assert scorer.again < 10
+
+
+@pytest.mark.parametrize("integer", [False, True])
+def test_margins_are_within_their_bounds(integer):
+    layers = network([784, 100, 100, 10], 3)
+    x, y = images(2000, 784, 4)
+    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
+    margin, bound = scorer._margins(pixels.signed(x.clone()) if integer else x, y, 0)
+    z = logits(layers, x)
+    own = z.gather(1, y.unsqueeze(1))[:, 0]
+    others = z.scatter(1, y.unsqueeze(1), -torch.inf).amax(1)
+    error = (margin.double() - (own - others)).abs()
+    assert bool((error <= bound).all())
+    assert float(bound.max()) < (0.01 if integer else 0.1)
+
+
+def test_ties_go_to_the_lowest_index():
+    W, b = torch.zeros(4, 6), torch.tensor([0.0, 1.0, 1.0, 0.5])
+    x = images(8, 6, 0)[0]
+    y = torch.tensor([0, 1, 2, 3, 1, 1, 2, 0])
+    scorer = Scorer([(W, b)], common.TaskOutputs(4), pixels.floats)
+    assert scorer.right(x, y, 0) == 3
+    assert scorer.singly == 5 and scorer.again == 5  # labels 1 and 2 tie
+
+
+@pytest.mark.parametrize("integer", [False, True])
+def test_only_the_tasks_outputs_count(integer):
+    outputs = common.TaskOutputs(10, [[0, 1, 2], [3, 4, 5, 6], [7, 8, 9]])
+    layers = network([50, 20, 10], 7)
+    x, y = images(500, 50, 8)
+    for task in range(3):
+        scorer = Scorer(layers, outputs, pixels.floats)
+        stored = pixels.signed(x.clone()) if integer else x
+        expected = exactly_right(layers, x, y, outputs.foreign[task])
+        assert scorer.right(stored, y, task) == expected > 0  # also where a label is not the task's: never right
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e30])
+def test_numbers_out_of_range_are_settled_singly(value):
+    layers = network([50, 20, 10], 7)
+    layers[0][0][0, 0] = value
+    x, y = images(20, 50, 8)
+    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
+    assert 0 <= scorer.right(x, y, 0) <= 20 and scorer.again > 0
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**20))
+def test_the_spectral_bound(o, i, seed):
+    W = torch.randn(o, i, generator=torch.Generator().manual_seed(seed))
+    exact = float(torch.linalg.matrix_norm(W.double(), 2))
+    assert exact * (1 - 1e-12) <= _spectral(W) <= 1.7 * exact
+    assert _spectral(torch.zeros(o, i)) == 0
+
+
+@given(st.integers(0, 2**20), st.sampled_from([1e-20, 1e-3, 1.0, 1e20]))
+def test_the_layer_over_bytes(seed, scale):
+    (W, b), *_ = network([123, 17], seed, scale)
+    W[3] = 0
+    x, _ = images(40, 123, seed)
+    layer = integers.ByteLayer(W, b)
+    exact = x.double() / 255 @ W.double().t() + b.double()
+    assert bool(((layer(pixels.signed(x.clone())).double() - exact).abs() <= layer.errors).all())
+    assert bool((layer.errors <= 1e-4 * (W.double().abs().sum(1) + b.double().abs())).all())
+
+
+def test_slices_have_24_bits():
+    W = network([784, 100], 0)[0][0]
+    scale, q = integers.slices(W)
+    whole = sum(each * 254.0**-i for i, each in enumerate(q)) * scale.unsqueeze(1)
+    assert bool(((whole - W.double()).abs() <= scale.unsqueeze(1) / (2 * 254**2) * (1 + 1e-9)).all())
+    assert all(bool((each.abs() <= 127).all()) and torch.equal(each, each.round()) for each in q)
+
+
+def test_products_that_are_wrong_are_found_out(monkeypatch):
+    honest = torch._int_mm
+    integers.exact.cache_clear()
+    assert integers.exact(64, 10) or not integers.quick()
+
+    def saturating(a, b):  # as pairs of products of unsigned with signed bytes, added in 16 bits
+        products = (a.int() + 128).unsqueeze(2) * b.int().unsqueeze(0)
+        pairs = (products[:, ::2] + products[:, 1::2]).clamp(-(2**15), 2**15 - 1)
+        return (pairs.sum(1) - 128 * b.int().sum(0)).int()
+
+    def wrong_once(a, b):
+        result = honest(a, b)
+        result[-1, -1] += 1
+        return result
+
+    def refusing(a, b):
+        raise RuntimeError("no such kernel")
+
+    for kernel in (saturating, wrong_once, refusing):
+        integers.exact.cache_clear()
+        monkeypatch.setattr(torch, "_int_mm", kernel)
+        assert not integers.exact(64, 10)
+    integers.exact.cache_clear()
