@@ -1,4 +1,4 @@
-"""The measurements of a run, warnings to its reader, and the record made of both."""
+"""The measurements of a run, the warnings to its reader, and the run's record."""
 
 import shlex
 from typing import NamedTuple
@@ -8,8 +8,8 @@ import torch
 from metrics import metrics
 from results import record
 
-# From runs on the A-GEM note's stream and on permuted digits (docs/which_agem.md): margins with which the past tasks
-# weigh up to 11 times as much as the batch cost next to nothing; from 18 times on they cost some accuracy, or all of it.
+# From runs on the A-GEM note's stream and on permuted digits (docs/which_agem.md): a margin with which the past tasks
+# weigh up to 11 times as much as the batch costs next to nothing; from 18 times on it costs some accuracy, or all.
 DROWNED = 15
 
 
