@@ -109,7 +109,7 @@ class Bench:
         return (end - begun) / (10 * steps), (end - last) / steps
 
     def at_task(self, name: str, n_tasks: int, memories: int, form: str = "auto", batch: int = 1, steps=200) -> float:
-        """Seconds a step in the last of ``n_tasks`` tasks. The tasks before only fill their memory, without training."""
+        """Seconds a step in the last of ``n_tasks`` tasks. The tasks before only fill their memory, untrained."""
         model = self.net(name, n_tasks, form, n_memories=memories)
         torch.set_num_threads(1)
         draw = torch.Generator().manual_seed(0)
