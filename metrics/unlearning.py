@@ -5,7 +5,7 @@ def report(before, after, attacked: list[int], sign: float, batches: dict[int, i
     """Accuracies before and after, and their summary; None where a mean is over nothing.
 
     effect: the mean over A of (before - after). retention: the mean over R of (after - before). attacked_accuracy and
-    chance are means over A, to be compared. ``batches``: how many batches each task gave to the phase.
+    chance are means over A, to be compared. ``batches``: how many batches each task of R gave to the phase.
     """
     kept = [t for t in range(len(before)) if t not in attacked]
     return {

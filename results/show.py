@@ -26,7 +26,7 @@ def format_grid(baseline, grid):
 
 
 def format_run(run):
-    """Everything about a results.run.Run as text; results.parse can read its grid and numbers again."""
+    """Everything about a results.reading.run.Run as text; results.reading.logs can read its grid and numbers again."""
     blocks = [_heading(run)]
     if run.grid or run.baseline:
         blocks.append(format_grid(run.baseline, run.grid))

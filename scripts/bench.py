@@ -1,7 +1,7 @@
 """Speed, as ratios within one run: python scripts/bench.py [--only PART ...] [--repeats N] [--cuda] [--json FILE]
 
 The yardstick is one training step of a plain `torch.nn.Sequential` MLP, 784-100-100-10, with `CrossEntropyLoss`,
-`zero_grad()` and `torch.optim.SGD`, batch 1, one thread. It is timed before and after everything that is given in
+`zero_grad()` and `torch.optim.SGD`, batch 1, one thread. It is timed before and after everything measured in
 yardsticks, because a shared machine's speed drifts. Every figure is the median of `--repeats` runs.
 """
 

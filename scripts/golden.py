@@ -1,9 +1,9 @@
 """The quick runs of scripts/regress.sh, made and checked: python scripts/golden.py [--make [METHOD ...]]
 
-The parity cases (scripts/parity.py), and every method on five permutations of scikit-learn's digits, 20 steps a task, with
-five seeds; records go to results/runs/regress/, which is emptied first, and are checked against results/logged/. --make
-stores seed 0's records, or those of the methods named, as results/logged/golden_<method>.json instead of checking: do so
-only where a change of the digits is meant.
+The runs are the parity cases (scripts/parity.py), and every method on five permutations of scikit-learn's digits, 20
+steps a task, with five seeds. Their records go to results/runs/regress/, which is emptied first, and are checked
+against results/logged/. --make does not check. It stores the records of seed 0, of all methods or of those named, as
+results/logged/golden_<method>.json. Use it only where the digits are meant to change.
 """
 
 import shutil
@@ -25,7 +25,7 @@ SEEDS = range(5)
 
 
 def golden(make):
-    """Every method's runs; seed 0's of the methods in `make` are stored."""
+    """Make every method's runs. Store the records of seed 0 of the methods in `make`."""
     for name in METHODS:
         results = [parity.run(["--model", name, *GOLDEN, "--seed", str(seed)]) for seed in SEEDS]
         seconds = sum(result["seconds"]["total"] for result in results)
@@ -37,12 +37,12 @@ def golden(make):
 
 
 def stored(name):
-    """Where a method's logged record is."""
+    """The path of a method's logged record."""
     return parity.LOGGED / f"golden_{name}.json"
 
 
 def main(make):
-    """All runs and their check, whose exit status is returned; with names of methods in `make` the golden runs alone."""
+    """Make and check all runs; return the exit status. With methods in `make`, only make and store golden runs."""
     shutil.rmtree(ROOT / parity.FOLDER, ignore_errors=True)
     made, left_out = ([], []) if make else parity.every()
     golden(make)

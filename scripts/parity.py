@@ -1,9 +1,9 @@
 """Make and check the parity cases, commands that the reference itself has run: python scripts/parity.py
 
-Each command of results/logged/parity_<data>_<kernels>.json, for this machine's kernels, is run with `--parity yes`. Records
-go to results/runs/regress/, which is emptied first; results.regress checks them digit by digit, and gives the exit status.
-Cases whose data file cannot be built are left out, as are all where nobody has run the reference on such kernels: that is
-said.
+Each command of results/logged/parity_<data>_<kernels>.json, for this machine's kernels, is run with `--parity yes`.
+Records go to results/runs/regress/, which is emptied first. results.regress checks them digit by digit, and gives the
+exit status. Cases are left out if their data file cannot be built, or if the reference was never run on such kernels. A
+message names them.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def commands(fixture):
 
 
 def place(flags):
-    """Where the data file of a command lies, as flags; that of the split heads is written if it is missing."""
+    """The flags that say where a command's data file is. The file of the split heads is written if it is missing."""
     if SPLIT_HEADS.name not in flags:
         return []
     if not SPLIT_HEADS.exists():
@@ -69,7 +69,7 @@ def split_heads(path):
 
 
 def run(flags):
-    """One run in this process; its record. What it prints is shown only if it fails."""
+    """Make one run in this process; return its record. The run's output is shown only if it fails."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -100,7 +100,7 @@ def every():
 
 
 def check(logged, left_out):
-    """Check the runs against logged ones (paths); the exit status. What was left out is said at the end."""
+    """Check the runs against the files `logged`; return the exit status. The cases left out are named at the end."""
     print(flush=True)
     status = regress.main([*(word for path in logged for word in ("--against", str(path))), FOLDER]) if logged else 0
     for sentence in left_out:

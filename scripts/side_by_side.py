@@ -1,7 +1,7 @@
 """The A-GEM note's three ways beside its logged numbers: python scripts/side_by_side.py [PATH...]
 
-For each logged run: its numbers, and those of the newest record in PATH (results/ by default) that the same command
-made, data file aside. A record is known by what its JSON says, never by its name.
+Each logged run stands beside the newest record in PATH (results/ by default) that the same command made; only the data
+file may differ. A record is recognised by its JSON, never by its name.
 """
 
 import argparse
@@ -23,7 +23,7 @@ COSTS = ("seconds", "memory_mb")
 
 
 def same_command(logged, run):
-    """Whether ``run``, a record, has the logged run's method, its seed, and what else of its command decides numbers."""
+    """Whether the record ``run`` has the logged run's method, seed, and all other flags that decide its numbers."""
     try:
         wanted = {name: arguments.FLAGS[name].parse(str(value)) for name, value in logged.args.items()}
         model = resolve(wanted["model"])
@@ -35,7 +35,7 @@ def same_command(logged, run):
 
 
 def newest(logged, found):
-    """The last begun of the records in ``found`` that the logged command made; None if there is none."""
+    """Of the records in ``found`` that the logged command made, the one begun last; None if there is none."""
     same = [run for run in found if same_command(logged, run)]
     return max(same, key=lambda run: run.record.get("started") or "", default=None)
 
@@ -54,7 +54,7 @@ def table(pairs, title, sentences):
 
 
 def notes(pairs, data_file):
-    """What has to be known to read the table, a sentence a line."""
+    """The sentences that a reader of the table needs, one a line."""
     lines = []
     for logged, ours in pairs:
         name = resolve(logged.args["model"])

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def split(argv: list[str], own: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
-    """The words for the sweep's own parser, and those of the grid."""
+    """Split the command line into the words for the sweep's own parser and those of the grid."""
     ours, grid, target = [], [], None
     known = set(own._option_string_actions)
     for word in argv:
@@ -61,7 +61,7 @@ def split(argv: list[str], own: argparse.ArgumentParser) -> tuple[list[str], lis
 
 
 def settle(args):
-    """Check the sweep's own flags and fill in this machine's values, in place."""
+    """Check the sweep's own flags, and fill in defaults that depend on this machine, in place."""
     from model import UsageError
     from scripts.sweeping import clusters
 
@@ -88,7 +88,7 @@ def settle(args):
 
 
 def size(text: str, files: list[str]) -> int:
-    """Bytes of --memory_limit; ``files``: the words among which a unit after a space would be."""
+    """--memory_limit in bytes. ``files``: the words read as files; a unit typed after a space is among them."""
     from model import UsageError
 
     for word in files:
@@ -102,7 +102,7 @@ def size(text: str, files: list[str]) -> int:
 
 
 def read_jobs(args, grid: list[str]):
-    """The jobs of the command, and notes."""
+    """The jobs of the command, and notes on what was left out."""
     from model import UsageError
     from scripts.sweeping import jobs
 
@@ -138,7 +138,7 @@ def gpus_for(args, jobs) -> int:
 
 
 def sweep(argv: list[str]) -> int:
-    """The command line after ``sweep.py``; the exit status."""
+    """Run the command line after ``sweep.py``; return the exit status."""
     from scripts.sweeping import clusters, execute
     from scripts.sweeping.store import Store
 
@@ -185,7 +185,7 @@ def cli(argv: list[str] | None = None) -> int:
     from model import UsageError
     from results import RecordError, console
 
-    status = int(argv[0] != "best" and "--print" not in argv)  # if the reader goes before the end
+    status = int(argv[0] != "best" and "--print" not in argv)  # the status if the reader stops before the end
     try:
         if argv[0] == "best":
             from scripts.sweeping import selection

@@ -33,7 +33,7 @@ def _data_file(run):
 
 
 def _parsed(name, value):
-    """A flag's value, which may be known as text only. The text of a flag that is not ours becomes a number if it can."""
+    """A flag's value from a value or its text. The text of a flag that is not ours becomes a number if it can."""
     try:
         return value if value is None else FLAGS[name].parse(str(value)) if name in FLAGS else float(value)
     except (UsageError, TypeError, ValueError):

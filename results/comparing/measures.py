@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 
 class Measure(NamedTuple):
-    """label: a column's head. digits: how many after the point. better: +1 if more is better, -1 if less is, 0 if neither.
-    value: a function of a Run."""
+    """label: a column's head. digits: how many after the point. value: a function of a Run.
+
+    better: +1 if more is better, -1 if less is better, 0 if neither.
+    """
 
     label: str
     digits: int
@@ -45,7 +47,7 @@ def _step_time(run):
 
 
 def _unlearning(when, attacked):
-    """A function of a Run: mean accuracy 'before' or 'after' an unlearning phase, on the attacked tasks or the others."""
+    """A function of a Run: mean accuracy 'before' or 'after' an unlearning phase, on attacked tasks or the others."""
 
     def value(run):
         said = (run.record or {}).get("forgetting")

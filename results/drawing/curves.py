@@ -33,7 +33,7 @@ def centred(values):
 
 
 def lines(drawn):
-    """A dict {"label", "step", "first", "mean"} of plain lists for each curve, and the first curve's changes of task."""
+    """A dict {"label", "step", "first", "mean"} of plain lists for each curve, and the first curve's "changes"."""
     found = {label: c for label, cell in drawn.items() if (c := curve(cell))}
     out = []
     for label, c in found.items():

@@ -124,7 +124,7 @@ def _values(run, line, tokens, width):
 
 
 def _note_digits(run, rows):
-    """Set how many decimals the grid has, and note entries with another number of them."""
+    """Set how many decimals the grid has, and note entries with more than the others."""
     places = [
         (i, j, line, token)
         for i, (line, tokens) in enumerate(rows, start=1)

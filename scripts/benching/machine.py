@@ -1,4 +1,4 @@
-"""What machine a number was made on."""
+"""The machine that a number was measured on."""
 
 import platform
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The reduced ResNet-18 of CIFAR-100, maps pixel by pixel, against the same with the reference's layout."""
+"""The reduced ResNet-18 of CIFAR-100 with its maps pixel by pixel, against the same in the reference's layout."""
 
 import statistics
 import time
@@ -28,7 +28,7 @@ def resnet(bench: Bench) -> dict:
     rows, result = [], {}
     for name, (n, trained) in WORK.items():
         times = []
-        for _ in range(1 + bench.options.repeats):  # the first is for warming up
+        for _ in range(1 + bench.options.repeats):  # the first repeat only warms up
             times.append([_seconds(bench, net, x[:n], y[:n], trained) for net in nets])
             bench.bar.update()
         ours, reference = (statistics.median(column) / n for column in zip(*times[1:], strict=True))

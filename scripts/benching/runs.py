@@ -1,4 +1,4 @@
-"""Whole runs of main.py: the A-GEM note's command against its parts, the GEM paper's against --parity yes."""
+"""Whole runs of main.py: the A-GEM note's command against its parts, and the GEM paper's against --parity yes."""
 
 import statistics
 import subprocess
@@ -20,7 +20,7 @@ A_GEM_NOTE = (
 
 
 def command(bench: Bench) -> dict:
-    """The A-GEM note's command end to end against what it must at least do."""
+    """The seconds of the A-GEM note's whole command, against those of the parts that it cannot do without."""
     where = ["--data_path", bench.options.data_path, "--data_file", DATA, "--threads", str(bench.options.threads)]
     rows, result = [], {}
     importing = statistics.median(_importing() for _ in range(3))

@@ -1,4 +1,4 @@
-"""What every part of scripts/bench.py needs: the data, a yardstick, medians in yardsticks, and a table."""
+"""Shared by the parts of scripts/bench.py: the data, a yardstick, medians in yardsticks, and a table."""
 
 import argparse
 import random
@@ -51,7 +51,7 @@ class Bench:
         sgd.step()
 
     def timed(self, step, n: int) -> float:
-        """Seconds of one call step(i), over n of them after a few."""
+        """Seconds of one call step(i): the mean over n calls, after a few that are not timed."""
         for i in range(20):
             step(i)
         self.wait()
@@ -66,7 +66,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def paired(self, measure) -> tuple[float, ...]:
-        """Medians of what ``measure()`` returns (seconds a step), each repeat in yardsticks of that moment."""
+        """Medians over the repeats of ``measure()``'s results (seconds), each divided by the yardstick beside it."""
         rows = []
         for _ in range(self.options.repeats):
             before = self.yardstick()
@@ -88,7 +88,7 @@ class Bench:
         return model.cuda() if self.options.cuda else model
 
     def ten_tasks(self, name: str, engine: str) -> tuple[float, float]:
-        """Seconds a step, the stream's loop included: mean over 10 tasks of 1,000 steps, and in the last task."""
+        """Seconds a step, the stream's loop included: over 10 tasks of 1,000 steps, and over the last task alone."""
         model, steps = self.net(name, engine=engine), self.options.steps
         torch.set_num_threads(1)
         random.seed(0)
@@ -109,7 +109,7 @@ class Bench:
         return (end - begun) / (10 * steps), (end - last) / steps
 
     def at_task(self, name: str, n_tasks: int, memories: int, form: str = "auto", batch: int = 1, steps=200) -> float:
-        """Seconds a step in the last of ``n_tasks`` tasks; the tasks before are as long as their memory."""
+        """Seconds a step in the last of ``n_tasks`` tasks. The tasks before only fill their memory, untrained."""
         model = self.net(name, n_tasks, form, n_memories=memories)
         torch.set_num_threads(1)
         draw = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Training steps in yardsticks: by method and engine, by tasks, by memories; and how far the kept layer drifts."""
+"""Training steps in yardsticks, by method and engine, by tasks, and by memories; also how far the kept layer drifts."""
 
 import model as methods
 from model.engine import fast
@@ -8,7 +8,7 @@ REFERENCE = {"single": 1.3, "ewc": 15, "gem": 30, "agem_closed": 17}  # the publ
 
 
 def steps(bench: Bench) -> dict:
-    """A step of each method with either engine."""
+    """The time of a step of each method with either engine."""
     result, rows = {}, []
     for name in bench.options.methods or methods.METHODS:
         got = {engine: bench.paired(lambda n=name, e=engine: bench.ten_tasks(n, e)) for engine in ("fast", "autograd")}
@@ -20,7 +20,7 @@ def steps(bench: Bench) -> dict:
 
 
 def tasks(bench: Bench) -> dict:
-    """Growth with the number of tasks, 10 memories each, and of the two forms of the first layer."""
+    """The time of a step by the number of tasks with 10 memories each, also for both forms of the first layer."""
     columns = [("gem", "auto"), ("agem_closed", "auto"), ("agem_closed", "kept"), ("agem_closed", "plain")]
     columns.append(("agem_sampled", "auto"))
     rows, result = [], {}
@@ -33,7 +33,7 @@ def tasks(bench: Bench) -> dict:
 
 
 def memories(bench: Bench) -> dict:
-    """Growth with the memories a task, at the tenth task."""
+    """The time of a step in the tenth task by the number of memories per task."""
     rows, result, names = [], {}, ("gem", "agem_closed", "agem_sampled")
     for m in (10, 50, 256):
         got = bench.paired(lambda m=m: [bench.at_task(name, 10, m, steps=60) for name in names])

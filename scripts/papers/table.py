@@ -4,8 +4,8 @@
     python scripts/papers/table.py gem results/runs/paper_gem --into docs/sweeps.md
     python scripts/papers/table.py gem results/runs/paper_gem --brief --into README.md
 
-The paper's numbers, their source and the protocol they were made under are in targets.csv beside this file; targets.py
-tells how the two are compared. X: no run yet; diverged: all of them did. --brief: a line a method, and only what has been run.
+The paper's numbers, their source and their protocol are in targets.csv beside this file; targets.py says how the two
+are compared. X: there is no run yet. diverged: all runs diverged. --brief: one line for each method that has been run.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def published(c: targets.Comparison) -> str:
 
 
 def lines(row: dict, runs: list[dict], mark: str) -> list[tuple]:
-    """The table's lines, one a metric, for a target and those of our runs that belong together ([]: none)."""
+    """The table's lines, one for each metric, for a target and one group of our runs; [] is no runs."""
     time, none = targets.seconds(runs), "diverged" if runs else "X"
     first = (row["stream"], f"`{row['method']}` {mark}".strip()), "" if time is None else f"{time:.0f}"
     found = []
@@ -47,7 +47,7 @@ def lines(row: dict, runs: list[dict], mark: str) -> list[tuple]:
 
 
 def brief(row: dict, runs: list[dict], metrics: list[str]) -> tuple:
-    """The table's one line for a target and those of our runs that belong together."""
+    """The brief table's line for a target and one group of our runs."""
     by_metric, n = {c.metric: c for c in targets.compare(row, runs)}, 0
     cells = []
     for metric in metrics:
@@ -63,12 +63,12 @@ def brief(row: dict, runs: list[dict], metrics: list[str]) -> tuple:
 
 
 def markdown(head: tuple, rows: list[tuple]) -> str:
-    """The table; stream and method are text, and so is the metric where a line is one metric's."""
+    """The table as Markdown. Stream, method and, if there is such a column, metric are text; the rest is numbers."""
     return render(head, rows, "markdown", left=3 if head == HEADER else 2)
 
 
 def machine(runs: list[dict]) -> str:
-    """Where the runs were made, in a sentence."""
+    """A sentence on the machine that made the runs."""
     kinds = sorted({f"torch {run['versions']['torch']}, {run['device']}, --threads {run['threads']}" for run in runs})
     hours = sum(run["seconds"]["total"] for run in runs) / 3600
     return f"{len(runs)} run{'s' * (len(runs) != 1)}, {hours:.2f} hours of computing in all; {'; '.join(kinds)}."
@@ -88,7 +88,7 @@ def read(folder: str) -> list[dict]:
 
 
 def brief_table(paper: str, folder: str) -> str:
-    """A line a method: of runs that follow the paper's protocol in every flag; the others are left out."""
+    """A line for each method, from the runs that follow the paper's protocol in every flag; others are left out."""
     runs, rows = read(folder), targets.read(paper)
     metrics = [m for m in targets.METRICS if any(row[m] for row in rows)] or list(targets.METRICS[:3])
     head = ("stream", "method", *(w for m in metrics for w in (f"{SHOWN[m]}, paper", "ours")), "n", "s a run")
@@ -101,7 +101,7 @@ def brief_table(paper: str, folder: str) -> str:
 
 
 def table(paper: str, folder: str) -> str:
-    """The whole text: a line a metric, protocol differences, sources."""
+    """The whole text: a line for each metric, then protocol differences and sources."""
     runs, wanted = read(folder), targets.read(paper)
     rows, notes = [], []
     for row in wanted:
@@ -120,7 +120,7 @@ def table(paper: str, folder: str) -> str:
 
 
 def put_into(path: str, paper: str, text: str):
-    """Replace what stands between a document's two marks for ``paper``; ``RecordError`` if they are not there."""
+    """Replace the text between a document's two marks for ``paper``; ``RecordError`` if the marks are missing."""
     begin, end = f"<!-- table {paper} -->\n", f"<!-- end of table {paper} -->"
     document = Path(path).read_text(encoding="utf-8")
     before, found, rest = document.partition(begin)
@@ -133,7 +133,7 @@ def put_into(path: str, paper: str, text: str):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit status."""
+    """Run the command; return its exit status."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("paper", help="gem, agem, mer, ogd or doan")
     p.add_argument("folder", help="its records")

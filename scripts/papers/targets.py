@@ -1,12 +1,13 @@
 """The papers' numbers (scripts/papers/targets.csv), the runs of ours that belong to each, and how the two compare.
 
-Column `tag` of the file: C, read in the authors' code or its output; T, read in a transcription of the paper's table; M,
-not checked against any source: the file holds no number then. In `protocol` a ? is a value that is not recorded.
+Column `tag` of the file: C, read in the authors' code or its output; T, read in a transcription of the paper's table;
+M, not checked against any source, in which case the file holds no number. In `protocol` a ? is a value that is not
+recorded.
 
-The comparison is two-sided, at 95 %: "agrees" if the paper's number lies in the prediction interval of our runs (where
-it is one run), or if 0 lies in Welch's interval of the difference (where the paper gives mean and deviation), the
-rounding of what was printed allowed for; else "higher" or "lower" says on which side we are. With fewer than two runs of
-ours there is no interval.
+The comparison is two-sided, at 95 %. If the paper's number is one run, it "agrees" if it lies in the prediction
+interval of our runs. If the paper gives mean and deviation, the two agree if 0 lies in Welch's interval of the
+difference. Rounding of the printed number is allowed for. Otherwise our mean is "higher" or "lower" than the paper's
+number. With fewer than two runs of ours there is no interval.
 """
 
 import csv
@@ -68,7 +69,8 @@ def same(ours, theirs: str) -> bool:
 
 
 def matching(row: dict, runs: list[dict]) -> list[list[dict]]:
-    """The runs of a target's method and data, one a seed, grouped by data and settings: others are never averaged."""
+    """Groups of runs of a target's method and data, one run per seed. A group has equal data and settings, so that it
+    may be averaged."""
     wanted, groups = pairs(row["select"]), defaultdict(list)
     for run in runs:
         args = facts(run)
@@ -85,7 +87,7 @@ def settings(run: dict) -> dict:
 
 
 def differences(row: dict, runs: list[dict]) -> list[str]:
-    """What our runs did otherwise than the paper."""
+    """The differences between our runs' protocol and the paper's, as texts."""
     args = facts(runs[0])
     wanted = pairs(row["protocol"])
     found = [f"--{k} {args.get(k)} (paper: {v})" for k, v in wanted.items() if v != "?" and not same(args.get(k), v)]
@@ -105,9 +107,9 @@ def number(text: str) -> tuple[float | None, float | None]:
 
 
 def verdict(values: list[float], paper: float, spread: float | None, n_paper: int, rounding: float = 0.0) -> str:
-    """'agrees', 'higher' or 'lower': we against the paper, two-sided at 95 %; '-' where there is no interval.
+    """'agrees', or 'higher' / 'lower' if ours is above / below the paper's, two-sided at 95 %; '-' without an interval.
 
-    rounding: by how much the paper's number may be nearer to ours than it was printed.
+    rounding: the rounding error of the paper's printed number, which is allowed for.
     """
     ours = inference.sample(values)
     if ours.sd is None:
@@ -123,7 +125,7 @@ def verdict(values: list[float], paper: float, spread: float | None, n_paper: in
 
 
 def compare(row: dict, runs: list[dict]) -> list[Comparison]:
-    """The metrics that the paper gives, or ACC, BWT and FWT where it gives none; of the runs that did not diverge."""
+    """Compare the runs that did not diverge, in the metrics of the paper, or in ACC, BWT and FWT if it gives none."""
     given = [metric for metric in METRICS if row[metric]]
     kept, found = [run for run in runs if run["status"] == "done"], []
     for metric in given or METRICS[:3]:
@@ -142,6 +144,6 @@ def compare(row: dict, runs: list[dict]) -> list[Comparison]:
 
 
 def seconds(runs: list[dict]) -> float | None:
-    """Mean wall time of those runs that did not diverge."""
+    """Mean wall time, in seconds, of the runs that did not diverge."""
     kept = [run["seconds"]["total"] for run in runs if run["status"] == "done"]
     return inference.mean(kept) if kept else None

@@ -2,9 +2,9 @@
 
     python scripts/studies/learning_rates.py PATH...
 
-A row a variant: a method with its settings that are not defaults. The best rate is chosen on the accuracies that are
-printed, for all variants alike; the last column is its mean difference to `single` at single's best rate, over common
-seeds, with the 95 % interval. X: a run at that rate diverged. Exit status as of results.compare.
+Each row is a variant: a method with its settings that are not defaults. Its best rate is chosen by the printed
+accuracies. The last column is the mean difference, at the best rate, to `single` at single's best rate, over common
+seeds, with the 95 % interval. X: a run at that rate diverged. The exit status is as in results.compare.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def table(found) -> str:
 
 
 def _settings(run):
-    """What tells variants apart: the flags of the method that decide its numbers, and its memory, but for the rate."""
+    """The flags that tell variants apart: the method's settings without the rate, and its memory."""
     memory = {"n_memories": run.fact("n_memories")} if cells.uses(cells.method(run), "n_memories") else {}
     return {**{name: v for name, v in cells.settings(run).items() if name != "lr"}, **memory}
 
@@ -86,7 +86,7 @@ def _spread(row):
 
 
 def _above(chosen, by):
-    """label -> difference to the best of `single`, as text; of runs at the best rates."""
+    """label -> difference to `single` as text, each at its best rate."""
     if not any(cells.method(run) == BASE for run in chosen):
         return {}
     found = {}
@@ -105,7 +105,7 @@ def _print(paths):
 
 
 def main(argv=None) -> int:
-    """The exit status."""
+    """Run the command; return its exit status."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
     args = p.parse_args(argv)

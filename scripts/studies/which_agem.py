@@ -98,7 +98,7 @@ def _row(rows, model, margin):
 
 
 def _verdict(rows):
-    """What the numbers say on way (1) with the logged margin; nothing if its runs are missing."""
+    """A verdict on way (1) with the logged margin, in words; nothing if its runs are missing."""
     row = _row(rows, "agem", 10)
     pair = row and (row.get("paired") or {}).get("final")
     if not pair or pair["low"] is None:
@@ -126,7 +126,7 @@ def _protocol(found):
 
 
 def _incomplete(rows):
-    """A sentence if not all rows have as many seeds."""
+    """A sentence if not all rows have the same number of seeds."""
     counts = {row["n"] + row["diverged"] for row in rows}
     return "" if len(counts) == 1 else " **Not all runs have been made yet: n differs from row to row.**"
 

@@ -10,26 +10,27 @@ from multiprocessing import resource_tracker
 from model import UsageError
 
 NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # its web server on a free port
-# What dask measures of itself, many times a second, takes 2.5 % of a core from the sweep and from each worker.
+# Dask measures itself many times a second, which takes 2.5 % of a core from the sweep and from each worker.
 QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.admin.tick.interval": "500ms",
 }
-DEATHS = 100  # workers that may die under a job, through no fault of its own, before dask gives it up
+DEATHS = 100  # how many workers may die while running one job before dask gives the job up
 
 
 class Lost(Exception):
-    """The scheduler has gone, and with it the jobs that were on their way."""
+    """The scheduler is gone, and with it the jobs that were running."""
 
 
 @contextlib.contextmanager
 def client(scheduler=None, slurm=None, workers=None, gpus=0, memory=None):
     """A connected ``distributed.Client`` whose workers do one job at a time.
 
-    scheduler: its address; slurm: a dict of dask-jobqueue's options (queue, walltime, account, ...), {} for none; else
-    ``workers`` processes on this machine, of which the first ``gpus`` have the resource GPU. memory: bytes a SLURM job
-    may ask for. ``UsageError`` if a library or a scheduler is missing, or if ``Lost`` is raised.
+    scheduler: the address of a running one. slurm: a dict of dask-jobqueue's options (queue, walltime, account, ...),
+    {} for none. Without both, ``workers`` processes start on this machine, of which the first ``gpus`` have the
+    resource GPU. memory: bytes that a SLURM job may ask for. ``UsageError`` if a library or a scheduler is missing, or
+    if ``Lost`` is raised.
     """
     try:
         import dask
@@ -38,7 +39,7 @@ def client(scheduler=None, slurm=None, workers=None, gpus=0, memory=None):
         remedy = "pip install -r requirements-results.txt"
         raise UsageError(f"the sweep needs dask.distributed, which is not installed: {remedy}") from None
     dask.config.set({"distributed.scheduler.allowed-failures": DEATHS, **QUIET})
-    for name in ("distributed", "distributed.client"):  # a worker that dies is our business, said in our words
+    for name in ("distributed", "distributed.client"):  # the sweep reports dead workers itself
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         if scheduler:
@@ -64,8 +65,8 @@ def client(scheduler=None, slurm=None, workers=None, gpus=0, memory=None):
 
 @contextlib.contextmanager
 def _uninterrupted():
-    """Threads and processes begun inside never see Ctrl-C, which is for the sweep alone; for it, it waits until after."""
-    resource_tracker.ensure_running()  # begun inside, it would let the signal through again (Python 3.11)
+    """Block SIGINT while workers start, so that they inherit the block; a Ctrl-C meanwhile reaches the sweep later."""
+    resource_tracker.ensure_running()  # if it started inside, it would unblock the signal (Python 3.11)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -32,7 +32,7 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     def ended(self, status: str, job, result: dict):
-        """One job more has ended for good."""
+        """Note that one more job has ended and will not be tried again."""
         self.n_done += 1
         if self.bar is not None:
             self.bar.update(1)
@@ -57,11 +57,11 @@ def duration(seconds: float) -> str:
 
 
 def run(jobs: list, store, client, retries: int, memory: int | None, root: str) -> tuple[dict, list]:
-    """Run ``jobs``; returns {"done": n, "diverged": n} and the failures, (job, result of the last attempt) each.
+    """Run ``jobs``; return {"done": n, "diverged": n} and the list of failures (job, result of the last attempt).
 
     A job fails if main.py ends with another status than FINISHED, if it needs more than ``memory`` bytes, or if its
-    worker died too often; it is then tried ``retries`` times more. ``root``: the checkout whose main.py is run.
-    ``clusters.Lost`` if the scheduler has gone.
+    worker died too often; it is then tried up to ``retries`` times more. ``root``: the checkout whose main.py is run.
+    ``clusters.Lost`` if the scheduler is gone.
     """
     from distributed import as_completed
 
@@ -124,7 +124,7 @@ def _result(future) -> dict:
     try:
         if future.status == "finished":
             return future.result()
-    except CancelledError:  # the scheduler went after it had told of the end
+    except CancelledError:  # the scheduler went after it had reported the job's end
         raise clusters.Lost from None
     if future.status in ("cancelled", "lost"):
         raise clusters.Lost

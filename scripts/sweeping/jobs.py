@@ -17,8 +17,8 @@ from model.flags import Role
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir))
 RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
-MOST = 100_000  # command lines of one sweep
-# What of a line stands before a comment: as in a shell, only a word can begin one, and outside of quotes.
+MOST = 100_000  # the most command lines of one sweep
+# The part of a line before a comment. As in a shell, # begins a comment only at the start of a word and outside quotes.
 UNCOMMENTED = re.compile(r"""(?:\\.\#*|'[^']*'|"(?:\\.|[^"\\])*"|(?<=\S)\#|[^#])*""")
 
 
@@ -34,7 +34,7 @@ class Job(NamedTuple):
         return shlex.join(["python", "main.py", *self.argv])
 
     def made(self, run: dict) -> bool:
-        """Whether a record is of this job: no default of a flag has changed since, say."""
+        """Whether the record ``run`` belongs to this job. It does not if, say, a flag's default has changed since."""
         recorded = used(run["args"])
         return all(recorded[name] == value for name, value in used(self.args).items() if name in recorded)
 
@@ -64,21 +64,21 @@ def of_line(argv: list[str], where: str = "") -> Job:
 
 
 def used(args: dict) -> dict:
-    """Those of a run's arguments that decide what it computes: what its method uses, but for where things lie."""
+    """The arguments that decide what a run computes: those that its method uses, without the places of files."""
     places = of_role(Role.PLACE)
     return {name: value for name, value in args.items() if name not in places and uses(args["model"], name)}
 
 
 def place(path: str) -> str:
-    """Where a folder is, however it is spelled: from the checkout's root if it is inside, so that a checkout can move."""
+    """The real path of a folder; relative to the checkout's root if it is inside, so that a checkout can move."""
     real = os.path.realpath(path)
     return os.path.relpath(real, ROOT) if os.path.commonpath([ROOT, real]) == ROOT else real
 
 
 def _digest(args: dict, flags: dict = FLAGS) -> str:
-    """Of the values that are not the defaults of ``flags``: a flag added later leaves the names of older jobs as they are.
+    """The hash of all values that are not the defaults of ``flags``, so that a new flag keeps the names of older jobs.
 
-    Of the places only the data's counts: files of one name in two folders may differ.
+    Of the places only the data folder counts, because files of one name in two folders may differ.
     """
     given = {k: v for k, v in used(args).items() if k not in flags or v != flags[k].default or k == "model"}
     given["data_path"] = place(args["data_path"])
@@ -143,7 +143,7 @@ def _limited(n: int, what: str):
 
 
 def lines(text: str, source: str):
-    """(place, words) of each command line in ``text``: what stands before main.py, comments and blank lines go."""
+    """Yield (place, words) of each command line in ``text``, without comments, blank lines, and words up to main.py."""
     pending, began = "", 1
     for number, line in enumerate([*text.splitlines(), ""], 1):  # a command may end in a backslash on the last line
         part = UNCOMMENTED.match(line)[0]
@@ -168,8 +168,8 @@ def lines(text: str, source: str):
 def read(files: dict[str, str], grid: dict[str, list[str]]) -> tuple[list[Job], list[str]]:
     """All jobs, each once, in order, and notes on what was left out.
 
-    ``files`` maps names to texts of command lines; each line may be a grid. ``grid`` is added to every line and wins
-    over what stands there; without files it is the only line.
+    ``files`` maps names to texts of command lines; each line may be a grid. ``grid`` is added to every line, and its
+    flags win over the line's. Without files ``grid`` is the only line.
     """
     sources = [place for name, text in files.items() for place in lines(text, name)]
     if not files and grid:

@@ -1,8 +1,8 @@
-"""One job in a process of its own, as a worker runs it. Sent to workers by value: a worker needs none of our modules.
+"""One job in a process of its own, as a worker runs it. The code is sent by value: workers need none of our modules.
 
-The process starts where the sweep was started, so that every path of the command line means what it means there. Only the
-record goes elsewhere, into a new folder of the job's own that $SWEEP_RECORDS names (results.record.folder): so the record
-holds the plain command line, and no two jobs can meet.
+The process runs in the folder where the sweep was started, so that every path of the command line keeps its meaning.
+Only the record goes elsewhere, into a new folder of the job's own that $SWEEP_RECORDS names (results.record.folder). So
+the record holds the plain command line, and no two jobs can collide.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-# Runs main.py in this same process, which the kernel ends when the worker's thread dies, however it dies (Linux).
+# Runs main.py in this same process. On Linux the kernel ends the process when the worker's thread dies for any reason.
 LAUNCH = """
 import os, sys
 if sys.platform == "linux":
@@ -28,9 +28,9 @@ POLL = 0.5  # seconds between looks at the job's memory
 def run(task: dict) -> dict:
     """Run ``task``: {"argv": words for main.py, "root": checkout, "cwd": folder, "memory": bytes or None}.
 
-    On a host with another checkout, $SWEEP_ROOT names it, and is the folder too. Returns {"code": exit status, None if it
-    was stopped, "reason": why, "files": {name: bytes} of the record, "output": bytes, "seconds", "host"}; never raises
-    for a job.
+    On a host with another checkout, $SWEEP_ROOT names that checkout, and is also the folder. Returns {"code": exit
+    status, None if it was stopped, "reason": why, "files": {name: bytes} of the record, "output": bytes, "seconds",
+    "host"}. A failing job raises nothing.
     """
     here = os.environ.get("SWEEP_ROOT")
     root, cwd = map(os.path.abspath, (here, here) if here else (task["root"], task["cwd"]))
@@ -68,7 +68,7 @@ def run(task: dict) -> dict:
 
 
 def _watch(process, memory, wanted):
-    """Wait for the end; the reason if the job had to be stopped before it."""
+    """Wait for the process to end. Returns the reason if the job had to be stopped, else None."""
     import psutil
 
     while True:

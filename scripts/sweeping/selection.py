@@ -1,15 +1,15 @@
-"""`sweep.py best`: the best setting of each method by held-out tasks, and the command lines of the runs they are for.
+"""`sweep.py best`: the best setting of each method by held-out tasks, and the command lines of the table's runs.
 
     python scripts/sweep.py --model gem --lr 0.01 0.03 0.1 --seed 0..2 --n_tasks 3 --validation 5000 --out results/cv ...
     python scripts/sweep.py best results/cv > best.txt
     python scripts/sweep.py best.txt --seed 0..4 --out results/table
 
-The rule, after A-GEM: a setting is scored by the mean final accuracy on the first tasks of the file, over seeds; the
-runs it is for begin after them (--first_task), so that no task of the table took part. With --validation in the scored
-runs not even those tasks' test sets were looked at: the score is on training examples held out. Only runs that stopped
-after a few tasks are accepted, for each data file only runs on the same tasks by the same rule, and for each method only
-settings with the same seeds. A setting that was not chosen is shown with its difference to the chosen one over the same
-seeds, and the 95 % interval of that: where it holds 0, the choice is one among equals.
+The rule, after A-GEM: a setting's score is its mean final accuracy on the first tasks of the file, over seeds. The
+table's runs begin after these tasks (--first_task), so that no task of the table decides a setting. With --validation
+the scored runs do not look at the first tasks' test sets either: the score is on training examples held out. Only runs
+that stopped after a few tasks are accepted. All runs on a data file must have the same tasks and the same kind of test
+examples, and all settings of a method the same seeds. The other settings are shown with their difference to the chosen
+one over the same seeds, and its 95 % interval. If the interval holds 0, the choice is one among equals.
 """
 
 import argparse
@@ -31,11 +31,11 @@ from results.reading import logs
 from results.reading.run import Run
 
 NEEDED = ("model", "status", "final", "args.seed", "args.data_file", "args.data_path", "protocol.data_hash")
-HELD_OUT = ("n_tasks", "first_task", "validation")  # what the runs of the table do not share with the scored ones
+HELD_OUT = ("n_tasks", "first_task", "validation")  # flags that differ between the table's runs and the scored runs
 
 
 def entry(run: Run) -> tuple:
-    """((model, data file, data hash), setting, seed) of a whole record; a setting is a tuple of (flag, value)."""
+    """((model, data file, data hash), setting, seed) of a run's whole record; a setting is a tuple of (flag, value)."""
     path, run = run.source, run.record
     args = run["args"]
     if args.get("first_task"):
@@ -74,7 +74,7 @@ def groups(folder: str) -> dict:
 
 @functools.cache
 def tasks_in_file(data_path: str, data_file: str, data_hash: str) -> int | None:
-    """How many tasks the data file has; None where it is not on this machine, or is another by now."""
+    """How many tasks the data file has; None if it is not on this machine, or its hash is not ``data_hash``."""
     try:
         file = files.load(Path(data_path, data_file))
     except DataError:
@@ -96,7 +96,7 @@ def check_rule(found: dict):
 
 
 def finals(runs: dict) -> dict | None:
-    """seed -> final accuracy; None of a setting of which a run diverged, which scores nothing."""
+    """seed -> final accuracy; None if a run of the setting diverged."""
     values = {seed: run["final"] for seed, run in runs.items() if run["status"] == "done"}
     whole = len(values) == len(runs) and all(value is not None and math.isfinite(value) for value in values.values())
     return values if whole else None
@@ -130,9 +130,9 @@ def ranked(settings: dict, key) -> list:
 
 
 def at_the_edge(name: str, value, order: list) -> str | None:
-    """A comment that says so, if a flag's chosen value is the smallest or the largest of those tried.
+    """A comment if a flag's chosen value is the smallest or the largest of the values tried; else None.
 
-    The smallest or largest that there can be has nothing beyond it, and is none.
+    The bounds of the flag's range get no comment, since nothing lies beyond them.
     """
     tried = {dict(setting).get(name) for *_, setting in order}
     if not all(isinstance(other, int | float) and not isinstance(other, bool) for other in tried):
@@ -145,7 +145,7 @@ def at_the_edge(name: str, value, order: list) -> str | None:
 
 
 def report(key, settings: dict) -> list[str]:
-    """Comments that tell the choice and how it was made, and the command line of the runs it is for."""
+    """Comments on the choice and how it was made, then the command line of the table's runs."""
     model, data_file, _ = key
     order = ranked(settings, key)
     mean, _, chosen = order[0]
@@ -173,13 +173,13 @@ def report(key, settings: dict) -> list[str]:
     machine = [(name, args[name]) for name in of_role(Role.MACHINE) if name in args and name != "threads"]
     for name, value in [("data_path", args["data_path"]), *machine, *chosen]:
         default = FLAGS[name].default if name in FLAGS else None
-        if name not in HELD_OUT and value != default:  # what is None is a default
+        if name not in HELD_OUT and value != default:  # a value of None is a default
             words += [f"--{name}", str(value) if not isinstance(value, bool) else "yes" if value else "no"]
     return [*lines, shlex.join([*words, "--first_task", str(first)])]
 
 
 def main(argv: list[str]) -> int:
-    """The command line after ``best``; the exit status."""
+    """Run the command line after ``best``; return the exit status."""
     p = argparse.ArgumentParser(
         prog="sweep.py best", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

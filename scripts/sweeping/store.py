@@ -1,7 +1,8 @@
 """The folder of a sweep: <name>/ holds a finished job's record and its output, <name>.failed the output of a failure.
 
-A job's folder appears by one rename, complete: where it stands, the job is finished, and it is never written twice. One
-without a readable record of its job makes room for the job's next result, as .<name>.<time>.replaced.
+A job's folder is complete when one rename makes it appear. If it is there, the job is finished, and it is not written
+again. A folder without a readable record of its job is renamed to .<name>.<time>.replaced when the job has a new
+result.
 """
 
 import os
@@ -16,7 +17,7 @@ from results import RecordError, record
 from results.reading import records
 
 OUTPUT = "output"  # without suffix: no reader of results takes it for a run of its own
-STALE = 3600  # seconds after which a temporary folder has lost its writer
+STALE = 3600  # seconds after which a temporary folder counts as abandoned by its writer
 
 
 class Store:
@@ -26,7 +27,7 @@ class Store:
         self.folder = Path(folder)
 
     def prepare(self):
-        """Find out that the folder can be written, and clear away what a killed sweep left half written."""
+        """Check that the folder can be written, and remove the half-written files of killed sweeps."""
         record.check_writable(self.folder, flag="--out")
         for left in self.folder.glob(".*.partial"):
             if time.time() - left.stat().st_mtime > STALE:
@@ -46,7 +47,7 @@ class Store:
         return None
 
     def add(self, job, files: dict[str, bytes]) -> bool:
-        """Keep a finished job's files; False if they were there already, which then stay as they are."""
+        """Keep a finished job's files. False if the job's files are there already; these then stay unchanged."""
         name = job.name
         partial = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.partial"
         try:
@@ -81,7 +82,7 @@ class Store:
             raise _unwritable(path, error) from None
 
     def _set_aside(self, path: Path):
-        """Make room where something stands that is no result of its job."""
+        """Rename whatever is at `path`, since it is not a result of its job."""
         if path.exists():
             aside = path.with_name(f".{path.name}.{datetime.now():%Y_%m_%d_%H_%M_%S_%f}.replaced")
             path.rename(aside)
