@@ -8,13 +8,8 @@ import torch
 from metrics import metrics
 from results import record
 
-<<<<<<< HEAD
 # One run each on the A-GEM note's stream (docs/methods.md, under gem): where the past tasks weighed 11 times as much as the
 # batch, or less, the final accuracy was .53 and more; at 18 times it was .47 to .51, at 25 to 41 times .15 to .20.
-=======
-# From runs on the A-GEM note's stream and on permuted digits (docs/which_agem.md): a margin with which the past tasks
-# weigh up to 11 times as much as the batch costs next to nothing; from 18 times on it costs some accuracy, or all.
->>>>>>> words2
 DROWNED = 15
 MANY = 0.1  # of the evaluated examples
 
