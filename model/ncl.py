@@ -22,7 +22,7 @@ from model import UsageError, arguments
 from model.engine.fast import linear_layers
 from model.learner import Learner
 from model.memory import ReservoirMemory
-from model.numeric.precision import Diagonal, Kronecker
+from model.precision import Diagonal, Kronecker
 
 PANEL = 64  # examples whose gradients are held at once
 
