@@ -7,9 +7,8 @@ import torch
 from torch.nn import functional as F
 
 import main
-from model import UsageError, common
+from model import UsageError, common, precision
 from model.engine.flat import FlatParameters
-from model.numeric import precision
 from tests.conftest import differ_after_a_restore, net, parameters, stream
 
 SPLIT = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]}
