@@ -70,7 +70,7 @@ class Net(Learner):
             args.ogd_mode, args.ogd_per_task * n_tasks
         )
         most = args.ogd_max_basis or MAX_BASIS["gram" if self.gram else "dense"]
-        rows = min(most, offered, p + 1)  # p would be complete, not full
+        rows, self.offered = min(most, offered, p + 1), offered  # p would be complete, not full
         size, room = self.size(rows), available_memory(args.cuda)
         what = f"{rows:,} directions" if self.gram else f"{rows:,} rows of {p:,} numbers"
         if size > room:
@@ -85,10 +85,9 @@ class Net(Learner):
 
     def size(self, rows: int) -> int:
         """Bytes that a basis of so many directions takes, and what is kept of them to make it anew."""
-        if not self.gram:
-            return 4 * rows * self.shared * (2 if self.args.forgetting_mode else 1)
-        raw = 4 * rows * sum(map(sum, self.shapes)) if self.args.forgetting_mode else 0
-        return GramBasis.size(rows, self.shapes) + raw
+        each = sum(map(sum, self.shapes)) if self.gram else self.shared
+        raw = 4 * self.offered * each if self.args.forgetting_mode else 0
+        return raw + (GramBasis.size(rows, self.shapes) if self.gram else 4 * rows * each)
 
     def observe(self, x, t, y):
         if t != self.task:
@@ -131,7 +130,7 @@ class Net(Learner):
 
     def store(self, x, dlogits) -> int:
         """Add the gradients of <logits(x_i), dlogits_i>; returns how many there was no room for."""
-        if self.basis.k == self.basis.limit:
+        if self.basis.k == self.basis.limit and not self.args.forgetting_mode:
             return len(x)
         self.engine.forward(x, self.task)
         if self.gram:

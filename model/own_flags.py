@@ -44,6 +44,16 @@ def of(module) -> dict[str, Flag]:
     return found
 
 
+def _help(parser, action) -> str:
+    """The help of a declaration, with argparse's %(default)s and its like filled in; as it stands if it has other percents."""
+    if action.help in (None, argparse.SUPPRESS):
+        return ""
+    try:
+        return parser._get_formatter()._expand_help(action)
+    except (TypeError, ValueError, KeyError):  # plain argparse fails at --help only
+        return action.help
+
+
 def _flag(parser, action, origin: str) -> Flag:
     """One declaration as an entry of our table."""
     switch = isinstance(action, argparse._StoreTrueAction)
@@ -52,7 +62,7 @@ def _flag(parser, action, origin: str) -> Flag:
     ):
         what = " ".join(action.option_strings) or action.dest
         raise TypeError(f"{what} is neither a flag with one value nor a switch, action='store_true'")
-    text = parser._get_formatter()._expand_help(action) if action.help not in (None, argparse.SUPPRESS) else ""
+    text = _help(parser, action)
     default = None if action.default is argparse.SUPPRESS else action.default
     flag = Flag(
         action.dest,

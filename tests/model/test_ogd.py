@@ -308,6 +308,20 @@ def test_directions_in_the_span_of_forgotten_ones_stay():
     assert (before - (before @ after.t()) @ after).norm() < 1e-9
 
 
+@pytest.mark.parametrize("engine", ["fast", "autograd"])
+def test_what_a_full_basis_left_out_is_there_when_others_are_unlearned(engine):
+    """The first task fills the basis; without it there is room for the second's directions."""
+    train, _ = stream(n_tasks=2)
+    model = net("ogd", n_tasks=2, task_sample=5, ogd_per_task=5, ogd_max_basis=5, forgetting_mode=True, engine=engine)
+    for t, (_, x, y) in enumerate(train):
+        model.observe(x[:5], t, y[:5])
+        model.finish_task()
+    assert model.basis.k == 5
+    _, x, y = train[1]
+    model.unlearn(x[5:7], 1, y[5:7], Attack(frozenset({0}), -1.0))
+    assert model.basis.k == 5 and {task for task, _ in model.raw} == {1}
+
+
 def test_memory_that_is_available_is_a_sensible_number():
     assert 10**7 < basis.available_memory() < 10**15
 

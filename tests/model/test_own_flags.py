@@ -70,6 +70,15 @@ def test_they_are_in_the_help(drop, capsys):
     assert "--pace" not in capsys.readouterr().out and f"model.{NAME}" in sys.modules
 
 
+def test_a_bare_percent_in_a_help(drop, capsys):
+    """Plain argparse takes it, and fails at --help alone."""
+    drop(declaring('parser.add_argument("--share", type=float, default=0.5, help="100% of alpha")'))
+    assert parsed("--share", "0.25")["share"] == 0.25
+    with pytest.raises(SystemExit):
+        main.cli(["--model", NAME, "--help"])
+    assert "--share X 100% of alpha (default 0.5;" in " ".join(capsys.readouterr().out.split())
+
+
 def test_values_and_defaults(drop):
     drop(METHOD + KINDS)
     default = {"pace": 0.5, "how_deep": 3, "wild": False, "side": "left", "level": None, "bare": True, "even": 2}
