@@ -643,8 +643,8 @@ def restored(model, name, kind):
     return fresh
 
 
-# pruning leaves the bias before the weights, so that lists of parameters can no longer be compared
-QUIET = [name for name in WRITES if name not in ("pruned", "shared memory")]
+# pruning leaves the bias before the weights, and torch's parameters_to_vector does not take what is transposed
+QUIET = [name for name in WRITES if name not in ("pruned", "data transposed", "shared memory")]
 ACTS = ("steps", "steps", "read", "write", "evaluate", "restore", "copy", "next task", "refer", "let go", "write there")
 
 
