@@ -13,8 +13,10 @@ import model as methods
 from metrics import unlearning as summary
 from model import UsageError
 from model.numeric import projection
+from model.numeric.directions import Directions
 from model.unlearning import Attack, phase, plan
 from tests.conftest import learn, namespace, net, parameters, stream
+from tests.model.test_ogd import orthonormal
 
 UNLEARNING = [name for name in methods.METHODS if hasattr(methods.load(name).Net, "unlearn")]
 ROWS = [name for name in UNLEARNING if hasattr(methods.load(name).Net, "recall_others")]
@@ -186,7 +188,7 @@ def test_the_phase_finishes_a_task_that_nobody_finished(name):
 def kept_of(name, model):
     """What protects each task where a method has no memory for that, [(task, ...)]; and it all together."""
     if name == "ogd":
-        return model.raw, model.basis.V
+        return [(task, Directions(*vectors).dense()) for task, vectors in model.raw], orthonormal(model.basis)
     if name == "spg":
         return model.gammas, model.free
     return model.terms, model.a
