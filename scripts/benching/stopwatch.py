@@ -1,6 +1,7 @@
 """Shared by the parts of scripts/bench.py: the data, a yardstick, medians in yardsticks, and a table."""
 
 import argparse
+import dataclasses
 import random
 import statistics
 import sys
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 import main
 import model as methods
-from data import files, standard
+from data import files, pixels, standard
 from model import arguments
 from model.engine import fast
 from results.table import render
@@ -28,7 +29,9 @@ class Bench:
         path = Path(options.data_path, DATA)
         standard.ensure(path, options.raw_path)
         begun = time.perf_counter()
-        self.file = files.load(path)
+        file = files.load(path)
+        train, test = ([(name, pixels.floats(x), y) for name, x, y in tasks] for tasks in (file.train, file.test))
+        self.file = dataclasses.replace(file, train=train, test=test)  # the steps and evaluations timed take floats
         self.tasks = [(x[:1000].clone(), y[:1000].clone()) for _, x, y in self.file.train]
         self.load_seconds = time.perf_counter() - begun
         self.bar = tqdm(disable=not sys.stderr.isatty(), unit="part")
