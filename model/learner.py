@@ -5,18 +5,18 @@ import sys
 import torch
 from torch import nn
 
-from model import arguments, common, engine, own_flags
+from model import arguments, common, engine, own_flags, state
 from model.engine.fast import linear_layers
+
+MADE = ("args", "outputs", "engine")  # made by the constructor; the engine's state comes last, and apart
 
 
 class Learner(nn.Module):
     """Services for a method's ``Net``; it calls nothing that a method would have to override.
 
-    ``STATE`` names the attributes that, beside parameters and buffers, make up the method's exact state: tensors,
-    builtins, generators, or objects with ``checkpoint`` and ``restore``.
+    A checkpoint holds all attributes but those whose names begin with an underscore (``model.state``).
     """
 
-    STATE: tuple[str, ...] = ()
     # Why the first task is not learned exactly as `single` learns it; None where it is.
     first_task_differs: str | None = None
 
@@ -44,8 +44,8 @@ class Learner(nn.Module):
         """W (o, i) and b (o,) of each layer of an MLP in float32 on the CPU, complete; None of any other, and in parity."""
         if linear_layers(self.net) is None or self.args.parity or type(self).forward is not Learner.forward:
             return None
-        state = self.state_dict()
-        tensors = [state[f"net.{name}"] for name, _ in self.net.named_parameters()]
+        complete = self.state_dict()
+        tensors = [complete[f"net.{name}"] for name, _ in self.net.named_parameters()]
         if any(tensor.dtype != torch.float32 or tensor.is_cuda for tensor in tensors):
             return None
         return list(zip(tensors[::2], tensors[1::2], strict=True))
@@ -70,37 +70,16 @@ class Learner(nn.Module):
 
     def checkpoint(self) -> dict:
         """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
-        state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
-        state["parameters"] = {k: v.clone() for k, v in self.state_dict().items()}
-        state["engine"] = self.engine.checkpoint()
-        return state
+        parameters = state.parameters(self)
+        return {
+            "parameters": parameters,
+            "attributes": state.attributes(self, MADE),
+            "engine": self.engine.checkpoint(),
+        }
 
-    def restore(self, state: dict) -> None:
+    def restore(self, saved: dict) -> None:
         """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
-        self.to(next(value.dtype for value in state["parameters"].values() if value.is_floating_point()))
-        self.load_state_dict(state["parameters"])
-        for name in ("task", "seen", "counts", *self.STATE):
-            setattr(self, name, _thaw(getattr(self, name), state[name]))
-        self.engine.restore(state["engine"])
-
-
-def _freeze(value):
-    if isinstance(value, (list, tuple)):
-        return [_freeze(item) for item in value]
-    if hasattr(value, "checkpoint"):
-        return value.checkpoint()
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    return dict(value) if isinstance(value, dict) else value
-
-
-def _thaw(current, value):
-    if hasattr(current, "restore"):
-        current.restore(value)
-        return current
-    if isinstance(current, torch.Generator):
-        current.set_state(value)
-        return current
-    return _freeze(value)
+        self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
+        self.load_state_dict(saved["parameters"])
+        state.set_attributes(self, saved["attributes"])
+        self.engine.restore(saved["engine"])
