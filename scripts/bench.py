@@ -28,10 +28,12 @@ from scripts.benching.machine import processor
 from scripts.benching.resnet import resnet
 from scripts.benching.runs import command, paper
 from scripts.benching.stopwatch import Bench
+from scripts.benching.sweeps import sweeps
 from scripts.benching.training import drift, memories, steps, tasks
 
 PARTS = {
-    part.__name__: part for part in (steps, tasks, memories, directions, evaluation, command, paper, resnet, drift)
+    part.__name__: part
+    for part in (steps, tasks, memories, directions, evaluation, command, paper, sweeps, resnet, drift)
 }
 
 
