@@ -313,7 +313,7 @@ def run(args, module, argv: list[str], started) -> dict:
         handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
         model = methods.build(module, data, handed_on)
         if scoring.in_integers(model, args.evaluation, data.bytes):
-            data = data._replace(test=[(name, pixels.signed(x), y) for name, x, y in data.test])
+            data = data._replace(test=pixels.signed_tasks(data.test, data.train))
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
         folder = record.folder(args.save_path)
         record.check_writable(folder)
