@@ -10,6 +10,10 @@ import os
 
 # Threads that wait actively make an evaluation ten times slower when a core is busy; read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if __name__ == "__main__":  # first: the libraries below take seconds
+    from results import process
+
+    process.prepare("main.py")
 
 import argparse
 import datetime
@@ -34,7 +38,7 @@ from model import UsageError, arguments, common, foreign, own_flags, reference
 from model.engine import scoring
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
-from results import RecordError, console, record
+from results import RecordError, process, record
 from results.board import Board
 from results.life import Divergence, Life, describe, doubtful, drowned, short_curves
 
@@ -309,7 +313,7 @@ def run(args, module, argv: list[str], started) -> dict:
     random.seed(args.seed)
     continuum = Continuum(data.train, args)
     _say(short_curves(args, continuum))
-    with foreign.told(args.model, but=(DataError, RecordError, BrokenPipeError)):
+    with foreign.told(args.model, but=(DataError, RecordError)):
         handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
         model = methods.build(module, data, handed_on)
         if scoring.in_integers(model, args.evaluation, data.bytes):
@@ -324,19 +328,33 @@ def run(args, module, argv: list[str], started) -> dict:
             life = unlearn(model, continuum, data, attack, life, args)
         result = describe(args, argv, data, continuum, model, life, started)
         state = model.state_dict()
-    stats = [result[key] for key in metrics.REFERENCE_KEYS]
-    one_liner = record.one_liner(args, stats)
-    base = record.write(folder, name, result, *life.complete(), state, one_liner)
-    print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
-    print(metrics.grid_text(result["baseline"], result["grid"]))
-    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))
-    if life.unlearning:
-        print(unlearning.text(life.unlearning))
-    print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
+    base = None
+    try:
+        with process.uncut():
+            base = report(result, data, life, args, folder, name, state)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
     _say(drowned(result) + doubtful(result))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
+
+
+def report(result: dict, data: Datasets, life: Life, args, folder: str, name: str, state: dict) -> str:
+    """Print what a run measured, then write its record, whose path without suffix is returned.
+
+    The order matters: a disk that is full must not lose the numbers.
+    """
+    stats = [result[key] for key in metrics.REFERENCE_KEYS]
+    one_liner = record.one_liner(args, stats)
+    print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
+    print(metrics.grid_text(result["baseline"], result["grid"]))
+    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    if life.unlearning:
+        print(unlearning.text(life.unlearning), flush=True)
+    base = record.write(folder, name, result, *life.complete(), state, one_liner)
+    print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
+    return base
 
 
 def cli(argv: list[str] | None = None) -> int:
@@ -349,13 +367,10 @@ def cli(argv: list[str] | None = None) -> int:
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
         print(f"main.py: {mistake}{remedy}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("main.py: interrupted; no record was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"main.py: interrupted; {str(interrupt) or 'no record was written'}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; the record was written before
-        console.leave()
-        return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli())
+    sys.exit(process.run("main.py", cli))
