@@ -32,14 +32,14 @@ def prepare(program: str) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background may ignore the signal
         signal.signal(signal.SIGINT, _Leave(program))
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by who started us; its number must not go to another file
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-    for name in ("stdout", "stderr"):
+    for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
-        raw = _Descriptor(stream.fileno(), "w", closefd=False)
-        how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-        setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, "backslashreplace", **how))
+        if stream is None:  # closed by who started us: its number must not go to a file
+            stream = open(os.open(os.devnull, os.O_RDWR), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        if name != "stdin":
+            raw = _Descriptor(stream.fileno(), "w", closefd=False)
+            how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, "backslashreplace", **how))
 
 
 def run(program: str, work) -> int:
