@@ -34,7 +34,7 @@ import model as methods
 from data import DataError, files, pixels, standard
 from data.cut import cut
 from metrics import metrics, unlearning
-from model import UsageError, arguments, common, foreign, own_flags, reference
+from model import UsageError, arguments, common, foreign, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
@@ -43,6 +43,7 @@ from results.board import Board
 from results.life import Divergence, Life, describe, doubtful, drowned, short_curves
 
 EVALUATION_CHUNK = 2_500  # test examples in one forward pass of an MLP
+LONGEST = 10**9  # examples of a stream, whose order is drawn before the first is learned
 CONVOLUTION_CHUNK = 100  # test examples in one forward pass of a ResNet, whose maps should stay in a cache
 
 
@@ -91,6 +92,9 @@ class Continuum:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
             samples.append(torch.randperm(len(x))[:n].tolist())
         self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
+        if args.n_epochs * sum(self.task_sizes) > LONGEST:
+            most = LONGEST // sum(self.task_sizes)
+            raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
         self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
         for task in self.order:
             examples = []
@@ -275,6 +279,7 @@ def parse(argv: list[str]):
     if args.parity:
         module = methods.load(method, parity=True)
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
+    arguments.require_threads(args.threads)
     if method in arguments.FLAGS["n_memories"].methods:
         arguments.require_memories(args, method)
     if args.parity and args.shuffle_tasks == "yes":
@@ -301,7 +306,7 @@ def main(argv: list | None = None) -> dict:
         raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
     if unused:
         _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
-    with reference.conditions() if args.parity else nullcontext():
+    with reference.conditions() if args.parity else nullcontext(), room.told():
         return run(args, module, argv, started)
 
 
@@ -361,11 +366,13 @@ def cli(argv: list[str] | None = None) -> int:
     """``main`` with exit statuses instead of exceptions and records."""
     try:
         return 3 if main(argv)["status"] == "diverged" else 0
-    except (UsageError, DataError, RecordError, ModuleNotFoundError) as mistake:
+    except (UsageError, DataError, RecordError, ModuleNotFoundError, OSError) as mistake:
         if os.environ.get("CL_TRACEBACK", "0") != "0":
             traceback.print_exc()
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
-        print(f"main.py: {mistake}{remedy}", file=sys.stderr)
+        if isinstance(mistake, OSError):
+            mistake = f"{mistake.filename or 'a file'}: cannot be used ({mistake.strerror or mistake}); give another"
+        print(process.printable(f"main.py: {mistake}{remedy}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(f"main.py: interrupted; {str(interrupt) or 'no record was written'}", file=sys.stderr)
