@@ -23,7 +23,8 @@ import sys
 import time
 import traceback
 import uuid
-from contextlib import nullcontext
+import warnings
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -294,6 +295,14 @@ def _say(sentences: list[str]) -> None:
         print(f"note: {sentence}", file=sys.stderr)
 
 
+@contextmanager
+def warnings_as_notes():
+    """What a library or a method warns of inside is told in one line, and without a line of its code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say([" ".join(str(message).split())])
+        yield
+
+
 def main(argv: list | None = None) -> dict:
     """One run, from the command line to its record, which is returned; ``argv`` may hold numbers and paths.
 
@@ -306,7 +315,7 @@ def main(argv: list | None = None) -> dict:
         raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
     if unused:
         _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
-    with reference.conditions() if args.parity else nullcontext(), room.told():
+    with reference.conditions() if args.parity else nullcontext(), room.told(), warnings_as_notes():
         return run(args, module, argv, started)
 
 

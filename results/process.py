@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -28,8 +29,9 @@ def prepare(program: str) -> None:
 
     Until ``run`` an interrupt ends the process at once, without the traceback of a half-finished import. Printing never
     raises afterwards: a run must not be lost because its reader left, or because the disk below its log is full. A
-    character that the output cannot show is escaped.
+    character that the output cannot show is escaped, and the failure of a library's thread is told in one line.
     """
+    threading.excepthook = lambda failed: print(f"note: a thread ended ({failed.exc_value})", file=sys.stderr)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background may ignore the signal
         signal.signal(signal.SIGINT, _Leave(program))
     for name in ("stdin", "stdout", "stderr"):

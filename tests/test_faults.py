@@ -104,6 +104,24 @@ def test_a_disk_that_cannot_be_written_at_the_end(run, folder, fault, reason):
     assert done.err.startswith("main.py: r/single_tiny.pt_") and done.err.count("\n") == 1
 
 
+def test_a_disk_that_is_full_below_tensorboard(run, folder):
+    pytest.importorskip("tensorboard")
+    small = SMALL.replace("64k", "16k").replace('b"r"', 'b"board"').replace('"r"', '"board"')
+    done = run("--tensorboard", "board", "--log_every", "1", "--batch_size", "1", before=small)
+    if done.status == 77:
+        pytest.skip(done.out)
+    assert done.status == 0 and len(the_record(folder)["evolution"]["step"]) > 100
+    assert "note: --tensorboard cannot be written any more (No space left on device); the run goes on\n" in done.err
+    assert all(line.startswith("note: ") for line in done.err.splitlines())
+
+
+def test_tensorboard_writes_into_folders_alone(run, folder):
+    """Not to an address, for which it would import what reaches it."""
+    pytest.importorskip("tensorboard")
+    assert run("--tensorboard", "s3://bucket/x").status == 0
+    assert len(list(folder.parent.glob("s3:/bucket/x/single_*/events*"))) == 1
+
+
 def test_a_folder_that_was_removed_is_made_again(run, folder):
     done = run(before=REMOVED)
     assert (done.status, done.err) == (0, "") and the_record(folder)["grid"]
