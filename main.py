@@ -10,6 +10,10 @@ import os
 
 # Threads that wait actively make an evaluation ten times slower when a core is busy; read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if __name__ == "__main__":  # first: the libraries below take seconds
+    from results import process
+
+    process.prepare("main.py")
 
 import argparse
 import datetime
@@ -19,7 +23,8 @@ import sys
 import time
 import traceback
 import uuid
-from contextlib import nullcontext
+import warnings
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -30,15 +35,16 @@ import model as methods
 from data import DataError, files, pixels, standard
 from data.cut import cut
 from metrics import metrics, unlearning
-from model import UsageError, arguments, common, foreign, own_flags, reference
+from model import UsageError, arguments, common, foreign, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
-from results import RecordError, console, record
+from results import RecordError, process, record
 from results.board import Board
 from results.life import Divergence, Life, describe, doubtful, drowned, short_curves
 
 EVALUATION_CHUNK = 2_500  # test examples in one forward pass of an MLP
+LONGEST = 10**9  # examples of a stream, whose order is drawn before the first is learned
 CONVOLUTION_CHUNK = 100  # test examples in one forward pass of a ResNet, whose maps should stay in a cache
 
 
@@ -87,6 +93,9 @@ class Continuum:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
             samples.append(torch.randperm(len(x))[:n].tolist())
         self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
+        if args.n_epochs * sum(self.task_sizes) > LONGEST:
+            most = LONGEST // sum(self.task_sizes)
+            raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
         self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
         for task in self.order:
             examples = []
@@ -271,6 +280,7 @@ def parse(argv: list[str]):
     if args.parity:
         module = methods.load(method, parity=True)
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
+    arguments.require_threads(args.threads)
     if method in arguments.FLAGS["n_memories"].methods:
         arguments.require_memories(args, method)
     if args.parity and args.shuffle_tasks == "yes":
@@ -285,6 +295,14 @@ def _say(sentences: list[str]) -> None:
         print(f"note: {sentence}", file=sys.stderr)
 
 
+@contextmanager
+def warnings_as_notes():
+    """What a library or a method warns of inside is told in one line, and without a line of its code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say([" ".join(str(message).split())])
+        yield
+
+
 def main(argv: list | None = None) -> dict:
     """One run, from the command line to its record, which is returned; ``argv`` may hold numbers and paths.
 
@@ -297,7 +315,7 @@ def main(argv: list | None = None) -> dict:
         raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
     if unused:
         _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
-    with reference.conditions() if args.parity else nullcontext():
+    with reference.conditions() if args.parity else nullcontext(), room.told(), warnings_as_notes():
         return run(args, module, argv, started)
 
 
@@ -309,7 +327,7 @@ def run(args, module, argv: list[str], started) -> dict:
     random.seed(args.seed)
     continuum = Continuum(data.train, args)
     _say(short_curves(args, continuum))
-    with foreign.told(args.model, but=(DataError, RecordError, BrokenPipeError)):
+    with foreign.told(args.model, but=(DataError, RecordError)):
         handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
         model = methods.build(module, data, handed_on)
         if scoring.in_integers(model, args.evaluation, data.bytes):
@@ -324,38 +342,51 @@ def run(args, module, argv: list[str], started) -> dict:
             life = unlearn(model, continuum, data, attack, life, args)
         result = describe(args, argv, data, continuum, model, life, started)
         state = model.state_dict()
-    stats = [result[key] for key in metrics.REFERENCE_KEYS]
-    one_liner = record.one_liner(args, stats)
-    base = record.write(folder, name, result, *life.complete(), state, one_liner)
-    print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
-    print(metrics.grid_text(result["baseline"], result["grid"]))
-    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))
-    if life.unlearning:
-        print(unlearning.text(life.unlearning))
-    print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
+    base = None
+    try:
+        with process.uncut():
+            base = report(result, data, life, args, folder, name, state)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
     _say(drowned(result) + doubtful(result))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
 
 
+def report(result: dict, data: Datasets, life: Life, args, folder: str, name: str, state: dict) -> str:
+    """Print what a run measured, then write its record, whose path without suffix is returned.
+
+    The order matters: a disk that is full must not lose the numbers.
+    """
+    stats = [result[key] for key in metrics.REFERENCE_KEYS]
+    one_liner = record.one_liner(args, stats)
+    print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
+    print(metrics.grid_text(result["baseline"], result["grid"]))
+    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    if life.unlearning:
+        print(unlearning.text(life.unlearning), flush=True)
+    base = record.write(folder, name, result, *life.complete(), state, one_liner)
+    print(f"{base}: {one_liner} # {life.seconds['total']:.3f}", flush=True)
+    return base
+
+
 def cli(argv: list[str] | None = None) -> int:
     """``main`` with exit statuses instead of exceptions and records."""
     try:
         return 3 if main(argv)["status"] == "diverged" else 0
-    except (UsageError, DataError, RecordError, ModuleNotFoundError) as mistake:
+    except (UsageError, DataError, RecordError, ModuleNotFoundError, OSError) as mistake:
         if os.environ.get("CL_TRACEBACK", "0") != "0":
             traceback.print_exc()
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
-        print(f"main.py: {mistake}{remedy}", file=sys.stderr)
+        if isinstance(mistake, OSError):
+            mistake = f"{mistake.filename or 'a file'}: cannot be used ({mistake.strerror or mistake}); give another"
+        print(process.printable(f"main.py: {mistake}{remedy}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("main.py: interrupted; no record was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"main.py: interrupted; {str(interrupt) or 'no record was written'}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; the record was written before
-        console.leave()
-        return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli())
+    sys.exit(process.run("main.py", cli))
