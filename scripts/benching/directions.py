@@ -79,7 +79,7 @@ def timed(step, n: int) -> float:
 
 def held(basis) -> int:
     """Bytes that a basis in Gram space holds."""
-    tensors = [columns.pieces for share in basis.shares for columns in (share.A, share.D)]
+    tensors = [columns.filled for share in basis.shares for columns in (share.A, share.D)]
     return sum(tensor.nbytes for tensor in [*tensors, *basis.factor.panels])
 
 
