@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 PIECE = 32  # numbers summed at once in the dtype of the network
+MANY = 8  # examples of a batch whose errors average out
 STRIP = 2048  # directions of which an array of float64 is made at a time
 
 
@@ -55,9 +56,9 @@ class Columns:
     """k vectors of n numbers as the columns of a matrix, filled up with rows of zeros so that it splits into equal pieces.
 
     A sum over 784 products in float32 loses 1e-7 of the vectors' lengths, which would be left of a gradient along a
-    direction. So products are summed in pieces. For one vector these have at most ``PIECE`` numbers, and their sums are
-    added in float64: a fifth of that error. The errors of a batch average out; its pieces are twice as wide, and their
-    sums are added in its own dtype.
+    direction. So products are summed in pieces. For one vector, or few, these have at most ``PIECE`` numbers, and their sums
+    are added in float64: a fifth of that error. The errors of ``MANY`` vectors, the examples of a batch, average out; their
+    pieces are twice as wide, and the sums are added in their own dtype, for which no array of all pieces is needed.
     """
 
     def __init__(self, n: int, like: torch.Tensor):
@@ -84,10 +85,12 @@ class Columns:
         return F.pad(rows, (0, missing)).to(self.filled) if missing else rows.to(self.filled)
 
     def dots(self, rows: torch.Tensor) -> torch.Tensor:
-        """Inner products with rows (m, n): (m, k), in float64 if m = 1."""
+        """Inner products with rows (m, n): (m, k), in float64 if m < ``MANY``."""
         rows = self._fill(rows)
-        if len(rows) == 1:
-            return torch.bmm(rows.view(self.count, 1, self.width), self.pieces).sum(0, dtype=torch.float64)
+        m = len(rows)
+        if m < MANY:
+            split = rows.view(m, self.count, self.width).transpose(0, 1)
+            return torch.bmm(split, self.pieces).sum(0, dtype=torch.float64)
         sums = None
         for part, piece in zip(rows.split(2 * self.width, 1), self.wide, strict=True):
             sums = torch.mm(part, piece) if sums is None else sums.addmm_(part, piece)
