@@ -25,12 +25,13 @@ def directions(bench: Bench) -> dict:
     dense = Basis(DENSE)
     for start in range(0, DENSE, PANEL):
         dense.add(stored.rows(slice(start, start + PANEL)).dense())
+    plain = bench.net("single")
     bytes_dense, bytes_gram = dense.V.nbytes, held(model.basis)
     rows, result = [], {"memory": [bytes_dense, bytes_gram]}
     for batch in (1, 10):
         ratios, times = [], []
         for _ in range(bench.options.repeats):
-            slow = timed(lambda i, b=batch: dense_step(model, dense, *at(x, y, i, b)), 20)
+            slow = timed(lambda i, b=batch: dense_step(plain, dense, *at(x, y, i, b)), 20)
             fast = timed(lambda i, b=batch: model.observe(*at(x, y, i, b)), 100)
             ratios.append([a / b for a, b in zip(slow, fast, strict=True)])
             times.append(fast[0])
@@ -68,9 +69,9 @@ def at(x, y, i: int, batch: int, t: int = 9):
 
 
 def dense_step(model, dense: Basis, x, t, y) -> None:
-    """A step with the dense basis."""
+    """A step with the dense basis of a model that has none of its own."""
     g = model.engine.gradients(x, y, t).flat()
-    model.engine.flat.theta.sub_(dense.reject_(g), alpha=model.lr)
+    model.engine.theta.sub_(dense.reject_(g), alpha=model.lr)
 
 
 def timed(step, n: int) -> tuple[float, float]:
