@@ -115,6 +115,15 @@ class ReservoirMemory:
             if row < self.capacity:
                 self.x[row], self.y[row], self.tasks[row] = x[i], y[i], task
 
+    def draw(self, k: int) -> torch.Tensor:
+        """The indices of min(k, N) stored examples, drawn one by one, each uniformly from all N: some may be equal."""
+        n = len(self)
+        return torch.randint(n, (min(k, n),), generator=self.generator) if n else torch.empty(0, dtype=torch.long)
+
+    def shuffled(self, k: int) -> torch.Tensor:
+        """The numbers 0 to k - 1 in a random order."""
+        return torch.randperm(k, generator=self.generator)
+
     def rows(self):
         """All that is stored: x (N, n_inputs), y (N, ...), task ids (N,); None if nothing is."""
         n = len(self)
