@@ -61,7 +61,8 @@ METHODS = {
 ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
 
 
-REFERENCE = ("single", "ewc", "gem")  # methods that model/reference/ has in the reference's own arithmetic
+# Methods that model/reference/ has in the arithmetic of the GEM authors' code, and of MER's.
+REFERENCE = ("single", "ewc", "gem", "eralg4", "eralg5", "meralg1", "meralg6", "meralg7")
 
 
 class UsageError(Exception):

@@ -1,6 +1,6 @@
 """Experience replay with tasks (Riemer et al. 2019, Algorithm 5): every task that is drawn counts as much as the current.
 
-    theta <- theta - alpha grad sum_t (mean loss of E's examples of task t),     E as in Algorithm 4.
+theta <- theta - alpha grad sum_t (mean loss of E's examples of task t),     E as in Algorithm 4.
 """
 
 from model.replay import ReplayLearner
@@ -9,6 +9,6 @@ from model.replay import ReplayLearner
 class Net(ReplayLearner):
     def observe(self, x, t, y):
         for current in self.examples(x, t, y):
-            E = self.drawn(current) + current
-            same_task = E.tasks == E.tasks.unsqueeze(1)
-            self.engine.gradients(*E, weights=1 / same_task.sum(1)).descend(self.lr)
+            E = current + self.drawn(current)
+            of_its_task = (E.tasks == E.tasks.unsqueeze(1)).sum(1)
+            self.engine.gradients(*E, weights=of_its_task.to(E.x).reciprocal()).descend(self.lr)

@@ -18,12 +18,14 @@ class Examples(NamedTuple):
 
     def __add__(self, others: "Examples") -> "Examples":
         """These examples, then the ``others``."""
-        return Examples(*(torch.cat(pair) for pair in zip(self, others, strict=True)))
+        x, y, tasks = others
+        return Examples(torch.cat((self.x, x)), torch.cat((self.y, y)), torch.cat((self.tasks, tasks)))
 
     def at(self, index: torch.Tensor) -> "Examples":
         """The examples with these indices."""
-        there = index.to(self.x.device)
-        return Examples(self.x[there], self.y[there], self.tasks[index])
+        x, y, tasks = self
+        there = index.to(x.device)
+        return Examples(x.index_select(0, there), y.index_select(0, there), tasks.index_select(0, index))
 
 
 class ReplayLearner(Learner):
@@ -40,7 +42,9 @@ class ReplayLearner(Learner):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         for name in ("memories", "replay_batch_size"):
             if getattr(self.args, name) < 1:
-                raise UsageError(f"--{name} {getattr(self.args, name)}: {self.name} replays stored examples; give 1 or more")
+                raise UsageError(
+                    f"--{name} {getattr(self.args, name)}: {self.name} replays stored examples; give 1 or more"
+                )
         self.memory = ReservoirMemory(self.args.memories, self.args.seed)
 
     def examples(self, x, t: int, y):
@@ -57,10 +61,10 @@ class ReplayLearner(Learner):
 
         Without stored examples, none, in the dtypes of ``like``.
         """
-        stored = self.memory.rows()
-        if stored is None:
+        memory = self.memory
+        if not memory.seen:
             return Examples(*(part[:0] for part in like))
-        return Examples(*stored).at(self.memory.draw(self.args.replay_batch_size))
+        return Examples(memory.x, memory.y, memory.tasks).at(memory.draw(self.args.replay_batch_size))
 
     def parameters_now(self) -> torch.Tensor:
         """A copy of all parameters (p,)."""

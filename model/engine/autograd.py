@@ -95,8 +95,9 @@ class AutogradEngine:
     def gradients(self, x: torch.Tensor, y: torch.Tensor, task, blended: bool = False, weights=None) -> "Gradients":
         """The gradient of the mean cross-entropy of a batch x (B, n_inputs), y (B,), and those of all rows.
 
-        ``task`` is one task, or (B,) of them. With ``weights`` (B,) it is the gradient of the weighted sum. With ``blended`` the one row is not computed yet: a ``partition.Blend`` says later how its tasks count in each
-        block. ``FloatingPointError`` if the batch's loss is not finite.
+        ``task`` is one task, or (B,) of them. With ``weights`` (B,) it is the gradient of the weighted sum. With
+        ``blended`` the one row is not computed yet: a ``partition.Blend`` says later how its tasks count in each block.
+        ``FloatingPointError`` if the batch's loss is not finite.
         """
         self.flat.bind()
         grad = self.flat.grad
@@ -113,7 +114,7 @@ class AutogradEngine:
             if weights is None:
                 loss = F.cross_entropy(self.predict(x, task), y)
             else:
-                loss = F.cross_entropy(self.predict(x, task), y, reduction="none") @ weights.to(x)
+                loss = F.cross_entropy(self.predict(x, task), y, reduction="none") @ weights
             loss.backward()
         loss = loss.item()
         if not loss - loss == 0:
