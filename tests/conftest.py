@@ -80,6 +80,7 @@ def drop(monkeypatch, tmp_path):
 def namespace(**given) -> argparse.Namespace:
     """Settled arguments, as main hands them on; small defaults for tests."""
     small = {"n_hiddens": 8, "n_memories": 5, "memory_strength": 0.5, "lr": 0.1, "task_outputs": None}
+    small |= {"memories": 9, "replay_batch_size": 3}
     return arguments.of(argparse.Namespace(**{**small, **given}))
 
 
