@@ -10,6 +10,10 @@ import os
 
 # Threads that wait actively make an evaluation ten times slower when a core is busy; read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if __name__ == "__main__":  # first: the libraries below take seconds
+    from results import process
+
+    process.prepare("main.py")
 
 import argparse
 import datetime
@@ -18,7 +22,8 @@ import random
 import sys
 import traceback
 import uuid
-from contextlib import nullcontext
+import warnings
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -29,13 +34,13 @@ from experiment.checkpoints import Checkpoints, Stopped
 from experiment.learning import life_experience, training_threads, unlearn
 from experiment.stream import Continuum, load_datasets
 from metrics import metrics, unlearning
-from model import UsageError, arguments, foreign, own_flags, reference
+from model import UsageError, arguments, foreign, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
 from model.unlearning import plan
-from results import RecordError, console, record
+from results import RecordError, process, record
 from results.board import Board
-from results.life import describe, doubtful, drowned, short_curves
+from results.life import Life, describe, doubtful, drowned, short_curves
 
 
 def parse(argv: list[str]):
@@ -63,6 +68,7 @@ def parse(argv: list[str]):
     if args.parity:
         module = methods.load(method, parity=True)
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
+    arguments.require_threads(args.threads)
     if method in arguments.FLAGS["n_memories"].methods:
         arguments.require_memories(args, method)
     if args.parity and args.shuffle_tasks == "yes":
@@ -77,6 +83,14 @@ def _say(sentences: list[str]) -> None:
         print(f"note: {sentence}", file=sys.stderr)
 
 
+@contextmanager
+def warnings_as_notes():
+    """What a library or a method warns of inside is told in one line, and without a line of its code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say([" ".join(str(message).split())])
+        yield
+
+
 def main(argv: list | None = None) -> dict:
     """One run, from the command line to its record, which is returned; ``argv`` may hold numbers and paths.
 
@@ -89,7 +103,7 @@ def main(argv: list | None = None) -> dict:
         raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
     if unused:
         _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
-    with reference.conditions() if args.parity else nullcontext():
+    with reference.conditions() if args.parity else nullcontext(), room.told(), warnings_as_notes():
         return run(args, module, argv, started)
 
 
@@ -101,11 +115,11 @@ def run(args, module, argv: list[str], started) -> dict:
     random.seed(args.seed)
     continuum = Continuum(data.train, args)
     _say(short_curves(args, continuum))
-    with foreign.told(args.model, but=(DataError, RecordError, BrokenPipeError)):
+    with foreign.told(args.model, but=(DataError, RecordError)):
         handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
         model = methods.build(module, data, handed_on)
         if scoring.in_integers(model, args.evaluation, data.bytes):
-            data = data._replace(test=[(name, pixels.signed(x), y) for name, x, y in data.test])
+            data = data._replace(test=pixels.signed_tasks(data.test, data.train))
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
         folder = record.folder(args.save_path)
         record.check_writable(folder)
@@ -122,41 +136,55 @@ def run(args, module, argv: list[str], started) -> dict:
                 unlearn(model, continuum, data, attack, life, args, kept.between)
         result = describe(args, argv, data, continuum, model, life, kept.started)
         state = model.state_dict()
-    stats = [result[key] for key in metrics.REFERENCE_KEYS]
-    one_liner = record.one_liner(args, stats)
-    base = record.write(folder, kept.name, result, *life.complete(), state, one_liner)
-    kept.remove()
-    print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
-    print(metrics.grid_text(result["baseline"], result["grid"]))
-    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)))
-    if life.unlearning:
-        print(unlearning.text(life.unlearning))
-    print(f"{base}: {one_liner} # {result['seconds']['total']:.3f}", flush=True)
+    base = None
+    try:
+        with process.uncut():
+            base = report(result, data, life, args, folder, kept.name, state)
+            kept.remove()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
     _say(drowned(result) + doubtful(result))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
 
 
+def report(result: dict, data, life: Life, args, folder: str, name: str, state: dict) -> str:
+    """Print what a run measured, then write its record, whose path without suffix is returned.
+
+    The order matters: a disk that is full must not lose the numbers.
+    """
+    stats = [result[key] for key in metrics.REFERENCE_KEYS]
+    one_liner = record.one_liner(args, stats)
+    print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
+    print(metrics.grid_text(result["baseline"], result["grid"]))
+    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    if life.unlearning:
+        print(unlearning.text(life.unlearning), flush=True)
+    base = record.write(folder, name, result, *life.complete(), state, one_liner)
+    print(f"{base}: {one_liner} # {result['seconds']['total']:.3f}", flush=True)
+    return base
+
+
 def cli(argv: list[str] | None = None) -> int:
     """``main`` with exit statuses instead of exceptions and records."""
     try:
         return 3 if main(argv)["status"] == "diverged" else 0
-    except (UsageError, DataError, RecordError, ModuleNotFoundError) as mistake:
+    except (UsageError, DataError, RecordError, ModuleNotFoundError, OSError) as mistake:
         if os.environ.get("CL_TRACEBACK", "0") != "0":
             traceback.print_exc()
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
-        print(f"main.py: {mistake}{remedy}", file=sys.stderr)
+        if isinstance(mistake, OSError):
+            mistake = f"{mistake.filename or 'a file'}: cannot be used ({mistake.strerror or mistake}); give another"
+        print(process.printable(f"main.py: {mistake}{remedy}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
-        print(
-            f"main.py: {stop if isinstance(stop, Stopped) else 'interrupted; no record was written'}", file=sys.stderr
-        )
-        return stop.status if isinstance(stop, Stopped) else 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; the record was written before
-        console.leave()
-        return 0
+    except Stopped as stop:
+        print(f"main.py: {stop}", file=sys.stderr)
+        return stop.status
+    except KeyboardInterrupt as interrupt:
+        print(f"main.py: interrupted; {str(interrupt) or 'no record was written'}", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
-    sys.exit(cli())
+    sys.exit(process.run("main.py", cli))

@@ -8,7 +8,9 @@ import torch
 
 from data import files, pixels, standard
 from data.cut import cut
-from model import common, reference
+from model import UsageError, common, reference
+
+LONGEST = 10**9  # examples of a stream, whose order is drawn before the first is learned
 
 
 class Datasets(NamedTuple):
@@ -56,6 +58,9 @@ class Continuum:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
             samples.append(torch.randperm(len(x))[:n].tolist())
         self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
+        if args.n_epochs * sum(self.task_sizes) > LONGEST:
+            most = LONGEST // sum(self.task_sizes)
+            raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
         self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
         for task in self.order:
             examples = []

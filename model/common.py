@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model import UsageError
+from model import UsageError, room
 
 # What a logit of another task becomes: never the largest, and nothing in a softmax (the reference's value).
 FOREIGN_LOGIT = -1e11
@@ -135,7 +135,10 @@ def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
         if n_inputs != IMAGE_INPUTS:
             raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
         return ResNet18(n_outputs)
-    return MLP([n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs])
+    sizes = [n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs]
+    p = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    room.require(8 * p, f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network")  # and its gradient
+    return MLP(sizes)
 
 
 class TaskOutputs:

@@ -82,7 +82,7 @@ class KeptExamples:
         self.memory: RingMemory | None = None
         if args.forgetting_mode:
             arguments.require_task_sample(args, method)
-            self.memory = RingMemory(n_tasks, args.task_sample)
+            self.memory = RingMemory(n_tasks, args.task_sample, flag="task_sample")
             print(
                 f"note: {args.task_sample} examples a task are kept, to unlearn by: memory grows with tasks",
                 file=sys.stderr,

@@ -8,13 +8,16 @@
 The .json is renamed into place last: where it stands, the record is complete.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from results import RecordError
@@ -22,14 +25,24 @@ from results import RecordError
 FORMAT = 1
 SUFFIXES = (".json", ".pt", ".txt")  # in the order in which a reader prefers them
 ROOT = Path(__file__).resolve().parent.parent
+TEMPORARY = re.compile(r"\..{1,60}\.(\d+)\.tmp", re.DOTALL)  # the names that _temporary gives
+STALE = 3600  # seconds after which a temporary file of a dead process counts as left behind
 
 
 def name(model, data_file, uid, when):
     """The reference's file name without suffix: <model>_<data_file>_<YYYY_MM_DD_HH_MM_SS>_<uid>.
 
-    The data file's name is cut to 120 characters: file systems allow 255 bytes in all.
+    Long names are cut, and what cannot be printed becomes "_".
     """
-    return f"{model}_{os.path.basename(data_file)[:120]}_{when:%Y_%m_%d_%H_%M_%S}_{uid}"
+    return f"{_short(model, 70)}_{_short(os.path.basename(data_file), 120)}_{when:%Y_%m_%d_%H_%M_%S}_{uid}"
+
+
+def _short(text, n_bytes):
+    """``text`` with "_" for characters that cannot be printed, cut to so many bytes as a file's name counts them."""
+    text = "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "_" for c in text)
+    while len(os.fsencode(text)) > n_bytes:
+        text = text[:-1]
+    return text
 
 
 def folder(save_path):
@@ -52,6 +65,7 @@ def check_writable(save_path, file_name=None, flag="--save_path"):
         raise RecordError(f"{flag} {save_path}: is a file; give a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
         probe = _temporary(folder / f"{file_name or 'probe'}.json")
         try:
             probe.write_text("{}\n", encoding="utf-8")
@@ -98,9 +112,14 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
         finally:
             for path in partial.values():
                 path.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as e:  # torch.save reports a full disk as RuntimeError
-        reason = getattr(e, "strerror", None) or e
-        raise RecordError(f"{base}: the record cannot be written ({reason})") from None
+    except (OSError, RuntimeError) as e:
+        cause = _cause(e)
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
+        reason = getattr(cause, "strerror", None) or cause
+        raise RecordError(
+            f"{base}: the record cannot be written ({reason}); make room, or give another folder"
+        ) from None
     return str(base)
 
 
@@ -174,6 +193,43 @@ def peak_memory_mb():
 def _temporary(path):
     """The name under which `path` is written first: beside it, and hidden, so that no reader takes it for a record."""
     return path.with_name(f".{path.name[-60:]}.{os.getpid()}.tmp")
+
+
+def _clear(folder):
+    """Remove what processes that died while they wrote a record left in ``folder``.
+
+    The number in the name may be that of a process on another machine which shares the folder. So only files that
+    nobody has written to for an hour count as left.
+    """
+    for path in folder.glob(".*.tmp"):
+        found = TEMPORARY.fullmatch(path.name)
+        with contextlib.suppress(OSError):  # another process may clear the folder too
+            if found and time.time() - path.stat().st_mtime > STALE and not _runs(int(found[1])):
+                path.unlink()
+
+
+def _runs(process):
+    """Whether another process of this number runs here."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is another user's, or no number of a process
+        return True
+    return process != os.getpid()
+
+
+def _cause(error):
+    """The first interrupt or error of the system among the causes of ``error``, else ``error`` itself.
+
+    When a write fails, torch.save goes on to close its archive, fails again, and reports that as a RuntimeError.
+    """
+    seen = error
+    while seen is not None:
+        if isinstance(seen, OSError | KeyboardInterrupt):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return error
 
 
 def _flush(path):

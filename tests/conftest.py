@@ -14,6 +14,7 @@ from hypothesis import settings
 import model as methods
 from data import files
 from model import arguments, common
+from tests.forked import Forks
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
@@ -57,6 +58,14 @@ def data_file(tmp_path):
     return tmp_path / "tiny.pt"
 
 
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """Runs ``main.py`` as a process of its own, at the price of a fork."""
+    server = Forks(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()
+
+
 @pytest.fixture
 def drop(monkeypatch, tmp_path):
     """Makes text the module DROPPED_IN of model/ for one test; the file lies in a second folder of that package."""
@@ -71,6 +80,7 @@ def drop(monkeypatch, tmp_path):
 def namespace(**given) -> argparse.Namespace:
     """Settled arguments, as main hands them on; small defaults for tests."""
     small = {"n_hiddens": 8, "n_memories": 5, "memory_strength": 0.5, "lr": 0.1, "task_outputs": None}
+    small |= {"memories": 9, "replay_batch_size": 3}
     return arguments.of(argparse.Namespace(**{**small, **given}))
 
 

@@ -148,6 +148,24 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--model ewc", r"--n_memories 0: ewc needs at least one memory per task"),
         ("--batch_size 0", r"--batch_size 0: out of range; give a whole number, 1 or more"),
         ("--n_hiddens 1000000000000", r"--n_layers 2 --n_hiddens 1000000000000: the network does not fit into memory"),
+        ("--n_epochs 1e9", r"--n_epochs 1000000000: more than 1,000,000,000 examples in all; give 8333333 or fewer"),
+        ("--n_layers 1000000000", r"--n_layers 1000000000: out of range; give a whole number from 0 to 1000"),
+        (
+            "--n_memories 1e12 --model gem",
+            r"--n_memories 1000000000000: what 3 tasks store does not fit into memory \(",
+        ),
+        ("--task_sample 1e12 --model spg", r"--task_sample 1000000000000: what is stored of a task does not fit into"),
+        (
+            "--cov_first_task_buffer 1e12 --model ewc_group --n_memories 1",
+            r"--cov_first_task_buffer 1000000000000: what is stored of a task does not fit into memory \(",
+        ),
+        ("--n_memories 1e300", r"--n_memories 1e300: beyond what 64 bits hold; give a whole number, 0 or more$"),
+        (f"--n_tasks {'1' * 5000}", r"--n_tasks 1{60}\.\.\.: not a whole number; give a whole number, 1 or more$"),
+        ("--threads 100000", r"--threads 100000: this machine has \d+ cores; give \d+ or fewer$"),
+        ("--lr 1e39", r"--lr 1e39: beyond what float32 holds, 1.2e-38 to 3.4e\+38; give a number above 0$"),
+        ("--lr 1e-39", r"--lr 1e-39: beyond what float32 holds, "),
+        ("--memory_strength 4e38", r"--memory_strength 4e38: beyond what float32 holds, .*; give a number, 0 or more$"),
+        ("--group_xi 1e300", r"--group_xi 1e300: beyond what float32 holds, "),
         ("--n_epochs 0", r"--n_epochs 0: out of range; give a whole number, 1 or more"),
         ("--n_epochs nan", r"--n_epochs nan: not a whole number; give a whole number, 1 or more"),
         ("--lr 0", r"--lr 0: out of range; give a number above 0"),
@@ -173,6 +191,16 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
 def test_a_wrong_command(argv, sentence, refused, data_file):
     common = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", "new"]
     assert re.match(sentence, refused(*common, *argv.split()))
+
+
+@pytest.mark.parametrize("flag", ["data_file", "data_path", "save_path", "tensorboard"])
+def test_names_that_no_file_system_takes(flag, refused, data_file):
+    common = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", "new"]
+    assert "(File name too long); give" in refused(*common, f"--{flag}", "x" * 303, folder=data_file.parent / "no")
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(refused):
+    assert refused("--data_file", "\x1b[2J\r.pt").startswith(r"data/\x1b[2J\r.pt: does not exist")
 
 
 def test_no_gpu(refused, data_file, monkeypatch):

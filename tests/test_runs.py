@@ -381,3 +381,10 @@ def test_what_is_printed(run, capsys):
         [result[k] for k in ("final", "backward", "forward")], abs=6e-4
     )
     assert math.isclose(float(seconds), result["seconds"]["total"], abs_tol=1e-3)
+
+
+def test_what_a_method_warns_of_is_told_in_one_line(run, capsys):
+    run(model="agem_group", group_xi=1e30)
+    err = capsys.readouterr().err
+    assert "note: hidden layer 1: no communities found in 50 attempts; its groups are random\n" in err
+    assert all(line.startswith("note: ") for line in err.splitlines())

@@ -22,6 +22,7 @@ STUDIES = {
     "engines": len(METHODS) * 2 * 5,
     "unlearning": 6 * 3,
     "learning_rates": 10 * 5 * 3,
+    "exact_evaluation": 5 * 4 * 5,
 }
 
 
