@@ -78,8 +78,12 @@ class Learner(nn.Module):
         }
 
     def restore(self, saved: dict) -> None:
-        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype.
+
+        The fresh object may be for more tasks. Without the ``engine``'s state the next batch must begin a task.
+        """
         self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
         self.load_state_dict(saved["parameters"])
         state.set_attributes(self, saved["attributes"])
-        self.engine.restore(saved["engine"])
+        if "engine" in saved:
+            self.engine.restore(saved["engine"])
