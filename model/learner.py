@@ -14,9 +14,10 @@ MADE = ("args", "outputs", "engine")  # made by the constructor; the engine's st
 class Learner(nn.Module):
     """Services for a method's ``Net``; it calls nothing that a method would have to override.
 
-    A checkpoint holds all attributes but those whose names begin with an underscore (``model.state``).
+    A checkpoint holds all attributes (``model.state``) but those that ``CACHES`` names, which the method makes anew.
     """
 
+    CACHES: tuple[str, ...] = ()
     # Why the first task is not learned exactly as `single` learns it; None where it is.
     first_task_differs: str | None = None
 
@@ -73,7 +74,7 @@ class Learner(nn.Module):
         parameters = state.parameters(self)
         return {
             "parameters": parameters,
-            "attributes": state.attributes(self, MADE),
+            "attributes": state.attributes(self, but=MADE),
             "engine": self.engine.checkpoint(),
         }
 

@@ -10,9 +10,10 @@ from model.reference.arithmetic import Arithmetic
 
 
 class Net(Arithmetic, gem.Net):
+    CACHES = ("_columns",)
+
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        self._n_tasks = n_tasks
         self._columns = None  # (p, n_tasks): column s is the gradient on task s, of its memory or the current batch
 
     def observe(self, x, t, y):
@@ -38,7 +39,7 @@ class Net(Arithmetic, gem.Net):
         """Write the gradient on a task into its column."""
         flat = torch.cat([g.reshape(-1) for g in gradients])
         if self._columns is None:
-            self._columns = flat.new_empty(len(flat), self._n_tasks)
+            self._columns = flat.new_empty(len(flat), self.memory.n_tasks)
         self._columns[:, task] = flat
 
 

@@ -15,8 +15,9 @@ from experiment import checkpoints
 from experiment.checkpoints import Checkpoints
 from experiment.store import PLACE, Damaged, Store
 from model import UsageError, single
+from scripts.kill_test import measured
 from tests.conftest import DROPPED_IN, stream
-from tests.experiment.stopping import Killed, Stops, measured, words
+from tests.experiment.stopping import Killed, Stops, words
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import torch
 import main
 from data import files
 from model import METHODS, UsageError
+from scripts.kill_test import measured
 from tests.conftest import stream
-from tests.experiment.stopping import Stops, measured, words
+from tests.experiment.stopping import Stops, words
 
 
 @pytest.fixture
