@@ -35,7 +35,7 @@ import model as methods
 from data import DataError, files, pixels, standard
 from data.cut import cut
 from metrics import metrics, unlearning
-from model import UsageError, arguments, common, foreign, own_flags, reference, room
+from model import UsageError, arguments, common, divergence, foreign, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
 from model.unlearning import Attack, phase, plan
@@ -228,8 +228,8 @@ def life_experience(model, continuum: Continuum, tasks_te: list, args, watch=Non
             i += 1
             evaluate()
             finish()
-        except FloatingPointError as error:
-            diverged = Divergence(current, i, error)
+        except divergence.ERRORS as error:
+            diverged = Divergence(current, i, divergence.reason(error))
     life.seconds["total"] = time.perf_counter() - begun
     life.seconds["train"] = life.seconds["total"] - life.seconds["eval"]
     return life._replace(diverged=diverged)
@@ -243,10 +243,9 @@ def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: L
             phase(model, continuum, attack, args, seen)
         if not finite(model):
             raise FloatingPointError("a parameter is not finite")
-    except FloatingPointError as error:
-        return life._replace(
-            diverged=Divergence(next(reversed(seen), None), sum(seen.values()), error, unlearning=True)
-        )
+    except divergence.ERRORS as error:
+        why = divergence.reason(error)
+        return life._replace(diverged=Divergence(next(reversed(seen), None), sum(seen.values()), why, unlearning=True))
     with threads(args.threads):
         after = eval_tasks(model, data.test, args)
     life.seconds["forgetting"] = time.perf_counter() - begun
