@@ -194,6 +194,19 @@ def test_a_wrong_command(argv, sentence, refused, data_file):
     assert re.match(sentence, refused(*common, *argv.split()))
 
 
+@pytest.mark.parametrize(
+    "name", ["evil", "evil.py", "./evil", "..evil", ".evil", "model.evil", "model..evil", "Evil", "os", "main"]
+)
+def test_a_name_after_model_imports_nothing_but_methods(name, refused, data_file, monkeypatch):
+    folder = data_file.parent
+    (folder / "evil.py").write_text("open('executed', 'w')\nclass Net: pass\n")
+    monkeypatch.syspath_prepend(folder)
+    assert refused("--data_path", str(folder), "--data_file", "tiny.pt", "--model", name).startswith(
+        f"--model {name!r}: "
+    )
+    assert not (folder / "executed").exists() and "evil" not in sys.modules
+
+
 @pytest.mark.parametrize("flag", ["data_file", "data_path", "save_path", "tensorboard"])
 def test_names_that_no_file_system_takes(flag, refused, data_file):
     common = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", "new"]
