@@ -154,11 +154,12 @@ def test_the_inverse_factor_solves(n, seed):
     assert torch.allclose(factor.solve(u), expected, rtol=1e-6, atol=1e-6 * float(expected.norm()))
 
 
+@pytest.mark.parametrize("limit", [0, 30, 60])
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 100, 784, 787])
-def test_inner_products_in_pieces_lose_less_than_in_one(n):
+def test_inner_products_in_pieces_lose_less_than_in_one(n, limit):
     g = torch.Generator().manual_seed(0)
     columns, rows = torch.rand(50, n, generator=g), torch.rand(40, n, generator=g)
-    ours = Columns(n, columns)
+    ours = Columns(n, columns, limit)
     ours.append(columns[:20])
     ours.append(columns[20:])
     assert torch.equal(ours.matrix.t(), columns) and ours.pieces.shape[1] <= PIECE
