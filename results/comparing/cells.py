@@ -1,13 +1,12 @@
 """Runs gathered into the cells of a comparison; what a run is comes from its record, never from a file's name."""
 
-import re
-import sys
 from pathlib import PurePath
 
-from model import UsageError, resolve
 from model.arguments import FLAGS, decides, of_role, uses
 from model.flags import Role
+from model.lookup import canonical
 from results import RecordError
+from results.console import one_line, tell
 from results.reading.logs import runs
 
 # What must agree before runs are averaged: field -> the names it has in a record, the first that is known counts.
@@ -17,6 +16,7 @@ PROTOCOL = {
 }
 PROTOCOL["memory"] = ("memory", "n_memories")
 UNUSED = "-"
+DIGITS = 20  # a seed of fewer digits is a number, also where it is written as text
 
 
 def read(paths, program):
@@ -30,13 +30,13 @@ def read(paths, program):
     for run in found:
         unread += bool(run.problems)
         for problem in run.problems:
-            print(f"{program}: {problem}", file=sys.stderr)
+            tell(program, problem)
         for sentence in run.disagreements():
-            print(f"{program}: {sentence}, which counts", file=sys.stderr)
+            tell(program, f"{sentence}, which counts")
         if run.empty or (not run.record and PurePath(run.label).name in recorded):
             continue
         if method(run) is None:
-            print(f"{program}: {run.place}: does not say which method it is; left out", file=sys.stderr)
+            tell(program, f"{run.place}: does not say which method it is; left out")
         else:
             usable.append(run)
     if not usable:
@@ -52,10 +52,7 @@ def method(run):
 
 def resolved(name):
     """A method's canonical name; ``name`` unchanged if the method is not among ours."""
-    try:
-        return resolve(name)
-    except UsageError:
-        return name
+    return canonical(name) or name
 
 
 def field(run, name):
@@ -164,8 +161,8 @@ def short(value):
         return f"{len(value)} x {value[0]}"
     if isinstance(value, float):
         return f"{value:g}"
-    text = "unknown" if value is None else re.sub(r"[\x00-\x1f\x7f]+", " ", str(value))
-    return text[:12] if len(text) == 64 else text[:60]
+    text = "unknown" if value is None else str(value)
+    return one_line(text[:12] if len(text) == 64 else text[:60])
 
 
 def one_a_seed(group, besides=()):
@@ -173,7 +170,7 @@ def one_a_seed(group, besides=()):
     cell = {}
     for i, run in enumerate(sorted(group, key=lambda run: str((run.record or {}).get("started") or ""))):
         seed = run.fact("seed")
-        seed = f"?{i}" if seed is None else int(seed) if str(seed).isdecimal() else seed
+        seed = f"?{i}" if seed is None else int(seed) if str(seed).isdecimal() and len(str(seed)) < DIGITS else seed
         cell[seed, *(_hashable(field(run, name)) for name in besides)] = run
     return dict(sorted(cell.items(), key=lambda item: [_order(part) for part in item[0]]))
 
