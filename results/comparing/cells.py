@@ -16,6 +16,7 @@ PROTOCOL = {
 }
 PROTOCOL["memory"] = ("memory", "n_memories")
 UNUSED = "-"
+SEVERAL = 6  # the most values of a field that a sentence names
 DIGITS = 20  # a seed of fewer digits is a number, also where it is written as text
 
 
@@ -92,8 +93,8 @@ def gather(found, by=("model",), allow=()):
     """dict key -> {(seed, ...): Run}: a cell for each combination of the fields `by`, with one run for each seed.
 
     Diverged runs are included. Of several runs with the same seed, and the same values of the fields in `allow`, the
-    one begun last counts. RecordError if a cell would average runs whose protocol or settings differ in a field that is
-    not in `allow`; it names the field and its values. RecordError too if no run has a field of `by` or `allow`.
+    one begun last counts. RecordError if a cell would average runs whose protocol or settings differ in fields that are
+    not in `allow`; it names all of them with their values. RecordError too if no run has a field of `by` or `allow`.
     """
     for flag, name in [*(("by", name) for name in by), *(("allow", name) for name in allow)]:
         values = [field(run, name) for run in found]
@@ -113,19 +114,35 @@ def gather(found, by=("model",), allow=()):
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
         differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
-        wrong = [name for name in differ if name not in allow]
+        wrong = {name: values for name, values in differ.items() if name not in covered(allow)}
         if wrong:
-            name, values = wrong[0], differ[wrong[0]]
-            spoken, files = name, differing(group, ("data_file",)).get("data_file", [])
-            if name == "data_hash" and len(files) == len(values):
-                spoken, values = "data_file", files  # file names say the same as hashes, in words
-            values = ", ".join(short(value) for value in sorted(values, key=_order))
+            files = differing(group, ("data_file",)).get("data_file", [])
+            if "data_hash" in wrong and len(files) == len(
+                wrong["data_hash"]
+            ):  # file names say the same as hashes, in words
+                wrong = {"data_file": files, **{name: wrong[name] for name in wrong if name != "data_hash"}}
+            fields = ",".join(wrong)
             raise RecordError(
-                f"runs of {label(key)} differ in {spoken}: {values}; they are not averaged "
-                f"(--by {','.join((*by, spoken))} keeps them apart, --allow {name} averages them all the same)"
+                f"runs of {label(key)} differ in {listed(wrong)}; they are not averaged "
+                f"(--by {','.join((*by, fields))} keeps them apart, --allow {fields} averages them all the same)"
             )
         cells[key] = one_a_seed(group, tuple(differ))
     return cells
+
+
+def covered(allow):
+    """The fields `allow` as a set. The name of a data file stands for its hash too, since a user cannot type a hash."""
+    return {*allow, "data_hash"} if "data_file" in allow else set(allow)
+
+
+def listed(differ):
+    """'lr: 0.01, 0.1; batch_size: 1, 10' of {field: values}; of many values the first few."""
+    told = []
+    for name, values in differ.items():
+        texts = [short(value) for value in sorted(values, key=_order)]
+        rest = f" and {len(texts) - SEVERAL} more" if len(texts) > SEVERAL else ""
+        told.append(f"{name}: {', '.join(texts[:SEVERAL])}{rest}")
+    return "; ".join(told)
 
 
 def _owners(found, name):
