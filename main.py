@@ -32,7 +32,7 @@ import torch
 from tqdm import tqdm
 
 import model as methods
-from data import DataError, files, pixels, standard
+from data import DataError, files, joint, pixels, standard
 from data.cut import cut
 from metrics import metrics, unlearning
 from model import UsageError, arguments, common, foreign, own_flags, reference, room
@@ -81,10 +81,13 @@ class Continuum:
     The draws are the reference's, in its order: ``torch.randperm`` for the order of tasks if they are shuffled, another
     for each task's samples, then ``random.shuffle`` for each task and epoch. ``position`` is the number of batches
     given so far; setting it moves the stream.
+
+    With ``together`` it is one stream of all tasks, and "tasks" are equal parts of it (``data.joint``). Its batches mix tasks
+    unless ``split``.
     """
 
-    def __init__(self, data: list, args):
-        self.data, self.batch_size, self.position = data, args.batch_size, 0
+    def __init__(self, data: list, args, together: bool = False, split: bool = False):
+        self.data, self.batch_size, self.position, self.together = data, args.batch_size, 0, together
         self.order = list(range(len(data)))
         if args.shuffle_tasks == "yes":
             self.order = torch.randperm(len(data)).tolist()
@@ -96,13 +99,19 @@ class Continuum:
         if args.n_epochs * sum(self.task_sizes) > LONGEST:
             most = LONGEST // sum(self.task_sizes)
             raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
-        self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
+        runs = []  # (task, its examples in the order of learning)
         for task in self.order:
             examples = []
             for _ in range(args.n_epochs):
                 random.shuffle(epoch := list(samples[task]))
                 examples += epoch
-            self._runs.append((task, torch.tensor(examples), batches))
+            runs.append((task, torch.tensor(examples)))
+        if together:
+            self.order = list(range(len(data)))
+            runs = list(enumerate(joint.parts(runs, args.n_epochs, args.seed, self.batch_size if split else None)))
+        self._runs, batches = [], 0  # and the number of its first batch
+        for task, examples in runs:
+            self._runs.append((task, examples, batches))
             batches += -(-len(examples) // self.batch_size)
         self._length = batches
 
@@ -120,13 +129,18 @@ class Continuum:
         for index in examples[: n * self.batch_size].split(self.batch_size) if n else ():
             yield pixels.floats(x[index]), y[index]
 
+    def _gathered(self, task, index):
+        if self.together:
+            return joint.gather(self.data, index)
+        _, x, y = self.data[task]
+        return pixels.floats(x[index]), y[index]
+
     def __iter__(self):
         block = max(1, 1024 // self.batch_size) * self.batch_size  # gathered together: a batch is then a view
         for task, examples, first in self._runs:
-            _, x, y = self.data[task]
             while (start := (self.position - first) * self.batch_size) < len(examples):
                 index = examples[start : start + block]
-                xs, ys = pixels.floats(x[index]), y[index]
+                xs, ys = self._gathered(task, index)
                 for at in range(0, len(index), self.batch_size):
                     self.position += 1
                     yield xs[at : at + self.batch_size], task, ys[at : at + self.batch_size]
@@ -285,6 +299,8 @@ def parse(argv: list[str]):
         arguments.require_memories(args, method)
     if args.parity and args.shuffle_tasks == "yes":
         raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
+    if method == "joint" and args.lca:
+        raise UsageError("--lca yes: joint learns no task by itself, so that no task has a learning curve; leave it out")
     if args.parity and (args.first_task or args.validation):
         raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
@@ -312,7 +328,8 @@ def main(argv: list | None = None) -> dict:
     started = datetime.datetime.now()
     args, module, unused = parse(argv)
     if args.cuda and not torch.cuda.is_available():
-        raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
+        _say(["--cuda yes: this torch sees no GPU, so the run goes on on the CPU"])
+        args.cuda = False
     if unused:
         _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
     with reference.conditions() if args.parity else nullcontext(), room.told(), warnings_as_notes():
@@ -325,7 +342,7 @@ def run(args, module, argv: list[str], started) -> dict:
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     random.seed(args.seed)
-    continuum = Continuum(data.train, args)
+    continuum = Continuum(data.train, args, args.model == "joint", split=data.outputs is not None)
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
         handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
@@ -348,7 +365,7 @@ def run(args, module, argv: list[str], started) -> dict:
             base = report(result, data, life, args, folder, name, state)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
-    _say(drowned(result) + doubtful(result))
+    _say(drowned(result) + doubtful(result) + ([joint.NOTE] if continuum.together else []))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result

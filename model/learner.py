@@ -9,8 +9,8 @@ from model import arguments, common, engine, own_flags
 from model.engine.fast import linear_layers
 
 
-class Learner(nn.Module):
-    """Services for a method's ``Net``; it calls nothing that a method would have to override.
+class Stateful(nn.Module):
+    """Arguments, outputs, rate, counts and the exact state of a method, whatever its networks are.
 
     ``STATE`` names the attributes that, beside parameters and buffers, make up the method's exact state: tensors,
     builtins, generators, or objects with ``checkpoint`` and ``restore``.
@@ -24,8 +24,6 @@ class Learner(nn.Module):
         super().__init__()
         self.args = arguments.of(args, own_flags.of(sys.modules.get(type(self).__module__)))
         self.outputs = common.task_outputs(n_outputs, n_tasks, self.args)
-        self.net = common.network(n_inputs, n_outputs, self.args)
-        self.engine = engine.make(self.net, self.outputs, self.args)
         self.lr = self.args.lr
         self.task: int | None = None  # the task being learned
         self.seen: list[int] = []  # all tasks begun, in order
@@ -35,6 +33,39 @@ class Learner(nn.Module):
     def name(self) -> str:
         """The method's name after ``--model``."""
         return type(self).__module__.rpartition(".")[2]
+
+    def begin(self, t: int) -> None:
+        """Note that task t begins."""
+        self.task = t
+        if t not in self.seen:
+            self.seen.append(t)
+
+    def drop(self, tasks) -> None:
+        """Count the unlearned ``tasks`` as never begun. The next batch begins a task, whatever its task is."""
+        self.seen = [t for t in self.seen if t not in tasks]
+        self.task = None
+
+    def checkpoint(self) -> dict:
+        """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
+        state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
+        state["parameters"] = {k: v.clone() for k, v in self.state_dict().items()}
+        return state
+
+    def restore(self, state: dict) -> None:
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
+        self.to(next(value.dtype for value in state["parameters"].values() if value.is_floating_point()))
+        self.load_state_dict(state["parameters"])
+        for name in ("task", "seen", "counts", *self.STATE):
+            setattr(self, name, _thaw(getattr(self, name), state[name]))
+
+
+class Learner(Stateful):
+    """A method with one network, and services for its ``Net``; it calls nothing that a method would have to override."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        self.net = common.network(n_inputs, n_outputs, self.args)
+        self.engine = engine.make(self.net, self.outputs, self.args)
 
     def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
@@ -50,17 +81,6 @@ class Learner(nn.Module):
             return None
         return list(zip(tensors[::2], tensors[1::2], strict=True))
 
-    def begin(self, t: int) -> None:
-        """Note that task t begins."""
-        self.task = t
-        if t not in self.seen:
-            self.seen.append(t)
-
-    def drop(self, tasks) -> None:
-        """Count the unlearned ``tasks`` as never begun. The next batch begins a task, whatever its task is."""
-        self.seen = [t for t in self.seen if t not in tasks]
-        self.task = None
-
     def count(self, correction) -> None:
         """Keep count of a projection's outcome (``projection.Correction`` or None)."""
         if correction is not None:
@@ -69,19 +89,35 @@ class Learner(nn.Module):
             self.counts["qp_rescues"] += correction.rescued
 
     def checkpoint(self) -> dict:
-        """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
-        state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
-        state["parameters"] = {k: v.clone() for k, v in self.state_dict().items()}
-        state["engine"] = self.engine.checkpoint()
-        return state
+        return {**super().checkpoint(), "engine": self.engine.checkpoint()}
 
     def restore(self, state: dict) -> None:
-        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
-        self.to(next(value.dtype for value in state["parameters"].values() if value.is_floating_point()))
-        self.load_state_dict(state["parameters"])
-        for name in ("task", "seen", "counts", *self.STATE):
-            setattr(self, name, _thaw(getattr(self, name), state[name]))
+        super().restore(state)
         self.engine.restore(state["engine"])
+
+
+class PerTask(Stateful):
+    """A method whose tasks have networks of their own, or in part their own: ``network(t)`` is that of task t.
+
+    The engine is that of the task being learned. It is made anew where another task begins, and keeps nothing.
+    """
+
+    engine = None
+
+    def engine_of(self, t: int):
+        """The engine of the network of task t."""
+        if self.engine is None or t != self.task:
+            self.begin(t)
+            self.engine = self.make_engine(t)
+        return self.engine
+
+    def make_engine(self, t: int):
+        """An engine for the network of task t, whose outputs are ``outputs_of(t)``."""
+        return engine.make(self.network(t), self.outputs_of(t), self.args)
+
+    def restore(self, state: dict) -> None:
+        super().restore(state)
+        self.engine = None
 
 
 def _freeze(value):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from data import joint
 from metrics import metrics
 from results import record
 
@@ -72,6 +73,8 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
     summary = metrics.summary(baseline, grid, order)
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
+    if continuum.together:
+        summary = {key: value if key in ("final", "retained_accuracy") else None for key, value in summary.items()}
     return {
         "format": 1,
         "status": "diverged" if life.diverged else "done",
@@ -92,6 +95,7 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
             "parity": args.parity,
             "task_order": continuum.order,
         },
+        **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
