@@ -110,6 +110,9 @@ GROUPS = {
              MACHINE, choices=("auto", "integer", "float32")),
         Flag("threads", whole, None, "here", "threads (default: OMP_NUM_THREADS, else the cores)", MACHINE, low=1),
         Flag("tensorboard", str, None, "here", "folder of TensorBoard's scalars, written while training", PLACE),
+        Flag("checkpoint_every", whole, None, "here",
+             "steps between checkpoints; 0: none (default: after a minute, or after 10 s where a task ends)", PLACE, low=0),
+        Flag("resume", yes_no, False, "here", "yes: go on from this command's checkpoint, where it was stopped", PLACE),
     ),
     "data": (
         Flag("data_path", str, "data/", "GEM", "folder of the data file", PLACE),

@@ -34,13 +34,14 @@ def herd(features: torch.Tensor, n: int) -> list[int]:
 
 
 class Net(Learner):
-    STATE = ("x", "y", "to_come", "exemplars", "targets", "generator")
     cannot_unlearn = "its distillation targets hold every task's outputs"
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         if self.outputs.foreign is None:
-            raise UsageError("--model icarl: needs tasks with classes of their own; give such a data file, or --head split")
+            raise UsageError(
+                "--model icarl: needs tasks with classes of their own; give such a data file, or --head split"
+            )
         arguments.require_memories(self.args, self.name)
         classes = sum(map(self.outputs.count, range(n_tasks)))
         if self.args.n_memories < classes:

@@ -1,7 +1,6 @@
 """Bad input: one sentence with what, value and remedy; exit status 2; nothing lost, nothing left behind."""
 
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -244,23 +243,6 @@ def test_a_missing_library_is_named_with_its_remedy(data_file, tmp_path, monkeyp
     (sentence,) = capsys.readouterr().err.splitlines()
     assert "quadprog" in sentence and sentence.endswith("; pip install -r requirements.txt")
     assert list((tmp_path / "r").iterdir()) == []
-
-
-def test_interrupted(data_file, monkeypatch, capsys):
-    from model import single
-
-    def interrupt(*_):
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(single.Net, "observe", interrupt)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may ignore the signal
-    argv = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(data_file.parent / "r")]
-    try:
-        assert main.cli(argv) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "main.py: interrupted; no record was written\n"
-    assert list((data_file.parent / "r").iterdir()) == []
 
 
 def test_as_a_program(tmp_path):

@@ -36,9 +36,7 @@ def test_the_generator_reaches_every_flag_and_method():
     commands = [command_lines.command(number) for number in range(4000)]
     flags = command_lines.FLAGS
     given = [
-        (word.lstrip("-").partition("=")[0], after)
-        for argv in commands
-        for word, after in itertools.pairwise(argv)
+        (word.lstrip("-").partition("=")[0], after) for argv in commands for word, after in itertools.pairwise(argv)
     ]
     taken = {name for name, value in given if name in flags and command_lines.right(flags[name], value)}
     refused = {name for name, value in given if name in flags and not command_lines.right(flags[name], value)}

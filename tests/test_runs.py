@@ -11,6 +11,7 @@ import torch
 import main
 from data import files
 from metrics import metrics
+from model import common
 from results.reading import records
 from tests.conftest import stream
 
@@ -148,7 +149,7 @@ def test_the_three_files_of_a_record_agree(run):
 
 def test_the_state_in_a_record_scores_the_last_row(run, data_file):
     result = run(model="agem")
-    net = main.common.MLP([12, 8, 8, 4])
+    net = common.MLP([12, 8, 8, 4])
     net.load_state_dict({key.removeprefix("net."): value for key, value in run.state().items()})
     last = [float((net(x).argmax(1) == y).float().mean()) for _, x, y in files.load(data_file).test]
     assert last == pytest.approx(result["grid"][-1])
