@@ -5,11 +5,11 @@ or (N, 1) of an integral dtype, from 0 to LABELS - 1. `examine` checks everythin
 images stay in the file until a run asks for those that it needs. `load` reads them all.
 """
 
-import contextlib
 import hashlib
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,18 +96,23 @@ def examine(path, verify=False) -> DataFile:
 
 
 def in_memory(tasks) -> list:
-    """The tasks with their x read. Tasks that share a stored x share the tensor."""
-    read = {}
-    for _, x, _ in tasks:
-        if isinstance(x, Stored) and x.rows is None and x.place not in read:
-            read[x.place] = x.read()
-    return [(name, _tensor(x, read), y) for name, x, y in tasks]
+    """The tasks with their x read; DataError if the file has been written to meanwhile.
 
-
-def _tensor(x, read):
-    if not isinstance(x, Stored):
-        return x
-    return x.read() if x.rows is not None else read[x.place]
+    Tasks that share a stored x share the tensor.
+    """
+    whole, read = {}, []
+    for name, x, y in tasks:
+        if isinstance(x, Stored):
+            content = whole.get(x.place) if x.rows is None else None
+            content = x.read() if content is None else content
+            if x.rows is None:
+                whole[x.place] = content
+            read.append((name, content, y))
+        else:
+            read.append((name, x, y))
+    for file in {x.storage.file for _, x, _ in tasks if isinstance(x, Stored)}:
+        file.check_unchanged()
+    return read
 
 
 def save(path, train, test):
@@ -120,7 +125,6 @@ def save(path, train, test):
     path = Path(path)
     tasks = _normalised([train, test], path)
     tasks = [[(name, _unshared(x), _unshared(y)) for name, x, y in split] for split in tasks]
-    known = _examined(tasks, path)
     # Storages shared between tasks (labels, mostly) are written once.
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks)}
     n_bytes = sum(storages.values())
@@ -134,10 +138,12 @@ def save(path, train, test):
     try:
         # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
         with temporary.replacing(path) as file:
-            with tqdm.wrapattr(file, "write", **bar) as out:
+            with ThreadPoolExecutor(1) as beside, tqdm.wrapattr(file, "write", **bar) as out:
+                examined = beside.submit(_examined, tasks, path)
                 torch.save([[list(task) for task in split] for split in tasks], out)
+            known = examined.result()
             descriptor = os.dup(file.fileno())
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         # Closing the archive fails too, with an error of torch's own; the disk's came first.
         first = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = getattr(first, "strerror", None) or str(first).splitlines()[0]

@@ -11,7 +11,7 @@ import torch
 
 from data.stored import Storage, Stored
 
-STACK = 2**20  # values on the stack at most
+STACK = 2**17  # values on the stack at most
 STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
