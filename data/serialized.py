@@ -60,16 +60,17 @@ def _zipped(file):
 
 def _small(archive, entry) -> bytes:
     """The content of an entry that should be small; its checksum is checked."""
-    if entry.file_size > PICKLE:
+    if entry.file_size > PICKLE or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise unpickled.Damaged
     with archive.open(entry) as stream:
         return stream.read(PICKLE)
 
 
 def _entry(file, archive, entry) -> Storage:
-    if entry.flag_bits & 1:  # encrypted
+    encrypted = entry.flag_bits & 1
+    if encrypted or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise unpickled.Damaged
-    if entry.compress_type != zipfile.ZIP_STORED:
+    if entry.compress_type == zipfile.ZIP_DEFLATED:
         return Packed(file, entry.file_size, lambda: archive.open(entry))
     local = file.read(entry.header_offset, 30)
     if not local.startswith(b"PK\x03\x04"):

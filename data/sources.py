@@ -90,6 +90,7 @@ RAW_SETS = {
 }
 
 LARGEST = 200_000_000  # bytes; every raw file, decompressed, is smaller
+DICTIONARY = 2**27  # bytes that unpacking an xz file may take; `xz -9` needs 65 MB
 _UNREADABLE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError)
 
 # Pixel value of the brightest pixel a format can hold.
@@ -171,9 +172,24 @@ def _decompressed(path, raw_set, file):
                 if member.name == f"{raw_set.folder}/{file}" and member.isreg():
                     return _Bounded(archive.extractfile(member), LARGEST).read()
             raise tarfile.TarError(f"no file {raw_set.folder}/{file} in it")
-        if path.suffix in (".gz", ".xz"):
-            stream = stack.enter_context({".gz": gzip, ".xz": lzma}[path.suffix].open(stream))
-        return _Bounded(stream, LARGEST).read()
+        if path.suffix == ".gz":
+            stream = stack.enter_context(gzip.open(stream))
+        content = _Bounded(stream, LARGEST).read()
+    return _unxz(content) if path.suffix == ".xz" else content
+
+
+def _unxz(packed):
+    """The content of an xz file. Its header may ask for a dictionary of 4 GB, which is refused."""
+    content = b""
+    while packed and len(content) <= LARGEST:
+        unpacker = lzma.LZMADecompressor(memlimit=DICTIONARY)
+        content += unpacker.decompress(packed, LARGEST + 1 - len(content))
+        if not unpacker.eof and len(content) <= LARGEST:
+            raise EOFError("it ends too early")
+        packed = unpacker.unused_data
+    if len(content) > LARGEST:
+        raise OSError("larger than the original")
+    return content
 
 
 class _Bounded:

@@ -141,7 +141,7 @@ def test_a_compressed_bomb(path, kind):
             for _ in range(n // MB):
                 entry.write(chunk)
     assert path.stat().st_size < n / 500
-    refused(path, "more than 1,000 times the file")
+    refused(path, "more than 1,000 times the file" if kind == zipfile.ZIP_DEFLATED else "damaged")
 
 
 def test_a_huge_pickle_is_not_unpacked(path):

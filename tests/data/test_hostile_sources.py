@@ -24,11 +24,11 @@ def small(monkeypatch):
     monkeypatch.setattr(sources, "LARGEST", MB)
 
 
-def refused(folder, name, words, capsys, most=8 * MB):
+def refused(folder, name, words, capsys, most=12 * MB):
     """Asserts that the raw files in `folder` are passed over with these words, within `most` bytes."""
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match="raw files .* are missing"):
+        with pytest.raises(DataError, match=r"raw files .* are missing"):
             sources.images(name, folder)
         assert tracemalloc.get_traced_memory()[1] < most
     finally:
@@ -41,6 +41,13 @@ def refused(folder, name, words, capsys, most=8 * MB):
 def test_bombs_are_not_unpacked(tmp_path, capsys, pack, suffix):
     write(tmp_path / "mnist", dict.fromkeys(mnist_files(), bytes(10 * MB)), pack, suffix)
     refused(tmp_path, "mnist", "larger than the original", capsys)
+
+
+def test_a_large_dictionary_is_not_made(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sources, "DICTIONARY", 40 * MB)
+    huge = lzma.compress(b"12345", filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**26}])
+    write(tmp_path / "mnist", dict.fromkeys(mnist_files(), huge), bytes, ".xz")
+    refused(tmp_path, "mnist", "cannot be read (Memory usage limit exceeded)", capsys, most=48 * MB)
 
 
 def archive(path, members):
@@ -134,7 +141,7 @@ def test_impossible_folders(tmp_path, place, monkeypatch):
 
 def test_sizes_in_headers_are_not_believed():
     for shape in (b"\xff" * 12, b"\x7f\xff\xff\xff" * 3, b"\0\0\0\0" * 3):
-        with pytest.raises(DataError, match="its header announces|is not an IDX file"):
+        with pytest.raises(DataError, match=r"its header announces|is not an IDX file"):
             sources._idx(b"\0\0\x08\x03" + shape + b"12345", "some-file")
-    with pytest.raises(DataError, match="is not an IDX file|its header announces"):
+    with pytest.raises(DataError, match=r"is not an IDX file|its header announces"):
         sources._idx(b"\0\0\x08\xff" + b"\0\0\0\x01" * 255 + b"12", "some-file")
