@@ -216,10 +216,13 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(refused):
     assert refused("--data_file", "\x1b[2J\r.pt").startswith(r"data/\x1b[2J\r.pt: does not exist")
 
 
-def test_no_gpu(refused, data_file, monkeypatch):
+def test_no_gpu(data_file, tmp_path, monkeypatch, capsys):
+    """The run goes on on the CPU; its record says so."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    text = refused("--cuda", "yes", "--data_path", str(data_file.parent), "--data_file", "tiny.pt")
-    assert text.startswith("--cuda yes: this torch sees no GPU; give --cuda no")
+    words = ["--data_path", data_file.parent, "--data_file", "tiny.pt", "--save_path", tmp_path / "new"]
+    result = main.main(["--cuda", "yes", *words])
+    assert capsys.readouterr().err == "note: --cuda yes: this torch sees no GPU, so the run goes on on the CPU\n"
+    assert result["device"] == "cpu" and result["args"]["cuda"] is False
 
 
 def test_memory_is_missed_before_any_data_is_built(refused):

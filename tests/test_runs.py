@@ -235,7 +235,14 @@ def test_the_learning_curve_is_what_evaluation_at_every_step_gives(run, data_fil
 def test_measuring_the_learning_curve_changes_no_digit(run, data_file, model):
     if model == "icarl":
         files.save(data_file, *stream(n_outputs=6, split=True))
-    flags = {"model": model, "n_hiddens": 20, "task_sample": 10, "ogd_per_task": 10, "log_every": 1_000, "n_memories": 6}
+    flags = {
+        "model": model,
+        "n_hiddens": 20,
+        "task_sample": 10,
+        "ogd_per_task": 10,
+        "log_every": 1_000,
+        "n_memories": 6,
+    }
     plain = run.bits(**flags)
     assert run.bits(lca="yes", **flags) == plain
 
