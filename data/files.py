@@ -144,7 +144,10 @@ def _unpickled(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols: what does not load is reported below
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            if mapped and _is_unicode(path):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with open(path, "rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
         if found is None:
@@ -158,6 +161,14 @@ def _unpickled(path):
         if zipped or "unexpected EOF" in str(error):
             raise DataError(damaged) from error
         raise DataError(f"{path}: is not a data file written by torch.save") from error
+
+
+def _is_unicode(path):
+    """Whether torch can open the file by its name: where the locale is ASCII, names hold other bytes as surrogates."""
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _normalised(content, path):

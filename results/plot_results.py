@@ -126,9 +126,9 @@ def _plot(args):
         print(path)
     shown = [name for name, figure in drawn.items() if figure is not None]
     for sentence in dict.fromkeys(said for name in shown for said in warnings(found, by, allow, name)):
-        print(f"results.plot_results: {sentence}", file=sys.stderr)
+        console.tell("results.plot_results", sentence)
     for name in (name for name, figure in drawn.items() if figure is None):
-        print(f"results.plot_results: {name}: not drawn, {ABSENT[name]}", file=sys.stderr)
+        console.tell("results.plot_results", f"{name}: not drawn, {ABSENT[name]}")
     return 1 if unread else 0
 
 

@@ -11,6 +11,7 @@ import torch
 import main
 from data import files
 from metrics import metrics
+from model import common
 from results.reading import records
 from tests.conftest import stream
 
@@ -148,7 +149,7 @@ def test_the_three_files_of_a_record_agree(run):
 
 def test_the_state_in_a_record_scores_the_last_row(run, data_file):
     result = run(model="agem")
-    net = main.common.MLP([12, 8, 8, 4])
+    net = common.MLP([12, 8, 8, 4])
     net.load_state_dict({key.removeprefix("net."): value for key, value in run.state().items()})
     last = [float((net(x).argmax(1) == y).float().mean()) for _, x, y in files.load(data_file).test]
     assert last == pytest.approx(result["grid"][-1])
@@ -380,3 +381,10 @@ def test_what_is_printed(run, capsys):
         [result[k] for k in ("final", "backward", "forward")], abs=6e-4
     )
     assert math.isclose(float(seconds), result["seconds"]["total"], abs_tol=1e-3)
+
+
+def test_what_a_method_warns_of_is_told_in_one_line(run, capsys):
+    run(model="agem_group", group_xi=1e30)
+    err = capsys.readouterr().err
+    assert "note: hidden layer 1: no communities found in 50 attempts; its groups are random\n" in err
+    assert all(line.startswith("note: ") for line in err.splitlines())
