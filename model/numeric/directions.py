@@ -83,6 +83,15 @@ class Columns:
         self.pieces = self._room.view(self.count, self.width, -1)[:, :, :k]
         self.wide = self.filled.split(2 * self.width)
 
+    def __getstate__(self) -> dict:
+        """For copies and pickles: each number once."""
+        return {"n": self.n, "count": self.count, "width": self.width, "_room": self._room, "k": self.filled.shape[1]}
+
+    def __setstate__(self, state: dict) -> None:
+        k = state.pop("k")
+        self.__dict__.update(state)
+        self._set(k)
+
     def append(self, rows: torch.Tensor) -> None:
         """Further columns, given as rows (m, n)."""
         k = self.filled.shape[1]
