@@ -290,7 +290,9 @@ def parse(argv: list[str]):
     if args.parity and args.shuffle_tasks == "yes":
         raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
     if method == "joint" and args.lca:
-        raise UsageError("--lca yes: joint learns no task by itself, so that no task has a learning curve; leave it out")
+        raise UsageError(
+            "--lca yes: joint learns no task by itself, so that no task has a learning curve; leave it out"
+        )
     if args.parity and (args.first_task or args.validation):
         raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]

@@ -18,7 +18,9 @@ class Stack(nn.Module):
 
     def __init__(self, layers):
         super().__init__()
-        self.net = nn.Sequential(*itertools.chain.from_iterable((layer, nn.ReLU()) for layer in layers[:-1]), layers[-1])
+        self.net = nn.Sequential(
+            *itertools.chain.from_iterable((layer, nn.ReLU()) for layer in layers[:-1]), layers[-1]
+        )
 
     def forward(self, x):
         return self.net(x)

@@ -13,7 +13,7 @@ from results.reading.run import Run
 from scripts import side_by_side
 from scripts.papers import targets
 from scripts.sweeping import jobs, selection
-from tests.conftest import DROPPED_IN, learn, net, parameters, stream, suitable
+from tests.conftest import DROPPED_IN, learn, net, parameters, suitable
 from tests.results.records import make
 from tests.scripts.papers.test_table import kept as paper_run
 from tests.scripts.test_sweep import best, kept
