@@ -18,7 +18,7 @@ class Role(StrEnum):
     SETTING = "setting"  # of the method or its network: decides the numbers
     PROTOCOL = "protocol"  # of the experiment: decides the numbers too, and must agree where methods are compared
     MACHINE = "machine"  # how it is computed and watched: what is measured stays, rounding and times may change
-    PLACE = "place"  # where things lie: changes nothing
+    PLACE = "place"  # where things lie, and what is left there: changes nothing
 
 
 def yes_no(text: str) -> bool:

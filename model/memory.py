@@ -100,7 +100,7 @@ class ReservoirMemory:
 
     def __init__(self, capacity: int, seed: int, flag: str = "task_sample"):
         self.capacity, self.seen = capacity, 0
-        self.what = f"--{flag} {capacity}: what is stored of a task"
+        self.what = f"--{flag} {capacity}: what is stored"
         room.require(16 * capacity, self.what)  # labels and tasks; the examples' size is not known yet
         self.generator = torch.Generator().manual_seed(seed)
         self.x = self.y = self.tasks = None
@@ -116,12 +116,25 @@ class ReservoirMemory:
             self.y = y.new_zeros(self.capacity, *y.shape[1:])
             self.tasks = torch.zeros(self.capacity, dtype=torch.long)
         for i in range(len(y)):
-            row = self.seen
-            if row >= self.capacity:
-                row = int(torch.randint(self.seen + 1, (), generator=self.generator))
+            row = self.place()
             self.seen += 1
             if row < self.capacity:
                 self.x[row], self.y[row], self.tasks[row] = x[i], y[i], task
+
+    def place(self) -> int:
+        """The row that the next example is offered; it is stored if that is below the capacity."""
+        if self.seen < self.capacity:
+            return self.seen
+        return int(torch.randint(self.seen + 1, (), generator=self.generator))
+
+    def draw(self, k: int) -> torch.Tensor:
+        """The indices of min(k, N) stored examples, drawn one by one, each uniformly from all N: some may be equal."""
+        n = len(self)
+        return torch.randint(n, (min(k, n),), generator=self.generator) if n else torch.empty(0, dtype=torch.long)
+
+    def shuffled(self, k: int) -> torch.Tensor:
+        """The numbers 0 to k - 1 in a random order."""
+        return torch.randperm(k, generator=self.generator)
 
     def rows(self):
         """All that is stored: x (N, n_inputs), y (N, ...), task ids (N,); None if nothing is."""

@@ -36,8 +36,6 @@ MAX_BASIS = {"dense": 2_000, "gram": 10_000}  # directions stored at most, unles
 
 
 class Net(Learner):
-    STATE = ("sample", "basis", "kept", "raw")
-
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         arguments.require_task_sample(self.args, "ogd")

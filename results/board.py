@@ -10,11 +10,13 @@ from results.life import counts
 class Board:
     """Writes one run's scalars into a folder of its own below `folder`; RecordError if it cannot.
 
+    A run that goes on from a `step` replaces what was written from there on.
+
     Called with (step, task that is being learned, accuracy on each task, model) after every evaluation. If a disk is full
     then, the scalars end there, and the run goes on.
     """
 
-    def __init__(self, folder, name):
+    def __init__(self, folder, name, step=0):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -22,9 +24,8 @@ class Board:
                 f"--tensorboard {folder}: needs the package tensorboard; pip install -r requirements-results.txt"
             ) from None
         try:
-            self.writer = SummaryWriter(
-                os.path.join(os.path.abspath(folder), name)
-            )  # not the address of a cloud's store
+            place = os.path.join(os.path.abspath(folder), name)  # not the address of a cloud's store
+            self.writer = SummaryWriter(place, purge_step=step or None)
         except (OSError, UnicodeError, RecursionError) as e:
             reason = getattr(e, "strerror", None) or e
             raise RecordError(f"--tensorboard {folder!a}: cannot be written ({reason}); give another folder") from None

@@ -54,6 +54,11 @@ def folder(save_path):
     return os.environ.get("SWEEP_RECORDS") or save_path
 
 
+def in_a_sweep():
+    """Whether this run is a job of a sweep."""
+    return bool(os.environ.get("SWEEP_RECORDS"))
+
+
 def check_writable(save_path, file_name=None, flag="--save_path"):
     """Create the folder that ``flag`` named and find out, before any training, that a record can be written into it."""
     folder = Path(save_path)
