@@ -5,7 +5,7 @@ import re
 import numpy as np
 import torch
 
-ERRORS = (ArithmeticError, RuntimeError, ValueError)  # the types to which `reason` is to be applied
+ERRORS = (FloatingPointError, OverflowError, RuntimeError, ValueError)  # the types to which `reason` is to be applied
 LINEAR_ALGEBRA = (torch.linalg.LinAlgError, np.linalg.LinAlgError)
 # What torch says of a factor that float32 cannot hold, and of probabilities that are not numbers.
 NUMBERS = re.compile(
@@ -18,6 +18,6 @@ def reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, LINEAR_ALGEBRA):
         return f"a matrix has become singular or is not finite ({text})"
-    if isinstance(error, ArithmeticError) or NUMBERS.search(text):
+    if isinstance(error, FloatingPointError | OverflowError) or NUMBERS.search(text):
         return text
     raise error
