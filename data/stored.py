@@ -5,6 +5,7 @@ read nor end the process.
 """
 
 import os
+import time
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from data import DataError, pixels
 
 BLOCK = 2**22  # bytes read at once
 APART = 2**13  # rows further apart than so many bytes are read one by one
+TICK = 0.02  # seconds; file systems count times in steps no longer than that
 LARGE = 2**24  # bytes; whoever reads more asks first whether there is so much memory
 
 
@@ -24,6 +26,10 @@ class File:
         self.path = Path(path)
         self.raw = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the last tensor that needs it
         self.stat = os.fstat(self.raw.fileno())
+        age = time.time() - self.stat.st_ctime
+        if 0 <= age < TICK:  # a change right after this one would have the same time
+            time.sleep(TICK - age)
+            self.stat = os.fstat(self.raw.fileno())
 
     def __del__(self):
         if hasattr(self, "raw"):

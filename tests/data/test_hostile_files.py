@@ -294,6 +294,20 @@ def test_other_content_of_the_same_size_and_time_is_noticed(path):
     refused(path, "NaN")
 
 
+def test_a_change_right_after_a_change_is_noticed(path):
+    """Times come in steps of some milliseconds. Nothing that is read in the step of a change is remembered of it."""
+    train, test = content()
+    files.save(path, train, test)
+    for i in range(20):
+        train[0][1][0, 0] = i / 20
+        overwrite(path, [train, test])
+        first = files.load(path)
+        assert float(first.train[0][1][0, 0]) == train[0][1][0, 0]
+        train[0][1][0, 0] = 1.0
+        overwrite(path, [train, test])
+        assert files.load(path).hash != first.hash
+
+
 def rot(path, to):
     """Changes bytes and leaves no trace of it in what the system says of the file."""
     overwrite(path, to)
