@@ -90,7 +90,9 @@ def examine(path, verify=False) -> DataFile:
     except FileNotFoundError as error:
         raise DataError(f"{path}: does not exist; build it with one of the scripts in data/") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise DataError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); give another"
+        ) from error
     temporary.remove_left_over(path.parent)
     return DataFile(path, *tasks, **known, found=identity.key(file.stat))
 
