@@ -42,7 +42,9 @@ def planted(tmp_path, monkeypatch):
 
 def test_it_finds_a_crash_and_a_hang_step_by_step(planted, tmp_path):
     found = hunt.Hunt(planted, planted.seeds(), tmp_path, limit=0.05)
-    new = list(found.go_on(60, 20_000))
+    new = []
+    while len(found.failures) < 2 and found.inputs < 50_000:
+        new += found.go_on(60, found.inputs + 20)
     assert {what.partition(" ")[0] for what in found.failures} == {"KeyError", "Hang"}
     assert found.failures[next(what for what in found.failures if "KeyError" in what)].startswith(b"fuz")
     assert len(new) >= 3 and any(data.startswith(b"f") for data in new)
