@@ -26,14 +26,17 @@ class File:
         self.path = Path(path)
         self.raw = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the last tensor that needs it
         self.stat = os.fstat(self.raw.fileno())
-        age = time.time() - self.stat.st_ctime
-        if 0 <= age < TICK:  # a change right after this one would have the same time
-            time.sleep(TICK - age)
-            self.stat = os.fstat(self.raw.fileno())
 
     def __del__(self):
         if hasattr(self, "raw"):
             self.raw.close()
+
+    def settle(self) -> None:
+        """Wait until the file's times tell every later change from the last one."""
+        age = time.time() - self.stat.st_ctime
+        if 0 <= age < TICK:
+            time.sleep(TICK - age)
+            self.stat = os.fstat(self.raw.fileno())
 
     def read_into(self, view, at: int) -> None:
         """Fill the bytes ``view`` from place ``at`` on. DataError if they are not there."""
