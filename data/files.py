@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from data import DataError, identity, pixels, serialized, temporary
-from data.stored import Stored
+from data.stored import File, Stored
 
 SPLITS = ("training", "test")
 INTEGRAL = (
@@ -78,9 +78,12 @@ def examine(path, verify=False) -> DataFile:
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path}: is not a file; name a data file (see data/standard.py for those known)")
-        content, storages, file = serialized.read(path)
-        tasks = _normalised(content, path, file.stat.st_size)
+        file = File(path)
         known = None if verify else identity.recall(path, file.stat)
+        if known is None:
+            file.settle()
+        content, storages = serialized.read(file)
+        tasks = _normalised(content, path, file.stat.st_size)
         if known is None:
             for storage in storages.values():
                 storage.check()

@@ -5,6 +5,7 @@ read nor end the process.
 """
 
 import os
+import time
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from data import DataError, pixels
 
 BLOCK = 2**22  # bytes read at once
 APART = 2**13  # rows further apart than so many bytes are read one by one
+TICK = 0.02  # seconds; file systems count times in steps no longer than that
 LARGE = 2**24  # bytes; whoever reads more asks first whether there is so much memory
 
 
@@ -28,6 +30,13 @@ class File:
     def __del__(self):
         if hasattr(self, "raw"):
             self.raw.close()
+
+    def settle(self) -> None:
+        """Wait until the file's times tell every later change from the last one."""
+        age = time.time() - self.stat.st_ctime
+        if 0 <= age < TICK:
+            time.sleep(TICK - age)
+            self.stat = os.fstat(self.raw.fileno())
 
     def read_into(self, view, at: int) -> None:
         """Fill the bytes ``view`` from place ``at`` on. DataError if they are not there."""
