@@ -123,8 +123,8 @@ def run(args, module, argv: list[str], started) -> dict:
     with foreign.told(args.model, but=(DataError, RecordError)):
         handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
         model = methods.build(module, data, handed_on)
-        if scoring.in_integers(model, args.evaluation, data.bytes):
-            data = data._replace(test=pixels.signed_tasks(data.test, data.train))
+        if scoring.in_integers(model, args.evaluation, data.file.bytes):
+            data = data._replace(test=pixels.signed_tasks(data.test))
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
         folder = record.folder(args.save_path)
         record.check_writable(folder)
@@ -148,7 +148,8 @@ def run(args, module, argv: list[str], started) -> dict:
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
-    _say(drowned(result) + doubtful(result) + ([joint.NOTE] if continuum.together else []))
+    notes = drowned(result) + doubtful(result) + data.file.changes()
+    _say(notes + ([joint.NOTE] if continuum.together else []))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result

@@ -14,7 +14,10 @@ LONGEST = 10**9  # examples of a stream, whose order is drawn before the first i
 
 
 class Datasets(NamedTuple):
-    """Tasks as a run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``."""
+    """Tasks as a run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``.
+
+    The training images are still in the file. ``Continuum`` reads those that it will show.
+    """
 
     train: list
     test: list
@@ -22,22 +25,26 @@ class Datasets(NamedTuple):
     n_outputs: int
     n_tasks: int
     outputs: list[list[int]] | None  # the outputs of each task; None: one shared head
-    hash: str
-    bytes: bool  # every pixel is one that a byte stands for
+    file: files.DataFile  # what it was cut from; its ``bytes``: every pixel is one that a byte stands for
+
+    @property
+    def hash(self) -> str:
+        return self.file.hash
 
 
 def load_datasets(args) -> Datasets:
     """Read the data file, building it first if it is a standard one; cut it, then derive the outputs from the labels."""
     path = os.path.join(args.data_path, args.data_file)
     standard.ensure(path, args.raw_path)
-    file = files.load(path)
+    file = files.examine(path, args.verify)
     train, test = cut(file.train, file.test, args.data_file, args.first_task, args.n_tasks, args.validation)
     n_tasks = len(train)
     labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
     n_outputs = max(max(task) for task in labels) + 1
     outputs = reference.outputs if args.parity and args.head == "auto" else common.outputs_by_label
     n_inputs = train[0][1].shape[1]
-    return Datasets(train, test, n_inputs, n_outputs, n_tasks, outputs(labels, n_outputs, args), file.hash, file.bytes)
+    outputs = outputs(labels, n_outputs, args)
+    return Datasets(train, files.in_memory(test), n_inputs, n_outputs, n_tasks, outputs, file)
 
 
 class Continuum:
@@ -52,18 +59,21 @@ class Continuum:
     """
 
     def __init__(self, data: list, args, together: bool = False, split: bool = False):
-        self.data, self.batch_size, self.position, self.together = data, args.batch_size, 0, together
+        self.batch_size, self.position, self.together = args.batch_size, 0, together
         self.order = list(range(len(data)))
         if args.shuffle_tasks == "yes":
             self.order = torch.randperm(len(data)).tolist()
-        samples = []
-        for _, x, _ in data:
+        chosen, samples = [], []  # the examples that will be shown, and their places there in the order of the draws
+        for name, x, y in data:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
-            samples.append(torch.randperm(len(x))[:n].tolist())
+            rows, places = torch.randperm(len(x))[:n].unique(return_inverse=True)
+            chosen.append((name, x[rows], y[rows]))
+            samples.append(places.tolist())
         self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
         if args.n_epochs * sum(self.task_sizes) > LONGEST:
             most = LONGEST // sum(self.task_sizes)
             raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
+        self.data = files.in_memory(chosen)
         runs = []  # (task, its examples in the order of learning)
         for task in self.order:
             examples = []

@@ -135,13 +135,18 @@ class Net(Learner):
             for c in classes:
                 members = (y == c).nonzero()[:, 0]
                 self.exemplars[c] = x[members[herd(logits[members], n)]]
-            for c, kept in self.exemplars.items():
-                self.exemplars[c] = kept if self.args.parity else kept[:n].clone()
-                self.targets[c] = self.logits(self.exemplars[c])
+            if not self.args.parity:
+                self.exemplars = {c: kept[:n].clone() for c, kept in self.exemplars.items()}
+            self.targets = dict(zip(self.exemplars, self.logits_of(self.exemplars), strict=True))
 
     def logits(self, x):
         """All logits (N, C), those of other tasks included."""
         return torch.cat([self.net(part) for part in x.split(CHUNK)])
+
+    def logits_of(self, classes):
+        """The logits of the exemplars of each class, a list of (e, C)."""
+        xs = [self.exemplars[c] for c in classes]
+        return [part.clone() for part in self.logits(torch.cat(xs)).split([len(x) for x in xs])]
 
     # ---------------------------------------------------------------- prediction
 
@@ -166,11 +171,9 @@ class Net(Learner):
             self.means = (state, mode, {})
         means = self.means[2]
         if t not in means:
-            far = state[0].new_full((self.outputs.n_outputs,), torch.inf)
-            classes = self.outputs.of(t).tolist()
-            means[t] = torch.stack([self.mean(c) if c in self.exemplars else far for c in classes])
+            own = self.outputs.of(t).tolist()
+            means[t] = state[0].new_full((len(own), self.outputs.n_outputs), torch.inf)
+            known = [c for c in own if c in self.exemplars]
+            for c, z in zip(known, self.logits_of(known), strict=True):
+                means[t][own.index(c)] = z.mean(0)
         return means[t]
-
-    def mean(self, c):
-        """The mean logits (C,) of the exemplars of a class."""
-        return self.logits(self.exemplars[c]).mean(0)

@@ -114,4 +114,4 @@ class PerTask(Stateful):
 
     def restore(self, saved: dict) -> None:
         super().restore(saved)
-        self.engine = None
+        self.engine = None if self.task is None else self.make_engine(self.task)

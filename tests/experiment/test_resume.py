@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 import main
+from data import files
 from model import METHODS
 from tests.conftest import stream
 from tests.experiment.stopping import Stops, measured, words
@@ -19,6 +20,8 @@ def compare(data_file, monkeypatch):
 
     def compare(after, **flags):
         folder = data_file.parent
+        if flags["model"] == "icarl":
+            files.save(data_file, *stream(n_outputs=6, split=True))
         main.main(words(folder, save_path=folder / "whole", **flags))
         whole, parameters = measured(folder / "whole")
         stops = Stops(monkeypatch)
