@@ -96,17 +96,9 @@ def load(name: str, parity: bool = False):
 def build(module, data, args):
     """Make the ``Net`` of a method's module for the tasks in ``data`` (``n_inputs``, ``n_outputs``, ``train``).
 
-    Its parameters have the dtype of the images and lie on the device that ``args.cuda`` names. ``UsageError`` if the
-    network does not fit into memory.
+    Its parameters have the dtype of the images and lie on the device that ``args.cuda`` names.
     """
-    try:
-        model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "overflow" not in str(error):
-            raise
-        raise UsageError(
-            f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network does not fit into memory; give fewer"
-        ) from None
+    model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
     dtype = data.train[0][1].dtype
     model = model.double() if dtype.itemsize == 8 else model
     return model.cuda() if args.cuda else model

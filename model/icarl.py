@@ -34,7 +34,6 @@ def herd(features: torch.Tensor, n: int) -> list[int]:
 
 
 class Net(Learner):
-    STATE = ("x", "y", "to_come", "exemplars", "targets", "generator")
     cannot_unlearn = "its distillation targets hold every task's outputs"
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):

@@ -5,18 +5,18 @@ import sys
 import torch
 from torch import nn
 
-from model import arguments, common, engine, own_flags
+from model import arguments, common, engine, own_flags, state
 from model.engine.fast import linear_layers
+
+MADE = ("args", "outputs", "engine")  # made by the constructor; the engine's state comes last, and apart
 
 
 class Stateful(nn.Module):
     """Arguments, outputs, rate, counts and the exact state of a method, whatever its networks are.
 
-    ``STATE`` names the attributes that, beside parameters and buffers, make up the method's exact state: tensors,
-    builtins, generators, or objects with ``checkpoint`` and ``restore``.
+    A checkpoint holds all attributes but those whose names begin with an underscore (``model.state``).
     """
 
-    STATE: tuple[str, ...] = ()
     # Why the first task is not learned exactly as `single` learns it; None where it is.
     first_task_differs: str | None = None
 
@@ -47,16 +47,13 @@ class Stateful(nn.Module):
 
     def checkpoint(self) -> dict:
         """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
-        state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
-        state["parameters"] = {k: v.clone() for k, v in self.state_dict().items()}
-        return state
+        return {"parameters": state.parameters(self), "attributes": state.attributes(self, MADE)}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, saved: dict) -> None:
         """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
-        self.to(next(value.dtype for value in state["parameters"].values() if value.is_floating_point()))
-        self.load_state_dict(state["parameters"])
-        for name in ("task", "seen", "counts", *self.STATE):
-            setattr(self, name, _thaw(getattr(self, name), state[name]))
+        self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
+        self.load_state_dict(saved["parameters"])
+        state.set_attributes(self, saved["attributes"])
 
 
 class Learner(Stateful):
@@ -75,8 +72,8 @@ class Learner(Stateful):
         """W (o, i) and b (o,) of each layer of an MLP in float32 on the CPU, complete; None of any other, and in parity."""
         if linear_layers(self.net) is None or self.args.parity or type(self).forward is not Learner.forward:
             return None
-        state = self.state_dict()
-        tensors = [state[f"net.{name}"] for name, _ in self.net.named_parameters()]
+        complete = self.state_dict()
+        tensors = [complete[f"net.{name}"] for name, _ in self.net.named_parameters()]
         if any(tensor.dtype != torch.float32 or tensor.is_cuda for tensor in tensors):
             return None
         return list(zip(tensors[::2], tensors[1::2], strict=True))
@@ -91,9 +88,9 @@ class Learner(Stateful):
     def checkpoint(self) -> dict:
         return {**super().checkpoint(), "engine": self.engine.checkpoint()}
 
-    def restore(self, state: dict) -> None:
-        super().restore(state)
-        self.engine.restore(state["engine"])
+    def restore(self, saved: dict) -> None:
+        super().restore(saved)
+        self.engine.restore(saved["engine"])
 
 
 class PerTask(Stateful):
@@ -115,28 +112,6 @@ class PerTask(Stateful):
         """An engine for the network of task t, whose outputs are ``outputs_of(t)``."""
         return engine.make(self.network(t), self.outputs_of(t), self.args)
 
-    def restore(self, state: dict) -> None:
-        super().restore(state)
-        self.engine = None
-
-
-def _freeze(value):
-    if isinstance(value, (list, tuple)):
-        return [_freeze(item) for item in value]
-    if hasattr(value, "checkpoint"):
-        return value.checkpoint()
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    return dict(value) if isinstance(value, dict) else value
-
-
-def _thaw(current, value):
-    if hasattr(current, "restore"):
-        current.restore(value)
-        return current
-    if isinstance(current, torch.Generator):
-        current.set_state(value)
-        return current
-    return _freeze(value)
+    def restore(self, saved: dict) -> None:
+        super().restore(saved)
+        self.engine = None if self.task is None else self.make_engine(self.task)

@@ -2,18 +2,21 @@
 
 import torch
 
-from model import UsageError
+from model import UsageError, room
 
 
 class RingMemory:
     """The last ``capacity`` examples of each task.
 
     With ``shared_pointer`` it fills as the reference does. All tasks share one pointer, which does not return to 0 when
-    a task ends. The examples of a batch that do not fit before the end of the ring are dropped.
+    a task ends. The examples of a batch that do not fit before the end of the ring are dropped. ``flag`` is where the
+    capacity comes from.
     """
 
-    def __init__(self, n_tasks: int, capacity: int, shared_pointer: bool = False):
+    def __init__(self, n_tasks: int, capacity: int, shared_pointer: bool = False, flag: str = "n_memories"):
         self.n_tasks, self.capacity, self.shared_pointer = n_tasks, capacity, shared_pointer
+        self.what = f"--{flag} {capacity}: what {n_tasks} tasks store"
+        room.require(n_tasks * capacity, self.what)  # the mask; the examples' size is not known yet
         self.pointers = [0] * n_tasks
         self.written = torch.zeros(n_tasks, capacity, dtype=torch.bool)
         self.x = self.y = None  # (n_tasks, capacity, n_inputs) and (n_tasks, capacity), made at the first write
@@ -21,6 +24,7 @@ class RingMemory:
     def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
         """Store the batch x (B, n_inputs), y (B,) of one task."""
         if self.x is None:
+            room.require(self.n_tasks * self.capacity * (x[0].nbytes + y[0].nbytes), self.what, x.is_cuda)
             self.x = x.new_zeros(self.n_tasks, self.capacity, x.shape[1])
             self.y = y.new_zeros(self.n_tasks, self.capacity)
         start, n = self.pointers[task], len(y)
@@ -91,10 +95,13 @@ class ReservoirMemory:
     """A uniform sample of at most ``capacity`` examples of everything offered (Vitter 1985, algorithm R).
 
     After n > capacity examples each is stored with probability capacity / n. Draws come from a generator of its own.
+    ``flag`` is where the capacity comes from.
     """
 
-    def __init__(self, capacity: int, seed: int):
+    def __init__(self, capacity: int, seed: int, flag: str = "task_sample"):
         self.capacity, self.seen = capacity, 0
+        self.what = f"--{flag} {capacity}: what is stored"
+        room.require(16 * capacity, self.what)  # labels and tasks; the examples' size is not known yet
         self.generator = torch.Generator().manual_seed(seed)
         self.x = self.y = self.tasks = None
 
@@ -104,6 +111,7 @@ class ReservoirMemory:
     def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
         """Offer the batch x (B, n_inputs), y (B,) of one task. ``y`` may have more axes, such as logits (B, C)."""
         if self.x is None:
+            room.require(self.capacity * (x[0].nbytes + y[0].nbytes + 8), self.what, x.is_cuda)
             self.x = x.new_zeros(self.capacity, x.shape[1])
             self.y = y.new_zeros(self.capacity, *y.shape[1:])
             self.tasks = torch.zeros(self.capacity, dtype=torch.long)

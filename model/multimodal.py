@@ -10,6 +10,7 @@ import itertools
 import torch
 from torch import nn
 
+from model import common
 from model.learner import PerTask
 
 
@@ -36,6 +37,7 @@ class Net(PerTask):
         if not hasattr(args, "task_outputs"):  # the reference's main program has lowered n_layers by one
             hidden += 1
         first = width if hidden else n_outputs
+        common.require_room([n_inputs, *[width] * hidden, n_outputs], self.args)
         self.i_layer = nn.ModuleList(nn.Linear(n_inputs, first) for _ in range(n_tasks))
         self.h_layer, self.o_layer = nn.ModuleList(), nn.ModuleList()
         if hidden:

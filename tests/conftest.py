@@ -14,6 +14,7 @@ from hypothesis import settings
 import model as methods
 from data import files
 from model import arguments, common
+from tests.forked import Forks
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
@@ -55,6 +56,14 @@ def data_file(tmp_path):
     """A folder with a small data file ``tiny.pt``: 3 tasks, 40 + 40 examples, 12 inputs, 4 shared outputs."""
     files.save(tmp_path / "tiny.pt", *stream())
     return tmp_path / "tiny.pt"
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """Runs ``main.py`` as a process of its own, at the price of a fork."""
+    server = Forks(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -335,6 +335,7 @@ class FastEngine:
         if self.stored is not None:
             self._take()
         state = {"stored": None, "carried": self._carrier_state(), "since_fold": self._since_fold}
+        state["forms"] = sorted(self.forms)
         if self.stored is not None:
             X, y, tasks, weights, blocks, once = self.stored
             state["stored"] = [tensor.clone() for tensor in (X, y, tasks, weights)]
@@ -357,7 +358,7 @@ class FastEngine:
             tensors = [tensor.clone() for tensor in state["stored"]]
             self.stored = Stored(*tensors, Blocks(R, m, tensors[0]), once)
             self._take()
-        self._since_fold = state["since_fold"]
+        self._since_fold, self.forms = state["since_fold"], set(state["forms"])
 
     def __getstate__(self) -> dict:
         """For copies and pickles: complete parameters, and what is carried along; layers and buffers are made anew."""

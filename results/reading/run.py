@@ -1,10 +1,10 @@
 """One run as read from a log of any format, and where its printed numbers disagree with its own grid."""
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from metrics.metrics import KEYS, summary
+from results.reading import bounds
 
 # The printed numbers: key in Run.printed and metrics.summary() -> how the reference's text file calls it.
 PRINTED = {
@@ -121,7 +121,7 @@ class Run:
 
     def _number(self, key):
         text = self.printed.get(key)
-        return None if text is None or not math.isfinite(float(text)) else float(text)
+        return None if text is None or not abs(float(text)) <= bounds.LARGEST else float(text)
 
 
 def decimals_of(text):

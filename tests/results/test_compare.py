@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,11 +160,43 @@ def test_other_data_is_told_by_its_file(tmp_path, capsys):
     assert compared(tmp_path) == 2
     err = capsys.readouterr().err
     assert (
-        "differ in data_file: c.pt, d.pt;" in err
-        and "(--by model,data_file keeps" in err
-        and "--allow data_hash" in err
+        "differ in data_file: c.pt, d.pt;" in err and "(--by model,data_file keeps them apart, --allow data_file" in err
     )
-    assert compared(tmp_path, "--by", "model,data_file") == compared(tmp_path, "--allow", "data_hash") == 0
+    for allowed in (("--by", "model,data_file"), ("--allow", "data_hash"), ("--allow", "data_file")):
+        assert compared(tmp_path, *allowed) == 0
+
+
+def typed_back(err):
+    """The two remedies that a refusal names, as one would type them."""
+    return [words.split() for words in re.findall(r"--(?:by|allow) \S+", err)]
+
+
+@pytest.mark.parametrize("same_file", [False, True])
+def test_all_fields_that_differ_are_named_at_once(tmp_path, capsys, same_file):
+    changed = {"lr": 0.03, "batch_size": 10, "data_hash": "b" * 64, "data_file": "d.pt" if same_file else "c.pt"}
+    write(tmp_path, make(seed=0), make(seed=1, **changed), make(seed=2, n_epochs=2))
+    assert compared(tmp_path) == 2
+    err = capsys.readouterr().err
+    data = f"data_hash: {'a' * 12}, {'b' * 12}" if same_file else "data_file: c.pt, d.pt"
+    assert f"runs of gem differ in {data}; n_epochs: 1, 2; batch_size: 1, 10; lr: 0.03, 0.1; they are not" in err
+    assert err.count("\n") == 1 and len(typed_back(err)) == 2
+    for remedy in typed_back(err):
+        assert compared(tmp_path, *remedy) == 0, remedy
+
+
+def test_all_fields_of_the_stream_that_differ_are_named_at_once(tmp_path, capsys):
+    changed = {"batch_size": 10, "data_hash": "b" * 64, "data_file": "c.pt", "n_epochs": 2}
+    write(tmp_path, make(seed=0), make("single", 0, **changed))
+    assert compared(tmp_path, "--baseline", "single") == 2
+    err = capsys.readouterr().err
+    assert "gem and single differ in data_file: d.pt, c.pt; n_epochs: 1, 2; batch_size: 1, 10; no difference" in err
+    assert compared(tmp_path, "--baseline", "single", *typed_back(err)[0]) == 0
+
+
+def test_of_many_values_the_first_are_named(tmp_path, capsys):
+    write(tmp_path, *(make(seed=0, lr=i) for i in range(40)))
+    assert compared(tmp_path) == 2
+    assert "differ in lr: 0, 1, 2, 3, 4, 5 and 34 more; they are not averaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -376,7 +409,7 @@ def test_a_table_says_which_rows_are_not_comparable(tmp_path, capsys, name, chan
         assert "comparable" not in out and err == f"results.compare: {sentence}\n"
     assert compared(tmp_path, "--baseline", "single") == 2
     err = capsys.readouterr().err
-    assert f"gem and single differ in {field}: " in err and f"(--allow {name} takes it" in err
+    assert f"gem and single differ in {field}: " in err and f"(--allow {field} takes it" in err
     assert compared(tmp_path, "--baseline", "single", "--allow", name, "--metric", "final") == 0
     assert capsys.readouterr().out.splitlines()[-1] == sentence
 
