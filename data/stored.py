@@ -145,12 +145,11 @@ class Stored:
         if not self._contiguous():
             return self._gathered()
         out = self._room(self.nbytes)
-        view, row = memoryview(out.numpy()), self.nbytes // max(1, len(self))
-        begin = self.offset * self.dtype.itemsize
+        view, begin = memoryview(out.numpy()), self.offset * self.dtype.itemsize
         if self.rows is None:
             self.storage.read_into(view, begin)
         else:
-            self._read_rows(view, begin, row)
+            self._read_rows(view, begin, self.nbytes // max(1, len(self)))
         return out.view(self.dtype).view(self.shape)
 
     def blocks(self):
