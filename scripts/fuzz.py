@@ -4,7 +4,8 @@ An input is made from one that reached new lines before (scripts/fuzzing/). A ta
 read it or refuse it. Anything else counts: a crash is another exception or a signal, among them want of memory beyond
 1 GB, and a hang takes more than 10 seconds. Inputs that crash or hang go to --out; exit status 1 if there are any.
 --keep yes adds the inputs that reached new lines to tests/corpus/<target>/, from where every later hunt and the tests
-start, and deletes those from it that smaller ones make needless.
+start, and deletes those from it that smaller ones make needless. Put an input that broke something there as
+crash_<what it was>.
 """
 
 import argparse
@@ -32,10 +33,13 @@ def corpus(target: str) -> list[bytes]:
 
 
 def prune(name: str, scratch: str) -> None:
-    """Delete from a target's corpus what reaches nothing that the seeds and smaller inputs do not reach."""
+    """Delete from a target's corpus what reaches nothing that the seeds and smaller inputs do not reach.
+
+    Inputs named crash_<what> stay: they broke something once.
+    """
     hunted = hunt.Hunt(TARGETS[name], TARGETS[name].seeds(), Path(scratch))
     for path in sorted((CORPUS / name).glob("*"), key=lambda path: (path.stat().st_size, path.name)):
-        if not hunted.attempt(path.read_bytes()):
+        if not hunted.attempt(path.read_bytes()) and not path.name.startswith("crash_"):
             path.unlink()
 
 
