@@ -133,8 +133,7 @@ def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
     if wants_resnet(n_inputs, args):
         return ResNet18(n_outputs)
     sizes = [n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs]
-    p = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-    room.require(8 * p, f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network")  # and its gradient
+    require_room(sizes, args)
     return MLP(sizes)
 
 
@@ -145,6 +144,12 @@ def wants_resnet(n_inputs: int, args) -> bool:
     if wanted and n_inputs != IMAGE_INPUTS:
         raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
     return wanted
+
+
+def require_room(sizes: list[int], args, copies: int = 1) -> None:
+    """``UsageError`` unless so many MLPs of these sizes, and their gradients, fit into memory."""
+    p = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    room.require(8 * copies * p, f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network")
 
 
 class TaskOutputs:

@@ -8,7 +8,7 @@ task's network has only these.
 import torch
 from torch import nn
 
-from model import common
+from model import UsageError, common
 from model.learner import PerTask
 
 MAPS = 20  # feature maps of the usual ResNet18
@@ -20,13 +20,21 @@ class Net(PerTask):
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        least = 0 if self.args.parity else 1
-        hidden = [max(least, self.args.n_hiddens // n_tasks)] * self.args.n_layers
+        hidden = [max(1, self.args.n_hiddens // n_tasks)] * self.args.n_layers
         images = common.wants_resnet(n_inputs, self.args)
+        widest = MAPS if images else self.args.n_hiddens
+        if self.args.parity and widest < n_tasks and (images or hidden):  # there the reference ends in a traceback
+            what = f"--n_tasks {n_tasks}" if images else f"--n_hiddens {widest}"
+            raise UsageError(
+                f"{what} --parity yes: each of {n_tasks} tasks gets {widest} // {n_tasks} units, which is none; "
+                "give fewer tasks, more units, or --parity no"
+            )
+        if not images:
+            common.require_room([n_inputs, *hidden, self.outputs.count(0)], self.args, n_tasks)
         self.nets = nn.ModuleList()
         for t in range(n_tasks):
             c = self.outputs.count(t)
-            net = common.ResNet18(c, max(least, MAPS // n_tasks)) if images else common.MLP([n_inputs, *hidden, c])
+            net = common.ResNet18(c, max(1, MAPS // n_tasks)) if images else common.MLP([n_inputs, *hidden, c])
             self.nets.append(net)
 
     def network(self, t):

@@ -10,6 +10,7 @@ import itertools
 import torch
 from torch import nn
 
+from model import common
 from model.learner import PerTask
 
 
@@ -36,13 +37,14 @@ class Net(PerTask):
         if not hasattr(args, "task_outputs"):  # the reference's main program has lowered n_layers by one
             hidden += 1
         first = width if hidden else n_outputs
+        common.require_room([n_inputs, *[width] * hidden, n_outputs], self.args)
         self.i_layer = nn.ModuleList(nn.Linear(n_inputs, first) for _ in range(n_tasks))
         self.h_layer, self.o_layer = nn.ModuleList(), nn.ModuleList()
         if hidden:
             self.h_layer.append(nn.ModuleList(nn.Linear(width, width) for _ in range(hidden - 1)))
             self.o_layer.append(nn.Linear(width, n_outputs))
         shared = [layer for group in self.h_layer for layer in group]
-        if self.args.parity:  # the reference resets the bias of the first shared layer only
+        if self.args.parity:  # the reference's code resets the bias of the first of them only
             shared = shared[:1]
         for layer in (*self.i_layer, *shared, *self.o_layer):
             nn.init.zeros_(layer.bias)

@@ -44,7 +44,7 @@ class ReplayLearner(Learner):
                 raise UsageError(
                     f"--{name} {getattr(self.args, name)}: {self.name} replays stored examples; give 1 or more"
                 )
-        self.memory = ReservoirMemory(self.args.memories, self.args.seed)
+        self.memory = ReservoirMemory(self.args.memories, self.args.seed, "memories")
 
     def examples(self, x, t: int, y):
         """Each example of a batch of task t, as ``Examples`` of length 1. It is offered to the reservoir after its step."""

@@ -99,7 +99,7 @@ def command(number: int) -> list[str]:
         given |= {"forgetting_mode": "yes", "forgetting_task_ids": draw.choice(["0", "0,1", "2"])}
     own = [name for name in FLAGS if model in METHODS and name in METHODS[model].flags]
     others = [name for name in FLAGS if arguments.uses(model, name)] if tame else list(FLAGS)
-    for name in draw.choices([*others, *4 * own, *4 * ["lr"]], k=draw.randint(0, 6)):
+    for name in draw.choices([*others, *6 * own, *6 * ["lr"]], k=draw.randint(0, 6)):
         flag = FLAGS[name]
         value = draw.choice(ODD) if not tame and draw.random() < 0.1 else draw.choice(values(flag))
         if name != "model" and (not tame or (right(flag, value) and name not in PLACES)):

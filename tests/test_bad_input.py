@@ -148,16 +148,29 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--model ewc", r"--n_memories 0: ewc needs at least one memory per task"),
         ("--batch_size 0", r"--batch_size 0: out of range; give a whole number, 1 or more"),
         ("--n_hiddens 1000000000000", r"--n_layers 2 --n_hiddens 1000000000000: the network does not fit into memory"),
+        (
+            "--model independent --parity yes --n_hiddens 2",
+            r"--n_hiddens 2 --parity yes: each of 3 tasks gets 2 // 3 units",
+        ),
+        (
+            "--model independent --n_hiddens 1e12",
+            r"--n_layers 2 --n_hiddens 1000000000000: the network does not fit into",
+        ),
+        (
+            "--model multimodal --n_hiddens 1e12",
+            r"--n_layers 2 --n_hiddens 1000000000000: the network does not fit into",
+        ),
+        ("--model eralg4 --memories 1e12", r"--memories 1000000000000: what is stored does not fit into memory \("),
         ("--n_epochs 1e9", r"--n_epochs 1000000000: more than 1,000,000,000 examples in all; give 8333333 or fewer"),
         ("--n_layers 1000000000", r"--n_layers 1000000000: out of range; give a whole number from 0 to 1000"),
         (
             "--n_memories 1e12 --model gem",
             r"--n_memories 1000000000000: what 3 tasks store does not fit into memory \(",
         ),
-        ("--task_sample 1e12 --model spg", r"--task_sample 1000000000000: what is stored of a task does not fit into"),
+        ("--task_sample 1e12 --model spg", r"--task_sample 1000000000000: what is stored does not fit into"),
         (
             "--cov_first_task_buffer 1e12 --model ewc_group --n_memories 1",
-            r"--cov_first_task_buffer 1000000000000: what is stored of a task does not fit into memory \(",
+            r"--cov_first_task_buffer 1000000000000: what is stored does not fit into memory \(",
         ),
         ("--n_memories 1e300", r"--n_memories 1e300: beyond what 64 bits hold; give a whole number, 0 or more$"),
         (f"--n_tasks {'1' * 5000}", r"--n_tasks 1{60}\.\.\.: not a whole number; give a whole number, 1 or more$"),
