@@ -20,13 +20,13 @@ def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None, d
     for (x, y), n in zip(sources.images(name, raw_path), (n_train, n_test), strict=True):
         n = limit(n, len(x))
         # One black column more: the pixel that lies outside the image.
-        splits.append((torch.nn.functional.pad(x[:n], (0, 1)), y[:n].clone()))
-    n_bytes = sum(n_bytes_each * len(x) * len(index) for x, _ in splits for _, index in stream)
+        splits.append((torch.nn.functional.pad(x[:n], (0, 1)).numpy(), y[:n].clone()))
+    n_bytes = sum(n_bytes_each * len(y) * len(index) for _, y in splits for _, index in stream)
     files.check_target(out, n_bytes)
     tasks = [[], []]
     for description, index in progress(stream, out):
         for split, (x, y) in zip(tasks, splits, strict=True):
-            split.append((description, form(x.index_select(1, index)), y))
+            split.append((description, form(torch.from_numpy(x.take(index.numpy(), axis=1))), y))
     files.save(out, *tasks)
 
 

@@ -24,6 +24,7 @@ MEMORY = ("n_memories", *UNLEARNING)
 MARGIN = ("memory_strength", *MEMORY)
 SAMPLE = ("task_sample", *UNLEARNING)
 PENALTY = ("n_memories", "memory_strength", "ewc_fisher", *SAMPLE)
+REPLAY = ("memories", "replay_batch_size")
 OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis")
 NCL = ("ncl_data_size", "ncl_momentum", "ncl_lambda", "ncl_alpha", "ncl_sum", "ncl_fisher", "ncl_radius", "ncl_diag")
 GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit", "divergence", "if_output_cov",
@@ -31,6 +32,9 @@ GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_un
 GEM_GROUPS = (*GROUPS, "gem_reverse", "gem_ignore_relatedness")
 METHODS = {
     "single": Method("one network trained task after task by plain SGD; keeps nothing (the lower baseline)"),
+    "joint": Method("single on all tasks together, in one shuffled stream (the upper bound)"),
+    "independent": Method("a narrower network for each task (the baseline of Lopez-Paz & Ranzato 2017)", ("finetune",)),
+    "multimodal": Method("a first layer for each task, all others shared (the same; taskinput in MER)"),
     "ewc": Method("elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)", PENALTY),
     "gem": Method("gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)", MARGIN),
     "agem": Method("A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (A-GEM note, way 1)", MARGIN),
@@ -39,22 +43,31 @@ METHODS = {
     "agem_meanqp": Method("A-GEM, 1-D QP with margin on the mean of the tasks' gradients (A-GEM note, way 3)", MARGIN),
     "agem_sampled": Method("A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
                            ("agem_batch", *MEMORY)),
+    "eralg4": Method("experience replay from a reservoir, example by example (Riemer et al. 2019, Algorithm 4)", REPLAY),
+    "eralg5": Method("the same with an equal weight for every task in the batch (Algorithm 5)", REPLAY),
+    "meralg1": Method("meta-experience replay: Reptile on batches from a reservoir (Riemer et al. 2019, Algorithm 1)",
+                      (*REPLAY, "batches_per_example", "beta", "gamma")),
+    "meralg6": Method("MER with one Reptile step a batch (Algorithm 6)", (*REPLAY, "batches_per_example", "gamma")),
+    "meralg7": Method("MER with a higher rate for the current example (Algorithm 7)", (*REPLAY, "gamma", "s")),
     "ogd": Method("orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
                   (*OGD, *SAMPLE)),
     "spg": Method("soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
                   ("spg_chi", *SAMPLE)),
     "ncl": Method("natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
                   ("task_sample", *NCL)),
+    "icarl": Method("iCaRL: exemplars by herding, distillation, nearest class mean (Rebuffi et al. 2017)",
+                    ("n_memories", "memory_strength")),
     "gem_group": Method("GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",
                         (*MARGIN, *GEM_GROUPS, "gem_variant", "gem_sub_mean")),
     "agem_group": Method("A-GEM on a mean of gradients weighted by relatedness, block by block; O(p) memory",
                          (*MARGIN, *GEM_GROUPS, "agem_group_rule", "agem_group_scope")),
     "ewc_group": Method("EWC with tasks weighted by relatedness, block by block", (*PENALTY, *GROUPS, "use_fisher")),
 }  # fmt: skip
-ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
+ALIASES = {"gdp": "agem_closed", "online": "single", "taskinput": "multimodal"}  # the last two: MER's names
 
 
-REFERENCE = ("single", "ewc", "gem")  # methods that model/reference/ has in the reference's own arithmetic
+# Methods that model/reference/ has in the arithmetic of the GEM authors' code, and of MER's.
+REFERENCE = ("single", "ewc", "gem", "independent", "multimodal", "eralg4", "eralg5", "meralg1", "meralg6", "meralg7")
 
 
 class UsageError(Exception):
@@ -83,17 +96,9 @@ def load(name: str, parity: bool = False):
 def build(module, data, args):
     """Make the ``Net`` of a method's module for the tasks in ``data`` (``n_inputs``, ``n_outputs``, ``train``).
 
-    Its parameters have the dtype of the images and lie on the device that ``args.cuda`` names. ``UsageError`` if the
-    network does not fit into memory.
+    Its parameters have the dtype of the images and lie on the device that ``args.cuda`` names.
     """
-    try:
-        model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "overflow" not in str(error):
-            raise
-        raise UsageError(
-            f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network does not fit into memory; give fewer"
-        ) from None
+    model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
     dtype = data.train[0][1].dtype
     model = model.double() if dtype.itemsize == 8 else model
     return model.cuda() if args.cuda else model

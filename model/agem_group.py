@@ -21,8 +21,6 @@ from model.numeric import blockwise, projection
 
 
 class Net(EpisodicLearner):
-    STATE = (*EpisodicLearner.STATE, "grouping")
-
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         self.grouping = Grouping(self, reverse(self.args, self.args.gem_reverse))

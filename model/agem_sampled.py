@@ -11,23 +11,22 @@ from model.numeric import projection
 
 class Net(EpisodicLearner):
     has_margin = False
-    STATE = (*EpisodicLearner.STATE, "generator")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         self.generator = torch.Generator().manual_seed(self.args.seed)
-        self.stored = None  # all past examples, for the current task
+        self._stored = None  # all past examples, for the current task
 
     def observe(self, x, t, y):
         new = t != self.task
         if new:
             self.begin(t)
             self.engine.clear_rows()
-        if new or self.stored is None:  # after a restore the engine has its rows, and this object has not
-            self.stored = self.memory.rows(self.others(t))
-        if new and self.stored is not None and self.all_of_it:  # the same examples at every step
+        if new or self._stored is None:  # after a restore the engine has its rows, and this object has not
+            self._stored = self.memory.rows(self.others(t))
+        if new and self._stored is not None and self.all_of_it:  # the same examples at every step
             self.engine.set_rows(*self.draw())
-        if self.stored is not None and not self.all_of_it:
+        if self._stored is not None and not self.all_of_it:
             self.engine.set_rows(*self.draw(), once=True)
         g = self.engine.gradients(x, y, t)
         self.descend(g, projection.one_row(g.dots(), g.gram))
@@ -39,14 +38,14 @@ class Net(EpisodicLearner):
     @property
     def all_of_it(self) -> bool:
         """Whether one reference batch holds all stored examples."""
-        return len(self.stored[1]) <= self.args.agem_batch
+        return len(self._stored[1]) <= self.args.agem_batch
 
     def draw(self):
         """Draw ``--agem_batch`` examples of all past tasks without replacement, or all of them if there are no more.
 
         Returns x (N, n_inputs), y (N,), task ids (N,) and the weights (1, N) of their row.
         """
-        x, y, tasks = self.stored
+        x, y, tasks = self._stored
         if not self.all_of_it:
             drawn = torch.randperm(len(y), generator=self.generator)[: self.args.agem_batch].sort().values
             tasks, drawn = tasks[drawn], drawn.to(x.device)

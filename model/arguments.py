@@ -9,18 +9,19 @@ their defaults differ, GEM's hold and the help names the other.
 
 import argparse
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from model import METHODS, UsageError
-from model.flags import Flag, Role, median_or_number, whole, yes_no, yes_no_word
+from model.flags import Flag, Role, median_or_number, real, whole, yes_no, yes_no_word
 
 RUN, PROTOCOL, MACHINE, PLACE = Role.RUN, Role.PROTOCOL, Role.MACHINE, Role.PLACE
 
 GROUPS = {
     "network": (
         Flag("model", str, "single", "GEM", "the method (below); without regard to case", RUN),
-        Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP", shared=True, low=0),
+        Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP", shared=True, low=0, high=1000),
         Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer", shared=True, low=1),
         Flag("net", str, "auto", "here", "auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
              choices=("auto", "mlp", "resnet18")),
@@ -31,11 +32,11 @@ GROUPS = {
     "optimisation": (
         Flag("n_epochs", whole, 1, "GEM", "passes over each task's samples", PROTOCOL, low=1),
         Flag("batch_size", whole, 10, "GEM", "examples a step", PROTOCOL, low=1),
-        Flag("lr", float, 1e-3, "GEM", "learning rate of plain SGD", shared=True, above=0),
+        Flag("lr", real, 1e-3, "GEM", "learning rate of plain SGD", shared=True, above=0),
     ),
     "memory": (
         Flag("n_memories", whole, 0, "GEM", "examples stored per task", PROTOCOL, shared=False, low=0),
-        Flag("memory_strength", float, 0.0, "GEM", "margin of the GEM family, penalty of EWC", low=0),
+        Flag("memory_strength", real, 0.0, "GEM", "margin of the GEM family, penalty of EWC", low=0),
         Flag("agem_batch", whole, 256, "here", "stored examples drawn for each step's reference gradient", low=1),
         Flag("ewc_fisher", str, "batch", "here", "batch: squared batch-mean gradient, as GEM's code; empirical; sampled",
              choices=("batch", "empirical", "sampled")),
@@ -49,24 +50,24 @@ GROUPS = {
         Flag("spg_chi", yes_no, True, "paper", "importance for older heads too"),
         Flag("ncl_data_size", whole, None, "here", "examples of a task, N; the prior is I/N (default: the run's)",
              low=1),
-        Flag("ncl_momentum", float, 0.0, "here; tachukao/ncl: 0.9", "heavy ball, cleared at a task's end",
+        Flag("ncl_momentum", real, 0.0, "here; tachukao/ncl: 0.9", "heavy ball, cleared at a task's end",
              low=0, high=0.999),
-        Flag("ncl_lambda", float, 1.0, "paper", "weight of the prior; 1 is Bayes' rule", low=0),
-        Flag("ncl_alpha", float, 1e-6, "tachukao/ncl", "damping of the precision's factors before inversion", low=0),
+        Flag("ncl_lambda", real, 1.0, "paper", "weight of the prior; 1 is Bayes' rule", low=0),
+        Flag("ncl_alpha", real, 1e-6, "tachukao/ncl", "damping of the precision's factors before inversion", low=0),
         Flag("ncl_sum", str, "kl", "tachukao/ncl", "how sums of Kronecker products become one product",
              choices=("kl", "additive", "frobenius")),
         Flag("ncl_fisher", str, "sample", "tachukao/ncl", "labels of the Fisher: one drawn, all weighed, the data's",
              choices=("sample", "all", "empirical")),
-        Flag("ncl_radius", float, None, "the gradient-direction note", "longest step in the norm of the precision", above=0),
+        Flag("ncl_radius", real, None, "the gradient-direction note", "longest step in the norm of the precision", above=0),
         Flag("ncl_diag", yes_no, False, "here", "a diagonal precision, for any network"),
     ),
     "experience replay (MER)": (
         Flag("memories", whole, 5120, "MER", "capacity of the reservoir", low=0),
         Flag("replay_batch_size", whole, 20, "MER", "examples replayed with each new one", low=0),
         Flag("batches_per_example", whole, 1, "MER", "inner batches per new example", low=1),
-        Flag("beta", float, 1.0, "MER", "within-batch Reptile rate", low=0),
-        Flag("gamma", float, 1.0, "MER", "across-batch Reptile rate", low=0),
-        Flag("s", float, 1.0, "MER", "multiplier of the current example", low=0),
+        Flag("beta", real, 1.0, "MER", "within-batch Reptile rate", low=0),
+        Flag("gamma", real, 1.0, "MER", "across-batch Reptile rate", low=0),
+        Flag("s", real, 1.0, "MER", "multiplier of the current example", low=0),
     ),
     "groups and relatedness (fork)": (
         Flag("num_groups", whole, 5, "fork", "groups of units in each hidden layer", low=1),
@@ -94,7 +95,7 @@ GROUPS = {
         Flag("forgetting_mode", yes_no, False, "fork", "an unlearning phase after training"),
         Flag("forgetting_task_ids", str, "", "fork", "tasks to forget, such as 0,5"),
         Flag("forgetting_resee_size", whole, 100, "fork", "batches of each kept task seen again", low=0),
-        Flag("sign_attacked", float, -1.0, "fork", "sign of the forgotten tasks' gradients", low=-1, high=1),
+        Flag("sign_attacked", real, -1.0, "fork", "sign of the forgotten tasks' gradients", low=-1, high=1),
     ),
     "experiment": (
         Flag("cuda", yes_no, False, "GEM", "train on the GPU", MACHINE),
@@ -109,12 +110,16 @@ GROUPS = {
              MACHINE, choices=("auto", "integer", "float32")),
         Flag("threads", whole, None, "here", "threads (default: OMP_NUM_THREADS, else the cores)", MACHINE, low=1),
         Flag("tensorboard", str, None, "here", "folder of TensorBoard's scalars, written while training", PLACE),
+        Flag("checkpoint_every", whole, None, "here",
+             "steps between checkpoints; 0: none (default: after a minute, or after 10 s where a task ends)", PLACE, low=0),
+        Flag("resume", yes_no, False, "here", "yes: go on from this command's checkpoint, where it was stopped", PLACE),
     ),
     "data": (
         Flag("data_path", str, "data/", "GEM", "folder of the data file", PLACE),
         Flag("data_file", str, "mnist_permutations.pt", "GEM", "the data file; a standard one that is missing is built",
              RUN),
         Flag("raw_path", str, None, "here", "folder of raw files, searched first", PLACE),
+        Flag("verify", yes_no, False, "here", "yes: read all of the data file and hash it, though it was hashed before", PLACE),
         Flag("n_tasks", whole, None, "fork", "the first so many tasks (default: all in the file)", PROTOCOL, low=1),
         Flag("first_task", whole, 0, "here", "begin with this task of the file, counted from 0", PROTOCOL, low=0),
         Flag("validation", whole, 0, "here", "test on so many training examples a task, held out, not on test sets", PROTOCOL,
@@ -216,6 +221,13 @@ def decides(method: str, name: str) -> bool:
     A name that is not in the table is a flag of the method's own, and a setting.
     """
     return uses(method, name) and (name not in FLAGS or FLAGS[name].role in (Role.SETTING, Role.PROTOCOL))
+
+
+def require_threads(n: int) -> None:
+    """``UsageError`` for more threads than can be of use: tens of thousands end the process without a word."""
+    most = max(64, os.cpu_count() or 1)
+    if n > most:
+        raise UsageError(f"--threads {n}: this machine has {os.cpu_count()} cores; give {most} or fewer")
 
 
 def unused(given: list[str], method: str) -> list[str]:

@@ -13,7 +13,6 @@ class EpisodicLearner(Learner):
     ones.
     """
 
-    STATE = ("memory", "phase", "row_weight")
     has_margin = True
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):

@@ -17,8 +17,6 @@ from model.unlearning import KeptExamples
 
 
 class Net(Learner):
-    STATE = ("x", "y", "a", "mean", "pull", "generator", "terms", "kept")
-
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         arguments.require_memories(self.args, self.name)

@@ -21,8 +21,6 @@ from model.grouped import Grouping, reverse
 
 
 class Net(ewc.Net):
-    STATE = (*ewc.Net.STATE, "grouping")
-
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         own = bool(self.args.ewc_reverse)

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from model import METHODS, UsageError
 
+SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of the normal numbers of float32
+SHOWN = 60  # characters of a wrong value that are repeated in the sentence about it
+
 
 class Role(StrEnum):
     """What a flag is to a run. Every tool that treats flags differently does so by their role."""
@@ -15,7 +18,7 @@ class Role(StrEnum):
     SETTING = "setting"  # of the method or its network: decides the numbers
     PROTOCOL = "protocol"  # of the experiment: decides the numbers too, and must agree where methods are compared
     MACHINE = "machine"  # how it is computed and watched: what is measured stays, rounding and times may change
-    PLACE = "place"  # where things lie: changes nothing
+    PLACE = "place"  # where things lie, and what is left there: changes nothing
 
 
 def yes_no(text: str) -> bool:
@@ -35,7 +38,15 @@ def yes_no_word(text: str) -> str:
 
 def median_or_number(text: str) -> str | float:
     """'median', or a number."""
-    return "median" if text.lower() == "median" else float(text)
+    return "median" if text.lower() == "median" else real(text)
+
+
+def real(text: str) -> float:
+    """A number that float32, in which networks compute, can tell from 0 and from infinity."""
+    number = float(text)
+    if math.isfinite(number) and number and not SMALLEST <= abs(number) <= LARGEST:
+        raise argparse.ArgumentTypeError(f"beyond what float32 holds, {SMALLEST:.1e} to {LARGEST:.1e}")
+    return number
 
 
 def whole(text: str) -> int:
@@ -43,11 +54,15 @@ def whole(text: str) -> int:
     number = float(text)
     if not number.is_integer():
         raise ValueError(text)
-    return int(text) if text.lstrip("+-").isdigit() else int(number)
+    exact = int(text) if text.lstrip("+-").isdigit() else int(number)
+    if abs(exact) >= 2**63:
+        raise argparse.ArgumentTypeError("beyond what 64 bits hold")
+    return exact
 
 
 KINDS = {  # what values of a kind are called, and what stands for one in the help
     whole: ("a whole number", "N"),
+    real: ("a number", "X"),
     float: ("a number", "X"),
     yes_no: ("yes or no", "yes|no"),
     yes_no_word: ("yes or no", "yes|no"),
@@ -109,11 +124,14 @@ class Flag:
 
     def parse(self, text: str):
         """The value that ``text`` stands for. ``UsageError`` says which values are right."""
+        shown = text if len(str(text)) <= SHOWN else f"{str(text)[:SHOWN]}..."
         try:
             value = self.kind(text)
-        except (ValueError, TypeError, argparse.ArgumentTypeError):
-            raise UsageError(f"--{self.name} {text}: not {self.sort}; give {self.wanted()}") from None
-        self.check(self.plain(value), text)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"--{self.name} {shown}: {error}; give {self.wanted()}") from None
+        except (ValueError, TypeError, OverflowError):
+            raise UsageError(f"--{self.name} {shown}: not {self.sort}; give {self.wanted()}") from None
+        self.check(self.plain(value), shown)
         return value
 
     def plain(self, value):

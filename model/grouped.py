@@ -41,7 +41,7 @@ class Grouping:
             )
         self.n_y = self.shapes[-1][0] if self.args.if_output_cov else 1
         self.generator = torch.Generator().manual_seed(self.args.seed)
-        self.first = ReservoirMemory(self.args.cov_first_task_buffer, self.args.seed)
+        self.first = ReservoirMemory(self.args.cov_first_task_buffer, self.args.seed, "cov_first_task_buffer")
         self.partition: Partition | None = None
         self.covariances: dict[int, list[Covariance]] = {}  # of each task, one for each size of group
         self.task: int | None = None

@@ -5,18 +5,18 @@ import sys
 import torch
 from torch import nn
 
-from model import arguments, common, engine, own_flags
+from model import arguments, common, engine, own_flags, state
 from model.engine.fast import linear_layers
 
+MADE = ("args", "outputs", "engine")  # made by the constructor; the engine's state comes last, and apart
 
-class Learner(nn.Module):
-    """Services for a method's ``Net``; it calls nothing that a method would have to override.
 
-    ``STATE`` names the attributes that, beside parameters and buffers, make up the method's exact state: tensors,
-    builtins, generators, or objects with ``checkpoint`` and ``restore``.
+class Stateful(nn.Module):
+    """Arguments, outputs, rate, counts and the exact state of a method, whatever its networks are.
+
+    A checkpoint holds all attributes but those whose names begin with an underscore (``model.state``).
     """
 
-    STATE: tuple[str, ...] = ()
     # Why the first task is not learned exactly as `single` learns it; None where it is.
     first_task_differs: str | None = None
 
@@ -24,8 +24,6 @@ class Learner(nn.Module):
         super().__init__()
         self.args = arguments.of(args, own_flags.of(sys.modules.get(type(self).__module__)))
         self.outputs = common.task_outputs(n_outputs, n_tasks, self.args)
-        self.net = common.network(n_inputs, n_outputs, self.args)
-        self.engine = engine.make(self.net, self.outputs, self.args)
         self.lr = self.args.lr
         self.task: int | None = None  # the task being learned
         self.seen: list[int] = []  # all tasks begun, in order
@@ -35,20 +33,6 @@ class Learner(nn.Module):
     def name(self) -> str:
         """The method's name after ``--model``."""
         return type(self).__module__.rpartition(".")[2]
-
-    def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
-        """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
-        return self.engine.predict(x, t)
-
-    def complete_layers(self) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
-        """W (o, i) and b (o,) of each layer of an MLP in float32 on the CPU, complete; None of any other, and in parity."""
-        if linear_layers(self.net) is None or self.args.parity or type(self).forward is not Learner.forward:
-            return None
-        state = self.state_dict()
-        tensors = [state[f"net.{name}"] for name, _ in self.net.named_parameters()]
-        if any(tensor.dtype != torch.float32 or tensor.is_cuda for tensor in tensors):
-            return None
-        return list(zip(tensors[::2], tensors[1::2], strict=True))
 
     def begin(self, t: int) -> None:
         """Note that task t begins."""
@@ -61,6 +45,39 @@ class Learner(nn.Module):
         self.seen = [t for t in self.seen if t not in tasks]
         self.task = None
 
+    def checkpoint(self) -> dict:
+        """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
+        return {"parameters": state.parameters(self), "attributes": state.attributes(self, MADE)}
+
+    def restore(self, saved: dict) -> None:
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
+        self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
+        self.load_state_dict(saved["parameters"])
+        state.set_attributes(self, saved["attributes"])
+
+
+class Learner(Stateful):
+    """A method with one network, and services for its ``Net``; it calls nothing that a method would have to override."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        self.net = common.network(n_inputs, n_outputs, self.args)
+        self.engine = engine.make(self.net, self.outputs, self.args)
+
+    def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
+        """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
+        return self.engine.predict(x, t)
+
+    def complete_layers(self) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
+        """W (o, i) and b (o,) of each layer of an MLP in float32 on the CPU, complete; None of any other, and in parity."""
+        if linear_layers(self.net) is None or self.args.parity or type(self).forward is not Learner.forward:
+            return None
+        complete = self.state_dict()
+        tensors = [complete[f"net.{name}"] for name, _ in self.net.named_parameters()]
+        if any(tensor.dtype != torch.float32 or tensor.is_cuda for tensor in tensors):
+            return None
+        return list(zip(tensors[::2], tensors[1::2], strict=True))
+
     def count(self, correction) -> None:
         """Keep count of a projection's outcome (``projection.Correction`` or None)."""
         if correction is not None:
@@ -69,38 +86,32 @@ class Learner(nn.Module):
             self.counts["qp_rescues"] += correction.rescued
 
     def checkpoint(self) -> dict:
-        """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
-        state = {name: _freeze(getattr(self, name)) for name in ("task", "seen", "counts", *self.STATE)}
-        state["parameters"] = {k: v.clone() for k, v in self.state_dict().items()}
-        state["engine"] = self.engine.checkpoint()
-        return state
+        return {**super().checkpoint(), "engine": self.engine.checkpoint()}
 
-    def restore(self, state: dict) -> None:
-        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
-        self.to(next(value.dtype for value in state["parameters"].values() if value.is_floating_point()))
-        self.load_state_dict(state["parameters"])
-        for name in ("task", "seen", "counts", *self.STATE):
-            setattr(self, name, _thaw(getattr(self, name), state[name]))
-        self.engine.restore(state["engine"])
+    def restore(self, saved: dict) -> None:
+        super().restore(saved)
+        self.engine.restore(saved["engine"])
 
 
-def _freeze(value):
-    if isinstance(value, (list, tuple)):
-        return [_freeze(item) for item in value]
-    if hasattr(value, "checkpoint"):
-        return value.checkpoint()
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    return dict(value) if isinstance(value, dict) else value
+class PerTask(Stateful):
+    """A method whose tasks have networks of their own, or in part their own: ``network(t)`` is that of task t.
 
+    The engine is that of the task being learned. It is made anew where another task begins, and keeps nothing.
+    """
 
-def _thaw(current, value):
-    if hasattr(current, "restore"):
-        current.restore(value)
-        return current
-    if isinstance(current, torch.Generator):
-        current.set_state(value)
-        return current
-    return _freeze(value)
+    engine = None
+
+    def engine_of(self, t: int):
+        """The engine of the network of task t."""
+        if self.engine is None or t != self.task:
+            self.begin(t)
+            self.engine = self.make_engine(t)
+        return self.engine
+
+    def make_engine(self, t: int):
+        """An engine for the network of task t, whose outputs are ``outputs_of(t)``."""
+        return engine.make(self.network(t), self.outputs_of(t), self.args)
+
+    def restore(self, saved: dict) -> None:
+        super().restore(saved)
+        self.engine = None if self.task is None else self.make_engine(self.task)

@@ -2,18 +2,21 @@
 
 import torch
 
-from model import UsageError
+from model import UsageError, room
 
 
 class RingMemory:
     """The last ``capacity`` examples of each task.
 
     With ``shared_pointer`` it fills as the reference does. All tasks share one pointer, which does not return to 0 when
-    a task ends. The examples of a batch that do not fit before the end of the ring are dropped.
+    a task ends. The examples of a batch that do not fit before the end of the ring are dropped. ``flag`` is where the
+    capacity comes from.
     """
 
-    def __init__(self, n_tasks: int, capacity: int, shared_pointer: bool = False):
+    def __init__(self, n_tasks: int, capacity: int, shared_pointer: bool = False, flag: str = "n_memories"):
         self.n_tasks, self.capacity, self.shared_pointer = n_tasks, capacity, shared_pointer
+        self.what = f"--{flag} {capacity}: what {n_tasks} tasks store"
+        room.require(n_tasks * capacity, self.what)  # the mask; the examples' size is not known yet
         self.pointers = [0] * n_tasks
         self.written = torch.zeros(n_tasks, capacity, dtype=torch.bool)
         self.x = self.y = None  # (n_tasks, capacity, n_inputs) and (n_tasks, capacity), made at the first write
@@ -21,6 +24,7 @@ class RingMemory:
     def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
         """Store the batch x (B, n_inputs), y (B,) of one task."""
         if self.x is None:
+            room.require(self.n_tasks * self.capacity * (x[0].nbytes + y[0].nbytes), self.what, x.is_cuda)
             self.x = x.new_zeros(self.n_tasks, self.capacity, x.shape[1])
             self.y = y.new_zeros(self.n_tasks, self.capacity)
         start, n = self.pointers[task], len(y)
@@ -91,10 +95,13 @@ class ReservoirMemory:
     """A uniform sample of at most ``capacity`` examples of everything offered (Vitter 1985, algorithm R).
 
     After n > capacity examples each is stored with probability capacity / n. Draws come from a generator of its own.
+    ``flag`` is where the capacity comes from.
     """
 
-    def __init__(self, capacity: int, seed: int):
+    def __init__(self, capacity: int, seed: int, flag: str = "task_sample"):
         self.capacity, self.seen = capacity, 0
+        self.what = f"--{flag} {capacity}: what is stored"
+        room.require(16 * capacity, self.what)  # labels and tasks; the examples' size is not known yet
         self.generator = torch.Generator().manual_seed(seed)
         self.x = self.y = self.tasks = None
 
@@ -104,16 +111,30 @@ class ReservoirMemory:
     def write(self, task: int, x: torch.Tensor, y: torch.Tensor) -> None:
         """Offer the batch x (B, n_inputs), y (B,) of one task. ``y`` may have more axes, such as logits (B, C)."""
         if self.x is None:
+            room.require(self.capacity * (x[0].nbytes + y[0].nbytes + 8), self.what, x.is_cuda)
             self.x = x.new_zeros(self.capacity, x.shape[1])
             self.y = y.new_zeros(self.capacity, *y.shape[1:])
             self.tasks = torch.zeros(self.capacity, dtype=torch.long)
         for i in range(len(y)):
-            row = self.seen
-            if row >= self.capacity:
-                row = int(torch.randint(self.seen + 1, (), generator=self.generator))
+            row = self.place()
             self.seen += 1
             if row < self.capacity:
                 self.x[row], self.y[row], self.tasks[row] = x[i], y[i], task
+
+    def place(self) -> int:
+        """The row that the next example is offered; it is stored if that is below the capacity."""
+        if self.seen < self.capacity:
+            return self.seen
+        return int(torch.randint(self.seen + 1, (), generator=self.generator))
+
+    def draw(self, k: int) -> torch.Tensor:
+        """The indices of min(k, N) stored examples, drawn one by one, each uniformly from all N: some may be equal."""
+        n = len(self)
+        return torch.randint(n, (min(k, n),), generator=self.generator) if n else torch.empty(0, dtype=torch.long)
+
+    def shuffled(self, k: int) -> torch.Tensor:
+        """The numbers 0 to k - 1 in a random order."""
+        return torch.randperm(k, generator=self.generator)
 
     def rows(self):
         """All that is stored: x (N, n_inputs), y (N, ...), task ids (N,); None if nothing is."""

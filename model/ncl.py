@@ -39,13 +39,12 @@ def data_size(args) -> int:
 
 class Net(Learner):
     cannot_unlearn = "its precision is one sum over all tasks"
-    STATE = ("sample", "N", "mu", "momentum", "precision", "generator")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         arguments.require_task_sample(self.args, "ncl")
-        self.layers = linear_layers(self.net)
-        if self.layers is None and not self.args.ncl_diag:
+        layers = linear_layers(self.net)
+        if layers is None and not self.args.ncl_diag:
             raise UsageError(
                 f"--model ncl: {type(self.net).__name__} has parameters outside a stack of linear layers, "
                 "for which there are no Kronecker factors; give --ncl_diag yes"
@@ -61,7 +60,7 @@ class Net(Learner):
         if self.args.ncl_diag:
             self.precision = Diagonal(flat, alpha)
         else:
-            self.precision = Kronecker(self.layers, flat, alpha, self.args.ncl_sum)
+            self.precision = Kronecker(layers, flat, alpha, self.args.ncl_sum)
         self.counts["ncl_fallbacks"] = 0
 
     def observe(self, x, t, y):

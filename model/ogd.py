@@ -26,17 +26,16 @@ from model.engine.fast import FastEngine, linear_layers
 from model.learner import Learner
 from model.memory import ReservoirMemory
 from model.numeric import basis, inverse_factor
-from model.numeric.basis import Basis, available_memory
+from model.numeric.basis import Basis
 from model.numeric.directions import Directions
 from model.numeric.gram_basis import GramBasis
+from model.room import available_memory
 from model.unlearning import KeptExamples
 
 MAX_BASIS = {"dense": 2_000, "gram": 10_000}  # directions stored at most, unless --ogd_max_basis says so
 
 
 class Net(Learner):
-    STATE = ("sample", "basis", "kept", "raw")
-
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         arguments.require_task_sample(self.args, "ogd")

@@ -36,8 +36,6 @@ def importance(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Net(Learner):
-    STATE = ("sample", "free", "kept", "gammas")
-
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         arguments.require_task_sample(self.args, "spg")

@@ -82,7 +82,7 @@ class KeptExamples:
         self.memory: RingMemory | None = None
         if args.forgetting_mode:
             arguments.require_task_sample(args, method)
-            self.memory = RingMemory(n_tasks, args.task_sample)
+            self.memory = RingMemory(n_tasks, args.task_sample, flag="task_sample")
             print(
                 f"note: {args.task_sample} examples a task are kept, to unlearn by: memory grows with tasks",
                 file=sys.stderr,
@@ -153,23 +153,27 @@ def plan(args, n_tasks: int, module, method: str) -> Attack:
     return Attack(frozenset(tasks), args.sign_attacked)
 
 
-def phase(model, continuum, attack: Attack, args, seen: dict[int, int] | None = None) -> dict[int, int]:
+def phase(model, continuum, attack: Attack, args, seen: dict[int, int] | None = None, between=None) -> dict[int, int]:
     """The phase itself; returns ``seen``, the number of batches that each kept task had to give.
 
     ``model.finish_task()``, where the method has it, comes first. ``model.unlearn(x, t, y, attack)`` is a step;
-    ``model.unlearned(attack)``, at the end, deletes what is kept of A. A dict ``seen`` is filled as the phase goes on.
+    ``model.unlearned(attack)``, at the end, deletes what is kept of A. A dict ``seen`` is filled as the phase goes on,
+    and a phase goes on from there. ``between(step, boundary)``, if given, is called before every step but the first.
     """
     seen = {} if seen is None else seen
-    getattr(model, "finish_task", lambda: None)()
+    if not seen:
+        getattr(model, "finish_task", lambda: None)()
+    begun = step = sum(seen.values())
     for t in continuum.order:
         if t in attack.tasks:
             continue
-        batches = continuum.batches(t, args.forgetting_resee_size)
-        seen[t] = 0
-        for x, y in batches:
+        for x, y in continuum.batches(t, args.forgetting_resee_size, seen.setdefault(t, 0)):
+            if between and step > begun:
+                between(step, seen[t] == 0)
             if args.cuda:
                 x, y = x.cuda(), y.cuda()
             model.unlearn(x, t, y, attack)
             seen[t] += 1
+            step += 1
     model.unlearned(attack)
     return seen

@@ -1,11 +1,16 @@
 """The measurements of a run, the warnings to its reader, and the run's record."""
 
 import shlex
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 
+from data import joint
 from metrics import metrics
+from model.engine import scoring
 from results import record
 
 # One run each on the A-GEM note's stream (docs/methods.md, under gem): where the past tasks weighed 11 times as much as the
@@ -33,17 +38,42 @@ class Divergence(NamedTuple):
         return f"diverged in the unlearning phase at its step {self.step}{seen}: {self.reason}"
 
 
-class Life(NamedTuple):
+@dataclass
+class Life:
     """What a run measured: the task and the accuracies of each evaluation, the steps they fell on, and the times."""
 
-    result_t: list[int]
-    result_a: list[list[float]]
-    steps: list[int]
-    seconds: dict
-    curves: dict[int, list]  # of each task, with --lca: its accuracy after 0, 1, 2 ... of its batches, None if unknown
-    tally: dict  # of what was evaluated, how much had to be computed again (model.engine.scoring)
+    result_t: list[int] = field(default_factory=list)
+    result_a: list[list[float]] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # wall-clock, by what was being done
+    curves: dict[int, list] = field(
+        default_factory=dict
+    )  # of a task, with --lca: its accuracy after 0, 1, 2 ... of its batches
+    tally: dict = field(default_factory=scoring.nothing)  # of what was evaluated, how much had to be computed again
+    seen: dict[int, int] = field(
+        default_factory=dict
+    )  # batches of each kept task in the unlearning phase, once it has begun
     diverged: Divergence | None = None
     unlearning: dict | None = None  # what an unlearning phase did (metrics.unlearning.report)
+
+    def __post_init__(self):
+        self._doing, self._since = None, 0.0
+
+    @contextmanager
+    def spends(self, doing: str):
+        """Count the time inside as spent on ``doing``, and on nothing else that it is inside of."""
+        before = self._turn(doing)
+        try:
+            yield
+        finally:
+            self._turn(before)
+
+    def _turn(self, doing: str | None) -> str | None:
+        now, before = time.perf_counter(), self._doing
+        if before is not None:
+            self.seconds[before] = self.seconds.get(before, 0.0) + now - self._since
+        self._doing, self._since = doing, now
+        return before
 
     def complete(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged."""
@@ -51,6 +81,13 @@ class Life(NamedTuple):
         if self.diverged and not self.diverged.unlearning:
             n = next((i for i in range(1, n) if self.result_t[i] == self.diverged.task), n)
         return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(self.result_a[:n])
+
+    def times(self) -> dict:
+        """Seconds of training, of evaluation and of both; of an unlearning phase, and of checkpoints if there were any."""
+        train, evaluation = (self.seconds.get(doing, 0.0) for doing in ("train", "eval"))
+        return {"train": train, "eval": evaluation, "total": train + evaluation} | {
+            doing: spent for doing, spent in self.seconds.items() if doing not in ("train", "eval")
+        }
 
     def learning_curve(self, order: list[int]) -> dict:
         """The curves (T lists, in the order of learning), their mean Z as far as every task goes, and LCA or None."""
@@ -72,6 +109,8 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
     summary = metrics.summary(baseline, grid, order)
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
+    if continuum.together:
+        summary = {key: value if key in ("final", "retained_accuracy") else None for key, value in summary.items()}
     return {
         "format": 1,
         "status": "diverged" if life.diverged else "done",
@@ -92,12 +131,13 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
             "parity": args.parity,
             "task_order": continuum.order,
         },
+        **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
         "metrics": summary,
         "counts": {"steps": continuum.position, **counts(model)},
-        "seconds": life.seconds,
+        "seconds": life.times(),
         "peak_memory_mb": record.peak_memory_mb(),
         **({"evaluation": life.tally} if life.tally["examples"] else {}),
         "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},
@@ -106,7 +146,7 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
         "device": torch.cuda.get_device_name() if args.cuda else "cpu",
         "threads": args.threads,
         "git": record.git_revision(),
-        "started": started.isoformat(timespec="seconds"),
+        "started": started,
         "command": shlex.join(["python", "main.py", *argv]),
         **({"forgetting": life.unlearning} if life.unlearning else {}),
     }

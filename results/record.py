@@ -8,13 +8,17 @@
 The .json is renamed into place last: where it stands, the record is complete.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
+import re
+import secrets
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from results import RecordError
@@ -22,14 +26,24 @@ from results import RecordError
 FORMAT = 1
 SUFFIXES = (".json", ".pt", ".txt")  # in the order in which a reader prefers them
 ROOT = Path(__file__).resolve().parent.parent
+TEMPORARY = re.compile(r"\..{1,60}\.(\d+)\.tmp", re.DOTALL)  # the names that _temporary gives
+STALE = 3600  # seconds after which a temporary file of a dead process counts as left behind
 
 
 def name(model, data_file, uid, when):
     """The reference's file name without suffix: <model>_<data_file>_<YYYY_MM_DD_HH_MM_SS>_<uid>.
 
-    The data file's name is cut to 120 characters: file systems allow 255 bytes in all.
+    Long names are cut, and what cannot be printed becomes "_".
     """
-    return f"{model}_{os.path.basename(data_file)[:120]}_{when:%Y_%m_%d_%H_%M_%S}_{uid}"
+    return f"{_short(model, 70)}_{_short(os.path.basename(data_file), 120)}_{when:%Y_%m_%d_%H_%M_%S}_{uid}"
+
+
+def _short(text, n_bytes):
+    """``text`` with "_" for characters that cannot be printed, cut to so many bytes as a file's name counts them."""
+    text = "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "_" for c in text)
+    while len(os.fsencode(text)) > n_bytes:
+        text = text[:-1]
+    return text
 
 
 def folder(save_path):
@@ -40,6 +54,11 @@ def folder(save_path):
     return os.environ.get("SWEEP_RECORDS") or save_path
 
 
+def in_a_sweep():
+    """Whether this run is a job of a sweep."""
+    return bool(os.environ.get("SWEEP_RECORDS"))
+
+
 def check_writable(save_path, file_name=None, flag="--save_path"):
     """Create the folder that ``flag`` named and find out, before any training, that a record can be written into it."""
     folder = Path(save_path)
@@ -47,11 +66,13 @@ def check_writable(save_path, file_name=None, flag="--save_path"):
         raise RecordError(f"{flag} {save_path}: is a file; give a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = _temporary(folder / f"{file_name or 'probe'}.json")
-        try:
-            probe.write_text("{}\n", encoding="utf-8")
-        finally:
-            probe.unlink(missing_ok=True)
+        _clear(folder)
+        probe = _temporary(folder / f"{file_name or secrets.token_hex(8)}.json")
+        with open(probe, "x", encoding="utf-8") as f:  # never through a link that somebody laid there
+            try:
+                f.write("{}\n")
+            finally:
+                probe.unlink(missing_ok=True)
     except OSError as e:
         raise RecordError(
             f"{flag} {save_path}: cannot be written ({e.strerror or e}); give a folder that can"
@@ -93,9 +114,14 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
         finally:
             for path in partial.values():
                 path.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as e:  # torch.save reports a full disk as RuntimeError
-        reason = getattr(e, "strerror", None) or e
-        raise RecordError(f"{base}: the record cannot be written ({reason})") from None
+    except (OSError, RuntimeError) as e:
+        cause = _cause(e)
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
+        reason = getattr(cause, "strerror", None) or cause
+        raise RecordError(
+            f"{base}: the record cannot be written ({reason}); make room, or give another folder"
+        ) from None
     return str(base)
 
 
@@ -169,6 +195,43 @@ def peak_memory_mb():
 def _temporary(path):
     """The name under which `path` is written first: beside it, and hidden, so that no reader takes it for a record."""
     return path.with_name(f".{path.name[-60:]}.{os.getpid()}.tmp")
+
+
+def _clear(folder):
+    """Remove what processes that died while they wrote a record left in ``folder``.
+
+    The number in the name may be that of a process on another machine which shares the folder. So only files that
+    nobody has written to for an hour count as left.
+    """
+    for path in folder.glob(".*.tmp"):
+        found = TEMPORARY.fullmatch(path.name)
+        with contextlib.suppress(OSError):  # another process may clear the folder too
+            if found and time.time() - path.stat().st_mtime > STALE and not _runs(int(found[1])):
+                path.unlink()
+
+
+def _runs(process):
+    """Whether another process of this number runs here."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is another user's, or no number of a process
+        return True
+    return process != os.getpid()
+
+
+def _cause(error):
+    """The first interrupt or error of the system among the causes of ``error``, else ``error`` itself.
+
+    When a write fails, torch.save goes on to close its archive, fails again, and reports that as a RuntimeError.
+    """
+    seen = error
+    while seen is not None:
+        if isinstance(seen, OSError | KeyboardInterrupt):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return error
 
 
 def _flush(path):

@@ -19,7 +19,8 @@ from scripts import parity
 
 GOLDEN = (
     "--data_file digits_permutations.pt --n_tasks 5 --batch_size 10 --samples_per_task 200 --lr 0.1 --n_memories 10 "
-    "--memory_strength 0.5 --log_every 1000"
+    "--memory_strength 0.5 --log_every 1000 "
+    "--memories 50 --replay_batch_size 5 --batches_per_example 2 --beta 0.5 --gamma 0.5 --s 2"
 ).split()
 SEEDS = range(5)
 

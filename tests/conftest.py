@@ -14,6 +14,7 @@ from hypothesis import settings
 import model as methods
 from data import files
 from model import arguments, common
+from tests.forked import Forks
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
@@ -57,6 +58,14 @@ def data_file(tmp_path):
     return tmp_path / "tiny.pt"
 
 
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """Runs ``main.py`` as a process of its own, at the price of a fork."""
+    server = Forks(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()
+
+
 @pytest.fixture
 def drop(monkeypatch, tmp_path):
     """Makes text the module DROPPED_IN of model/ for one test; the file lies in a second folder of that package."""
@@ -68,9 +77,13 @@ def drop(monkeypatch, tmp_path):
     vars(methods).pop(DROPPED_IN, None)
 
 
+SPLIT = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]}
+
+
 def namespace(**given) -> argparse.Namespace:
     """Settled arguments, as main hands them on; small defaults for tests."""
     small = {"n_hiddens": 8, "n_memories": 5, "memory_strength": 0.5, "lr": 0.1, "task_outputs": None}
+    small |= {"memories": 9, "replay_batch_size": 3}
     return arguments.of(argparse.Namespace(**{**small, **given}))
 
 
@@ -80,6 +93,13 @@ def net(name: str, n_inputs=12, n_outputs=4, n_tasks=3, seed=0, **given):
     parity = given.get("parity", False)
     with common.resnet_layout(plain=parity):
         return methods.load(name, parity).Net(n_inputs, n_outputs, n_tasks, namespace(seed=seed, **given))
+
+
+def suitable(name):
+    """A small stream, training tasks, that a method can learn, and the arguments for it."""
+    if name != "icarl":
+        return stream()[0], {}
+    return stream(n_outputs=6, split=True)[0], {**SPLIT, "n_memories": 8}
 
 
 def learn(model, tasks, batch_size=1, steps=None):

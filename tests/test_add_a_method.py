@@ -17,7 +17,19 @@ from tests.conftest import stream
 
 ROOT = Path(main.__file__).parent
 DOCUMENT = (ROOT / "docs" / "add_a_method.md").read_text(encoding="utf-8")
-KEPT = ("main.py", "model", "data", "metrics", "results", "scripts", "tests", "docs", "README.md", "pyproject.toml")
+KEPT = (
+    "main.py",
+    "model",
+    "data",
+    "experiment",
+    "metrics",
+    "results",
+    "scripts",
+    "tests",
+    "docs",
+    "README.md",
+    "pyproject.toml",
+)
 
 
 def pieces(path):

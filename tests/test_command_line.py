@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import main
-from data import files
+from data import files, standard
 from model import METHODS, arguments
 from tests.conftest import stream
 
@@ -134,7 +134,7 @@ def test_single_imports_none_of_the_large_libraries(data_file):
 def test_help_imports_no_method_no_builder_and_no_large_library(tmp_path):
     found = modules_after("--help", cwd=tmp_path)
     assert "model.arguments" in found
-    builders = {f"data.{builder}" for builder, *_ in main.standard.STANDARD.values()}
+    builders = {f"data.{builder}" for builder, *_ in standard.STANDARD.values()}
     needless = {*HEAVY, *(f"model.{name}" for name in METHODS), *builders, "data.sources"}
     assert found & needless == set()
 

@@ -247,4 +247,7 @@ def test_the_benchmark_says_what_it_cannot_do(capsys, monkeypatch):
     with pytest.raises(SystemExit) as left:
         bench.cli(["--only", "pie"])
     assert left.value.code == 2 and "choose from" in capsys.readouterr().err
-    assert list(bench.PARTS) == "steps tasks memories directions evaluation command paper resnet drift".split()
+    assert (
+        list(bench.PARTS)
+        == "steps tasks memories replay directions evaluation command paper sweeps resnet drift".split()
+    )

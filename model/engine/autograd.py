@@ -92,11 +92,12 @@ class AutogradEngine:
     def clear_rows(self) -> None:
         self._stored = self._rows = None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> "Gradients":
-        """The gradient of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and those of all rows.
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task, blended: bool = False, weights=None) -> "Gradients":
+        """The gradient of the mean cross-entropy of a batch x (B, n_inputs), y (B,), and those of all rows.
 
-        With ``blended`` the one row is not computed yet: a ``partition.Blend`` says later how its tasks count in each
-        block. ``FloatingPointError`` if the batch's loss is not finite.
+        ``task`` is one task, or (B,) of them. With ``weights`` (B,) it is the gradient of the weighted sum. With
+        ``blended`` the one row is not computed yet: a ``partition.Blend`` says later how its tasks count in each block.
+        ``FloatingPointError`` if the batch's loss is not finite.
         """
         self.flat.bind()
         grad = self.flat.grad
@@ -104,25 +105,36 @@ class AutogradEngine:
         with torch.enable_grad():
             if self._rows is not None and not blended:
                 rows = grad.new_empty(len(self._rows), len(grad))
-                with self._memory_pass():
+                with self.memory_pass():
                     for row, parts in zip(rows, self._rows, strict=True):
                         grad.zero_()
                         losses.append(sum(self._accumulate(*part) for part in parts))
                         row.copy_(grad)
             grad.zero_()
-            loss = F.cross_entropy(self.predict(x, task), y)
+            if weights is None:
+                loss = F.cross_entropy(self.predict(x, task), y)
+            else:
+                loss = F.cross_entropy(self.predict(x, task), y, reduction="none") @ weights
             loss.backward()
         loss = loss.item()
         if not loss - loss == 0:
             raise FloatingPointError(f"the loss of the batch is {loss}")
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
 
+    def one_by_one(self, x: torch.Tensor, y: torch.Tensor, tasks, rates) -> None:
+        """A step of SGD on the cross-entropy of each example in turn: x (k, n_inputs), y (k,), tasks and ``rates`` (k,).
+
+        Raises ``FloatingPointError`` if a loss is not finite.
+        """
+        for i, rate in enumerate(rates):
+            self.gradients(x[i : i + 1], y[i : i + 1], tasks[i : i + 1]).descend(rate)
+
     def blended(self, blend) -> torch.Tensor:
         """The one row (1, p), its tasks weighed as ``blend`` (``partition.Blend``) says; overwrites the gradient."""
         grad = self.flat.grad
         row = torch.zeros_like(grad)
         (parts,) = self._rows
-        with torch.enable_grad(), self._memory_pass():
+        with torch.enable_grad(), self.memory_pass():
             for part in parts:
                 grad.zero_()
                 self._accumulate(*part)
@@ -135,7 +147,8 @@ class AutogradEngine:
         loss.backward()
         return loss.item()
 
-    def _memory_pass(self):
+    def memory_pass(self):
+        """For passes over stored examples: batch normalisation takes the batch's own statistics, and keeps its running ones."""
         return nullcontext() if self.parity or not self._norms else self._frozen_statistics()
 
     @contextmanager

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from model import UsageError, common
+from model.engine import sequence
 from model.engine.flat import FlatParameters
 from model.engine.held import held_by
 from model.engine.layers import Blocks, FirstLayer, KeptFirstLayer, Layer
@@ -235,15 +236,27 @@ class FastEngine:
         self._check()
         self.basis, self.layers, self.span, self._carried = basis, None, None, None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> Pass:
-        """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task, blended: bool = False, weights=None) -> Pass:
+        """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,), or the sum with ``weights`` (B,), and of all rows.
 
-        ``blended`` says that products will be asked for with a ``partition.Blend``; a pass is the same. Raises
-        ``FloatingPointError`` if the batch's loss is not finite.
+        ``task`` is one task, or (B,) of them. ``blended`` says that products will be asked for with a
+        ``partition.Blend``; a pass is the same. Raises ``FloatingPointError`` if the batch's loss is not finite.
         """
         self._take()
         B = len(y)
-        return (self._passes.get(B) or self._pass(B)).run(x, y, task)
+        return (self._passes.get(B) or self._pass(B)).run(x, y, task, weights)
+
+    def one_by_one(self, x: torch.Tensor, y: torch.Tensor, tasks, rates) -> None:
+        """A step of SGD on the cross-entropy of each example in turn: x (k, n_inputs), y (k,), tasks and ``rates`` (k,).
+
+        Raises ``FloatingPointError`` if a loss is not finite.
+        """
+        views = self.flat.split(self.theta)
+        layers = list(zip(views[::2], views[1::2], strict=True))
+        foreign = None if self.outputs.foreign is None else self.outputs.foreign[tasks]
+        for start in range(0, len(y), sequence.LENGTH):
+            at = slice(start, start + sequence.LENGTH)
+            sequence.descend(layers, x[at], y[at], rates[at], None if foreign is None else foreign[at])
 
     def before_step(self, g: Pass) -> None:
         """Take the parameters back for a step along ``g``. Raises ``RuntimeError`` if there are other layers by now."""
@@ -313,6 +326,8 @@ class FastEngine:
         """For passes that only record; an MLP has nothing to be put into evaluation mode."""
         yield
 
+    memory_pass = recording  # nor statistics to be left alone
+
     # ---------------------------------------------------------------- state
 
     def checkpoint(self) -> dict:
@@ -320,6 +335,7 @@ class FastEngine:
         if self.stored is not None:
             self._take()
         state = {"stored": None, "carried": self._carrier_state(), "since_fold": self._since_fold}
+        state["forms"] = sorted(self.forms)
         if self.stored is not None:
             X, y, tasks, weights, blocks, once = self.stored
             state["stored"] = [tensor.clone() for tensor in (X, y, tasks, weights)]
@@ -342,7 +358,7 @@ class FastEngine:
             tensors = [tensor.clone() for tensor in state["stored"]]
             self.stored = Stored(*tensors, Blocks(R, m, tensors[0]), once)
             self._take()
-        self._since_fold = state["since_fold"]
+        self._since_fold, self.forms = state["since_fold"], set(state["forms"])
 
     def __getstate__(self) -> dict:
         """For copies and pickles: complete parameters, and what is carried along; layers and buffers are made anew."""

@@ -18,6 +18,8 @@ from model.numeric.gram_basis import GramBasis
 class Span(Carrier):
     """theta + U'c for the directions of a basis as they are now: c (k,) in float64, and a theta of its own.
 
+    ``rounded`` is c in the dtype of the network, which is what passes see.
+
     ``public`` are the parameters that everybody sees, weight then bias; complete after ``hand_out`` only.
     """
 
@@ -25,18 +27,20 @@ class Span(Carrier):
         self.basis, self.public = basis, public
         self.own = [view.clone() for view in public]
         self.c = torch.zeros(basis.k, dtype=torch.float64, device=public[0].device)
+        self.rounded = self.c.to(public[0])
 
     def layers(self, Z: torch.Tensor) -> list[Layer]:
         """The layers of a pass; those without a share in the directions are plain."""
         pairs = list(zip(self.own[::2], self.own[1::2], strict=True))
         shares = self.basis.shares
-        first = SpanFirstLayer(*pairs[0], Z, shares[0], self.c)
-        spanned = [SpanLayer(*pair, share, self.c) for pair, share in zip(pairs[1:], shares[1:], strict=False)]
+        first = SpanFirstLayer(*pairs[0], Z, shares[0], self.rounded)
+        spanned = [SpanLayer(*pair, share, self.rounded) for pair, share in zip(pairs[1:], shares[1:], strict=False)]
         return [first, *spanned, *(Layer(*pair, None) for pair in pairs[len(shares) :])]
 
     def extend(self, dots: torch.Tensor, lr: float) -> None:
         """Take away lr times the part in the span of a gradient g, of which ``dots`` = U g (k,)."""
         self.c.add_(self.basis.factor.solve(dots), alpha=lr)
+        self.rounded.copy_(self.c)
 
     def complete(self) -> None:
         for public, own in zip(self.public, self.own, strict=True):
@@ -47,6 +51,7 @@ class Span(Carrier):
         for public, own in zip(self.public, self.own, strict=True):
             own.copy_(public)
         self.c.zero_()
+        self.rounded.zero_()
 
     def checkpoint(self) -> dict:
         """What is carried along beside the public values; after ``hand_out``."""
@@ -60,6 +65,7 @@ class Span(Carrier):
     def restore(self, state: dict) -> None:
         """The counterpart of ``checkpoint``; ``take_back`` is to follow."""
         self.c.copy_(state["c"])
+        self.rounded.copy_(self.c)
         for own, saved in zip(self.own, state["own"], strict=True):
             own.copy_(saved)
         self.shown = [tensor.clone() for tensor in state["shown"]]
@@ -74,27 +80,27 @@ class SpanLayer(Layer):
 
     def forward(self, A, out):
         super().forward(A, out)
-        out.add_(self.seen(A))
+        self.see(A, out)
 
-    def seen(self, A: torch.Tensor) -> torch.Tensor:
-        """What the directions add to the outputs (B, o) for inputs A (B, i)."""
+    def see(self, A: torch.Tensor, out: torch.Tensor) -> None:
+        """Add what the directions add to the outputs (B, o) for inputs A (B, i)."""
         self.s = self.share.A.dots(A).add_(1)
-        return self.share.forward(self.s, self.c)
+        self.share.forward(self.s, self.c, out)
 
     def backward(self, D, out):
         super().backward(D, out)
         self.e = self.share.D.dots(D)
-        out.add_(self.share.backward(self.e, self.c))
+        self.share.backward(self.e, self.c, out)
 
-    def dots(self) -> torch.Tensor:
-        """The layer's share of U g (k,), after both passes."""
-        return self.s.mul_(self.e).sum(0)
+    def dots(self, total: torch.Tensor | None) -> torch.Tensor:
+        """Inner products (B, k) of each example's gradient with the directions, after both passes: the layer's share + total."""
+        return self.s.mul_(self.e) if total is None else total.addcmul_(self.s, self.e)
 
 
 class SpanFirstLayer(FirstLayer):
     """The same for the layer that sees the inputs."""
 
-    seen, dots = SpanLayer.seen, SpanLayer.dots
+    see, dots = SpanLayer.see, SpanLayer.dots
 
     def __init__(self, weight, bias, Z, share: LayerShare, c: torch.Tensor):
         super().__init__(weight, bias, Z=Z)
@@ -102,7 +108,7 @@ class SpanFirstLayer(FirstLayer):
 
     def forward(self, x, current, k):
         super().forward(x, current, k)
-        current.add_(self.seen(x))
+        self.see(x, current)
 
 
 class OrthogonalPass(Pass):
@@ -118,12 +124,15 @@ class OrthogonalPass(Pass):
     def output(self):
         super().output()
         if self.last is not None:
-            self.logits.add_(self.last.seen(self.H[-1]).t())
+            self.last.see(self.H[-1], self.logits.t())
 
     def along(self) -> torch.Tensor:
         """U g (k,): the inner products of the batch's gradient with the directions; once a step."""
         self.first.e = self.first.share.D.dots(self.D[0])
-        return sum(layer.dots() for layer in self.spanned)
+        total = None
+        for layer in self.spanned:
+            total = layer.dots(total)
+        return total.sum(0, dtype=torch.float64)
 
     def descend(self, lr, correction=None, blocks=None):
         self.engine.before_step(self)

@@ -5,8 +5,6 @@ vectors' condition number squared; a second pass brings it back to rounding leve
 Rozloznik 2005), and is always made, since the criteria that would skip it have counter-examples.
 """
 
-import os
-
 import torch
 
 PANEL = 32  # vectors orthogonalised together: products of matrices against the basis, of vectors within the panel
@@ -98,21 +96,3 @@ class Basis:
             self.k = len(rows)
             self._rows = rows.new_empty(max(self.limit, self.k), rows.shape[1])
             self._rows[: self.k] = rows
-
-
-def available_memory(cuda: bool = False) -> int:
-    """Bytes that can still be had: of the GPU, or of the machine and this process's control group."""
-    if cuda:
-        return torch.cuda.mem_get_info()[0]
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        with open("/proc/meminfo") as file:
-            free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass  # not Linux: the machine's whole memory is the bound
-    try:
-        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
-            free = min(free, int(limit.read()) - int(used.read()))
-    except (OSError, ValueError):
-        pass  # no control group, or one without a limit
-    return free

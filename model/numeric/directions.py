@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-PIECE = 32  # numbers summed in the dtype of the network; the sums of pieces are float64
-BATCH = 16  # examples of which the sums of all pieces are held at a time
+PIECE = 32  # numbers summed at once in the dtype of the network
+MANY = 8  # examples of a batch whose errors average out
 STRIP = 2048  # directions of which an array of float64 is made at a time
 
 
@@ -53,44 +53,74 @@ class Directions(NamedTuple):
 
 
 class Columns:
-    """k vectors of n numbers as columns, in pieces (pieces, width, k) that are filled up with zeros.
+    """k vectors of n numbers as the columns of a matrix, filled up with rows of zeros so that it splits into equal pieces.
 
     A sum over 784 products in float32 loses 1e-7 of the vectors' lengths, which would be left of a gradient along a
-    direction; summed in pieces of at most ``PIECE``, and these in float64, it is a fifth of that at no cost.
+    direction. So products are summed in pieces. For one vector, or few, these have at most ``PIECE`` numbers, and their sums
+    are added in float64: a fifth of that error. The errors of ``MANY`` vectors, the examples of a batch, average out; their
+    pieces are twice as wide, and the sums are added in their own dtype, for which no array of all pieces is needed.
     """
 
-    def __init__(self, n: int, like: torch.Tensor):
+    def __init__(self, n: int, like: torch.Tensor, limit: int = 0):
         self.n = n
         least = -(-n // PIECE)
-        pieces = next((m for m in range(least, 2 * least) if n % m == 0), least)
-        self.pieces = like.new_empty(pieces, -(-n // pieces), 0)
+        self.count = next((m for m in range(least, 2 * least) if n % m == 0), least)
+        self.width = -(-n // self.count)
+        self._reserve(like.new_empty(self.count * self.width, 0), limit)  # nothing is copied as columns arrive
+        self._set(0)
 
-    @property
-    def matrix(self) -> torch.Tensor:
-        """The columns (n, k)."""
-        return self.pieces.flatten(0, 1)[: self.n]
+    def _reserve(self, old: torch.Tensor, limit: int) -> None:
+        """Room for ``limit`` columns, the first of which are ``old``."""
+        self._room = old.new_empty(len(old), limit)
+        self._room[self.n :] = 0
+        self._room[:, : old.shape[1]] = old
+
+    def _set(self, k: int) -> None:
+        """The first k columns, and the views that products go through."""
+        self.filled = self._room[:, :k]
+        self.matrix = self.filled[: self.n]
+        self.rows = self.matrix.t()
+        self.pieces = self._room.view(self.count, self.width, -1)[:, :, :k]
+        self.wide = self.filled.split(2 * self.width)
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: each number once."""
+        return {"n": self.n, "count": self.count, "width": self.width, "_room": self._room, "k": self.filled.shape[1]}
+
+    def __setstate__(self, state: dict) -> None:
+        k = state.pop("k")
+        self.__dict__.update(state)
+        self._set(k)
 
     def append(self, rows: torch.Tensor) -> None:
         """Further columns, given as rows (m, n)."""
-        self.pieces = torch.cat((self.pieces, self._split(rows).transpose(1, 2)), 2)
+        k = self.filled.shape[1]
+        new = k + len(rows)
+        if new > self._room.shape[1]:
+            self._reserve(self.filled, new)
+        self._room[: self.n, k:new] = rows.t()
+        self._set(new)
 
-    def _split(self, rows: torch.Tensor) -> torch.Tensor:
-        """Rows (m, n) as (pieces, m, width)."""
-        pieces, width, _ = self.pieces.shape
-        rows = rows.to(self.pieces)
-        if pieces * width > self.n:
-            rows = F.pad(rows, (0, pieces * width - self.n))
-        return rows.reshape(len(rows), pieces, width).transpose(0, 1)
+    def _fill(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows (m, n) with zeros after them, in the columns' dtype."""
+        missing = len(self.filled) - self.n
+        return F.pad(rows, (0, missing)).to(self.filled) if missing else rows.to(self.filled)
 
     def dots(self, rows: torch.Tensor) -> torch.Tensor:
-        """Inner products with rows (m, n): float64 (m, k)."""
-        if len(rows) > BATCH:
-            return torch.cat([self.dots(part) for part in rows.split(BATCH)])
-        return torch.bmm(self._split(rows), self.pieces).sum(0, dtype=torch.float64)
+        """Inner products with rows (m, n): (m, k), in float64 if m < ``MANY``."""
+        rows = self._fill(rows)
+        m = len(rows)
+        if m < MANY:
+            split = rows.view(m, self.count, self.width).transpose(0, 1)
+            return torch.bmm(split, self.pieces).sum(0, dtype=torch.float64)
+        sums = None
+        for part, piece in zip(rows.split(2 * self.width, 1), self.wide, strict=True):
+            sums = torch.mm(part, piece) if sums is None else sums.addmm_(part, piece)
+        return sums
 
-    def combine(self, c: torch.Tensor) -> torch.Tensor:
-        """Sums of columns with weights c (m, k): (m, n)."""
-        return torch.mm(c.to(self.pieces), self.matrix.t())
+    def add_to(self, out: torch.Tensor, c: torch.Tensor) -> None:
+        """out (m, n) += sums of the columns with weights c (m, k)."""
+        out.addmm_(c.to(self.filled), self.rows)
 
     def strips(self, k: int | None = None):
         """The first k columns in float64, (n, STRIP) at a time."""
@@ -98,23 +128,23 @@ class Columns:
 
 
 class LayerShare:
-    """One layer's share of k directions: activations A and deltas D, each as ``Columns``."""
+    """One layer's share of k directions: activations A and deltas D, each as ``Columns``; room for ``limit`` is reserved."""
 
-    def __init__(self, n_inputs: int, n_outputs: int, like: torch.Tensor):
-        self.A, self.D = Columns(n_inputs, like), Columns(n_outputs, like)
+    def __init__(self, n_inputs: int, n_outputs: int, like: torch.Tensor, limit: int = 0):
+        self.A, self.D = Columns(n_inputs, like, limit), Columns(n_outputs, like, limit)
 
     def append(self, a: torch.Tensor, d: torch.Tensor) -> None:
         """Further directions: activations (n, i) and deltas (n, o)."""
         self.A.append(a)
         self.D.append(d)
 
-    def forward(self, s: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        """What U'c adds to the layer's outputs (B, o), where s = ``A.dots(inputs) + 1``."""
-        return self.D.combine(s * c)
+    def forward(self, s: torch.Tensor, c: torch.Tensor, out: torch.Tensor) -> None:
+        """Add what U'c adds to the layer's outputs (B, o), where s = ``A.dots(inputs) + 1``."""
+        self.D.add_to(out, s * c)
 
-    def backward(self, e: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        """What U'c adds to the gradients (B, i) at the layer's inputs, where e = ``D.dots(deltas)``."""
-        return self.A.combine(e * c)
+    def backward(self, e: torch.Tensor, c: torch.Tensor, out: torch.Tensor) -> None:
+        """Add what U'c adds to the gradients (B, i) at the layer's inputs, where e = ``D.dots(deltas)``."""
+        self.A.add_to(out, e * c)
 
     def gram(self, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         """The layer's share of the inner products with other directions, float64 (n, k)."""

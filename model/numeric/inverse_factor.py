@@ -9,7 +9,7 @@ U U'. In float32 the inverse leaves 7e-5 of a gradient along a direction, T 1e-6
 import torch
 from torch.nn import functional as F
 
-PANEL = 64  # rows read together
+PANEL = 128  # rows read together
 
 
 class InverseFactor:
@@ -19,14 +19,22 @@ class InverseFactor:
         self.panels: list[torch.Tensor] = []
         self._views: list | None = None
 
+    def __getstate__(self) -> dict:
+        """For copies and pickles: each number once."""
+        return {"panels": self.panels, "_views": None}
+
     def __len__(self) -> int:
         return self.panels[-1].shape[1] if self.panels else 0
 
     def append(self, rows: torch.Tensor) -> None:
-        """Further rows (n, k + n), n <= PANEL."""
-        if self.panels and len(self.panels[-1]) + len(rows) <= PANEL:
-            rows = torch.cat((F.pad(self.panels.pop(), (0, len(rows))), rows))
-        self.panels.append(rows)
+        """Further rows (n, k + n): the last panel is filled up first."""
+        while len(rows):
+            last = self.panels.pop() if self.panels and len(self.panels[-1]) < PANEL else rows[:0]
+            n = min(PANEL - len(last), len(rows))
+            width = len(self) + len(last) + n
+            last = F.pad(last, (0, width - last.shape[1]))
+            self.panels.append(torch.cat((last, rows[:n, :width])))  # row-major, whatever the strides of ``rows``
+            rows = rows[n:]
         self._views = None
 
     def solve(self, u: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-import main
+from experiment.evaluation import EVALUATION_CHUNK, eval_tasks
 from scripts.benching.stopwatch import Bench, table
 
 
@@ -19,8 +19,8 @@ def evaluation(bench: Bench) -> dict:
 
     def products():
         for _, x, _ in test:
-            for start in range(0, len(x), main.EVALUATION_CHUNK):
-                h = x[start : start + main.EVALUATION_CHUNK]
+            for start in range(0, len(x), EVALUATION_CHUNK):
+                h = x[start : start + EVALUATION_CHUNK]
                 h = h.cuda() if bench.options.cuda else h
                 for W in weights:
                     h = h @ W.t()
@@ -30,7 +30,7 @@ def evaluation(bench: Bench) -> dict:
     both = []
     for _ in range(2 + 2 * bench.options.repeats):
         times = []
-        for work in (lambda: main.eval_tasks(model, test, args), products):
+        for work in (lambda: eval_tasks(model, test, args), products):
             begun = time.perf_counter()
             work()
             times.append(time.perf_counter() - begun)
@@ -54,6 +54,6 @@ def evaluation_seconds(bench: Bench) -> float:
     times = []
     for _ in range(6):
         begun = time.perf_counter()
-        main.eval_tasks(model, bench.file.test, args)
+        eval_tasks(model, bench.file.test, args)
         times.append(time.perf_counter() - begun)
     return statistics.median(times[1:])

@@ -6,7 +6,7 @@ import time
 import torch
 from torch.nn import functional as F
 
-import main
+from experiment.evaluation import CONVOLUTION_CHUNK
 from model import common
 from scripts.benching.stopwatch import Bench, table
 
@@ -49,7 +49,7 @@ def _seconds(bench: Bench, net, x, y, trained: bool, passes: int = 3) -> float:
             F.cross_entropy(net(x), y).backward()
         else:
             with torch.no_grad():
-                for start in range(0, len(x), main.CONVOLUTION_CHUNK):
-                    net(x[start : start + main.CONVOLUTION_CHUNK])
+                for start in range(0, len(x), CONVOLUTION_CHUNK):
+                    net(x[start : start + CONVOLUTION_CHUNK])
     bench.wait()
     return (time.perf_counter() - begun) / passes

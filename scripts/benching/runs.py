@@ -29,7 +29,7 @@ def command(bench: Bench) -> dict:
         for _ in range(bench.options.repeats):
             step = bench.ten_tasks(name, "fast")[0]
             one = evaluation_seconds(bench)
-            run = _run(["--model", name, *A_GEM_NOTE, *where])
+            run = run_of(["--model", name, *A_GEM_NOTE, *where])
             floor = 101 * one + 10_000 * step + importing
             got.append((run["wall"], floor, run["wall"] / floor, run["peak_memory_mb"]))
             bench.bar.update()
@@ -59,8 +59,8 @@ def paper(bench: Bench) -> dict:
         return {}
     argv = "--model gem --lr 0.1 --n_memories 256 --memory_strength 0.5 --batch_size 10 --samples_per_task 1000"
     argv = [*argv.split(), "--log_every", "100", "--data_path", bench.options.data_path, "--n_tasks", "20"]
-    ours = _run([*argv, "--threads", str(bench.options.threads)])
-    parity = _run([*argv, "--parity", "yes"])
+    ours = run_of([*argv, "--threads", str(bench.options.threads)])
+    parity = run_of([*argv, "--parity", "yes"])
     seconds = [run["seconds"]["train"] for run in (ours, parity)]
     row = [f"{seconds[0]:.1f} s", f"{seconds[1]:.1f} s", f"{seconds[1] / seconds[0]:.2f}", f"{ours['final']:.3f}"]
     heads = [f"fast, {bench.options.threads} threads", "--parity yes, 1 thread", "ratio", "final accuracy"]
@@ -68,7 +68,7 @@ def paper(bench: Bench) -> dict:
     return {"fast": seconds[0], "parity": seconds[1], "ratio": seconds[1] / seconds[0]}
 
 
-def _run(argv: list[str]) -> dict:
+def run_of(argv: list[str]) -> dict:
     """One run of main.py in a process of its own: its record, with wall-clock seconds."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-import main
 import model as methods
 from data import files, pixels, standard
+from experiment.stream import Continuum
 from model import arguments
 from model.engine import fast
 from results.table import render
@@ -95,7 +95,7 @@ class Bench:
         model, steps = self.net(name, engine=engine), self.options.steps
         torch.set_num_threads(1)
         random.seed(0)
-        stream = main.Continuum(
+        stream = Continuum(
             [["", x, y] for x, y in self.tasks],
             argparse.Namespace(batch_size=1, samples_per_task=steps, n_epochs=1, shuffle_tasks="no"),
         )

@@ -83,7 +83,7 @@ def groups(folder: str) -> dict:
 def tasks_in_file(data_path: str, data_file: str, data_hash: str) -> int | None:
     """How many tasks the data file has; None if it is not on this machine, or its hash is not ``data_hash``."""
     try:
-        file = files.load(Path(data_path, data_file))
+        file = files.examine(Path(data_path, data_file))
     except DataError:
         return None
     return len(file.train) if file.hash == data_hash else None

@@ -221,7 +221,7 @@ def test_the_fisher_is_per_sample_and_by_autograd(fisher, split, engine):
     kept.grow = lambda: collected.extend((G / kept.n, A / kept.n) for G, A in kept.fisher) or 0
     model.finish_task()
     H, steps, inputs = x, [], []
-    for layer in model.layers:
+    for layer in model.precision.layers:
         inputs.append(torch.cat((H, torch.ones(n, 1, dtype=H.dtype)), 1))
         s = F.linear(H, layer.weight, layer.bias)
         s.retain_grad()

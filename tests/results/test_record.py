@@ -5,8 +5,10 @@ import datetime
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,18 @@ def write(folder, content=None, **more):
 def test_name():
     assert record.name("gem", "a/b/d.pt", "f00", WHEN) == "gem_d.pt_2026_01_02_03_04_05_f00"
     assert len(record.name("gem", "d" * 250, "0" * 32, WHEN)) < 240
+
+
+@pytest.mark.parametrize("letter", ["d", "é", "漢", "😀", "\udce9"])
+def test_a_name_fits_into_what_file_systems_allow(tmp_path, letter):
+    name = record.name(letter * 100, letter * 200, "0" * 32, WHEN)
+    assert len(os.fsencode(f"{name}.json")) <= 255 and name.endswith(f"{letter}_2026_01_02_03_04_05_{'0' * 32}")
+    base = record.write(tmp_path, name, make(), RESULT_T, RESULT_A, {}, "")
+    assert len(os.listdir(tmp_path)) == 3 and os.path.basename(base) == name
+
+
+def test_a_name_is_one_line_of_text():
+    assert record.name("gem", "a\nb\x1b[2J\u202ec\ud800.pt", "f", WHEN).startswith("gem_a_b_[2J_c_.pt_2026")
 
 
 def test_write_and_read(tmp_path):
@@ -126,6 +140,64 @@ def test_an_interruption_leaves_no_partial_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_the_reason_given(tmp_path):
+    """torch.save turns the disk's error into "unexpected pos 704 vs 598"; the limit on a file's size acts as a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(RecordError, match=r"the record cannot be written \(File too large\); make room"):
+            record.write(tmp_path, "x", make(), RESULT_T, RESULT_A, {"w": torch.zeros(100_000)}, "")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_inside_torch_is_an_interrupt(tmp_path, monkeypatch):
+    """torch.save turns an exception while it writes, an interrupt too, into a RuntimeError."""
+    save = torch.save
+
+    class Interrupted:
+        writes = 0
+
+        def write(self, data):
+            self.writes += 1
+            if self.writes == 3:
+                raise KeyboardInterrupt
+            return len(data)
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(torch, "save", lambda content, file: save(content, Interrupted()))
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_dead_processes_left_is_removed(tmp_path):
+    """Only their temporary files, and only after an hour: a process of another machine may be writing them."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    ago = time.time() - 3700
+    end = "d.pt_2026_01_02_03_04_05_" + "0" * 32
+    names = [f".{(end + suffix)[-60:]}.{dead.pid}.tmp" for suffix in record.SUFFIXES]
+    kept = [
+        f".{end}.pt.{os.getppid()}.tmp",
+        f".{end}.pt.{2**70}.tmp",
+        f"{end}.pt.{dead.pid}.tmp",
+        f".{end}.pt.{dead.pid}",
+        f".{end}.tmp",
+        f".{'x' * 70}.{dead.pid}.tmp",
+    ]
+    for name in [*names, f".of this process.{os.getpid()}.tmp", *kept]:
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (ago, ago))
+    young = f".young.{dead.pid}.tmp"
+    (tmp_path / young).write_text("")
+    record.check_writable(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, young])
+
+
 def test_check_writable(tmp_path):
     record.check_writable(tmp_path / "a" / "b", "name")
     assert list((tmp_path / "a" / "b").iterdir()) == []
@@ -138,11 +210,20 @@ def test_check_writable(tmp_path):
         record.check_writable(tmp_path / ("x" * 300))
 
 
+def test_trying_a_folder_follows_no_link(tmp_path, monkeypatch):
+    (tmp_path / "theirs").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    monkeypatch.setattr(record, "_temporary", lambda path: tmp_path / "link")
+    with pytest.raises(RecordError, match="File exists"):
+        record.check_writable(tmp_path)
+    assert (tmp_path / "theirs").read_text() == "kept" and (tmp_path / "link").is_symlink()
+
+
 def test_check_writable_without_permission(tmp_path, monkeypatch):
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(record, "open", refuse, raising=False)
     with pytest.raises(RecordError, match=r"--save_path .*Permission denied"):
         record.check_writable(tmp_path)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -363,8 +364,64 @@ def test_a_host_without_the_folder_of_the_command(tmp_path):
     assert result["code"] is None and "file/here" in result["reason"] and "Not a directory" in result["reason"]
 
 
+def checkout(folder, text):
+    """A program in place of ours, whose main.py runs ``text``."""
+    body = "".join(f"    {line}\n" for line in text.splitlines())
+    (folder / "main.py").write_text(f"import os, sys, time\nif __name__ == '__main__':\n{body}")
+    launcher = folder.joinpath(*process.LAUNCHER)
+    launcher.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT.joinpath(*process.LAUNCHER), launcher)
+    return str(folder)
+
+
+def test_every_job_begins_from_the_same_state(tmp_path):
+    """What one job does to its process, its folder and its environment is gone for the next one."""
+    root = checkout(tmp_path, "print(os.getpid(), os.getcwd(), sys.argv[1:], vars(os).setdefault('seen', sys.argv[1]))\n"
+                              "print(os.environ.setdefault('MARK', sys.argv[1]), sys.stdin.read(), flush=True)\n"
+                              "os.chdir('/')\nsys.exit(int(sys.argv[1]))")  # fmt: skip
+    words = []
+    for number in ("4", "5"):
+        result = process.run(task([number, "a 'b'"], tmp_path, root=root))
+        pid, *rest = result["output"].decode().split()
+        assert result["code"] == int(number) and result["reason"] is None
+        assert rest == [str(tmp_path), f"['{number}',", '"a', "'b'\"]", number, number]
+        words.append(pid)
+    assert len({*words, str(os.getpid())}) == 3
+
+
+def test_changed_code_is_loaded_anew(tmp_path):
+    for word in ("one", "another"):
+        root = checkout(tmp_path, f"print('{word}')")
+        assert process.run(task([], tmp_path, root=root))["output"].decode() == word + "\n"
+
+
+def test_a_program_that_cannot_be_loaded_says_why(tmp_path):
+    root = checkout(tmp_path, "pass")
+    (tmp_path / "main.py").write_text("import missing_library")
+    result = process.run(task([], tmp_path, root=root))
+    assert result["code"] == 1 and b"No module named 'missing_library'" in result["output"]
+
+
+@pytest.mark.parametrize("whom", ["job", "launcher"])
+def test_a_killed_process_and_the_next_job(tmp_path, whom, monkeypatch):
+    """A job's end by a signal is told, a launcher's too, nothing of either goes on, and the next job runs."""
+    monkeypatch.setattr(process, "POLL", 0.05)
+    victim = {"job": "os.getpid()", "launcher": "os.getppid()"}[whom]
+    root = checkout(tmp_path, f"import signal\nopen('{tmp_path}/pid', 'w').write(str(os.getpid()))\n"
+                              f"os.kill({victim}, signal.SIGKILL) if sys.argv[1] == 'die' else print('alive')\n"
+                              "time.sleep(60 if sys.argv[1] == 'die' else 0)")  # fmt: skip
+    result = process.run(task(["die"], tmp_path, root=root))
+    if whom == "job":
+        assert (result["code"], result["reason"]) == (-signal.SIGKILL, None)
+    else:
+        assert result["code"] is None and "was killed" in result["reason"]
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # init reaps it
+    assert process.run(task(["live"], tmp_path, root=root))["output"] == b"alive\n"
+
+
 def test_limits_of_a_process(tmp_path, data_file, monkeypatch):
-    (tmp_path / "main.py").write_text("import time\nkept = bytearray(b'x' * 300_000_000)\ntime.sleep(60)\n")
+    checkout(tmp_path, "kept = bytearray(b'x' * 300_000_000)\ntime.sleep(60)")
     monkeypatch.setattr(process, "POLL", 0.1)
     result = process.run(task([], tmp_path, root=str(tmp_path), memory=200_000_000))
     assert result["code"] is None and "raise --memory_limit, now 0.20 GB" in result["reason"]
@@ -551,7 +608,7 @@ def test_a_running_cluster_without_common_disk(data_file, tmp_path):
     there, here, checkout = tmp_path / "there", tmp_path / "here", tmp_path / "checkout"
     for folder in (there, here, checkout):
         folder.mkdir()
-    for entry in ("main.py", "model", "metrics", "results"):
+    for entry in ("main.py", "scripts", "model", "metrics", "results"):
         (checkout / entry).symlink_to(ROOT / entry)
     shutil.copytree(ROOT / "data", checkout / "data", ignore=shutil.ignore_patterns("*.pt", "raw", "__pycache__"))
     shutil.copy(data_file, checkout / "data")
@@ -582,7 +639,8 @@ def test_a_running_cluster_without_common_disk(data_file, tmp_path):
 
         words = ["--data_file", "tiny.pt", "--n_epochs", 10**6, "--scheduler", where, "--out", "lost"]
         sweeping = start(*words, cwd=here)
-        wait_for(lambda: [p for p in descendants(worker.pid) if str(checkout / "main.py") in words_of(p)])
+        # The launcher waits for work since the sweep before; a job is a second process.
+        wait_for(lambda: sum(str(checkout / "main.py") in words_of(p) for p in descendants(worker.pid)) > 1)
         scheduler.kill()
         out = sweeping.communicate(timeout=60)[0]
         assert sweeping.returncode == 2

@@ -109,7 +109,7 @@ def test_interrupting_frees_a_running_cluster(data_file, tmp_path):
             found = psutil.Process().children(recursive=True)
             return [p for p in found if alive(p) and str(ROOT / "main.py") in p.cmdline()]
 
-        wait_for(jobs)
+        wait_for(lambda: len(jobs()) > 1)  # the launcher, and the job
         sweeping.send_signal(signal.SIGINT)
         assert "the same command continues" in sweeping.communicate(timeout=60)[0]
         assert sweeping.returncode == 130

@@ -21,7 +21,8 @@ STUDIES = {
     "relatedness": 10 * 5,
     "engines": len(METHODS) * 2 * 5,
     "unlearning": 6 * 3,
-    "learning_rates": 10 * 5 * 3,
+    "learning_rates": 11 * 5 * 3,
+    "exact_evaluation": 5 * 4 * 5,
 }
 
 

@@ -1,0 +1,132 @@
+"""One run's checkpoint on disk: a file that is whole or not there, in a folder of its own, under a lock.
+
+The file has three parts: a line with the SHA-256 (hexadecimal) of all that follows it; a line of JSON, the header; and the
+state as ``torch.save`` writes it. It is read with ``weights_only=True``, so that nothing in it is executed.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+PLACE = (
+    ".checkpoints"  # the folder of all checkpoints below --save_path; hidden, so that no tool looks for records in it
+)
+HEXADECIMAL = 64  # digits of a SHA-256
+
+
+class Damaged(Exception):
+    """A checkpoint that cannot be read; its text says why."""
+
+
+class Store:
+    """The checkpoint with the name ``key`` below the folder ``save_path``. Nothing is made before the first ``write``."""
+
+    def __init__(self, save_path, key: str):
+        self.folder = Path(save_path) / PLACE / key
+        self.file = self.folder / "checkpoint"
+        self._lock = None
+
+    def exists(self) -> bool:
+        """Whether there is a checkpoint, whole or damaged."""
+        return self.file.is_file()
+
+    def lock(self) -> bool:
+        """Keep all others away until this process ends; False if another one has come first.
+
+        What a process that died while writing has left is removed. ``OSError`` if the folder cannot be made or written.
+        """
+        import filelock
+
+        if self._lock is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.folder / "lock", thread_local=False)
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                return False
+            self._lock = lock
+            for left in self.folder.glob("*.tmp"):
+                left.unlink(missing_ok=True)
+        return True
+
+    def write(self, header: dict, state: dict) -> None:
+        """Replace the checkpoint; the previous one stays until the new one is on the disk. ``OSError`` if that fails."""
+        temporary = self.file.with_name(f"{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(b" " * HEXADECIMAL + b"\n")
+                hashed = _Hashed(file)
+                hashed.write(json.dumps(header, sort_keys=True).encode() + b"\n")
+                try:
+                    torch.save(state, hashed)
+                except RuntimeError as error:  # torch's own, when the archive cannot be closed; the disk's came first
+                    raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from None
+                file.seek(0)
+                file.write(hashed.sum.hexdigest().encode())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.file)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(self.folder)
+
+    def read(self) -> tuple[dict, dict]:
+        """Header and state. ``Damaged`` if they are not what was written."""
+        try:
+            with open(self.file, "rb") as file:
+                digest, content = file.readline(HEXADECIMAL + 1).decode("ascii", "replace").strip(), file.read()
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise Damaged("its checksum is wrong")
+            header, _, state = content.partition(b"\n")
+            return json.loads(header), torch.load(io.BytesIO(state), weights_only=True)
+        except OSError as error:
+            raise Damaged(error.strerror or str(error)) from None
+        except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise Damaged(f"{type(error).__name__}: {error}".splitlines()[0]) from None
+
+    def remove(self) -> None:
+        """Remove the checkpoint and what belongs to it, if this process has the lock; and folders that are then empty."""
+        if self._lock is None:
+            return
+        try:
+            self.file.unlink(missing_ok=True)
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+            self.folder.rmdir()
+            self.folder.parent.rmdir()
+        except OSError:
+            pass  # another run has a checkpoint there, or has just begun to write one
+
+
+class _Hashed:
+    """A file to write to, and the hash of what was written."""
+
+    def __init__(self, file):
+        self.file, self.sum = file, hashlib.sha256()
+
+    def write(self, data) -> int:
+        self.sum.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Force the folder's entries to disk, where the system can; else a crash might bring the previous checkpoint back."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

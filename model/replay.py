@@ -1,0 +1,75 @@
+"""What ER and MER share (Riemer et al. 2019): a reservoir of examples, and learning from them example by example."""
+
+from typing import NamedTuple
+
+import torch
+
+from model import UsageError
+from model.learner import Learner
+from model.memory import ReservoirMemory
+
+
+class Examples(NamedTuple):
+    """x (k, n_inputs), y (k,) and the task ids (k,) of examples."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    tasks: torch.Tensor
+
+    def __add__(self, others: "Examples") -> "Examples":
+        """These examples, then the ``others``."""
+        x, y, tasks = others
+        return Examples(torch.cat((self.x, x)), torch.cat((self.y, y)), torch.cat((self.tasks, tasks)))
+
+    def at(self, index: torch.Tensor) -> "Examples":
+        """The examples with these indices."""
+        x, y, tasks = self
+        there = index.to(x.device)
+        return Examples(x.index_select(0, there), y.index_select(0, there), tasks.index_select(0, index))
+
+
+class ReplayLearner(Learner):
+    """A ``Learner`` with a reservoir of ``--memories`` examples, of which ``--replay_batch_size`` are replayed at a time.
+
+    The stream is learned example by example, whatever ``--batch_size``. Draws come from the reservoir's own generator.
+    """
+
+    first_task_differs = "stored examples are replayed from the second example on"
+    cannot_unlearn = "it replays stored examples, and has no rule for ascending on some of them"
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        for name in ("memories", "replay_batch_size"):
+            if getattr(self.args, name) < 1:
+                raise UsageError(
+                    f"--{name} {getattr(self.args, name)}: {self.name} replays stored examples; give 1 or more"
+                )
+        self.memory = ReservoirMemory(self.args.memories, self.args.seed, "memories")
+
+    def examples(self, x, t: int, y):
+        """Each example of a batch of task t, as ``Examples`` of length 1. It is offered to the reservoir after its step."""
+        self.begin(t)
+        task = torch.tensor([t])
+        for i in range(len(y)):
+            current = Examples(x[i : i + 1], y[i : i + 1], task)
+            yield current
+            self.memory.write(t, current.x, current.y)
+
+    def drawn(self, like: Examples) -> Examples:
+        """``--replay_batch_size`` stored examples, or as many as are stored; each drawn uniformly from all of them.
+
+        Without stored examples, none, in the dtypes of ``like``.
+        """
+        memory = self.memory
+        if not memory.seen:
+            return Examples(*(part[:0] for part in like))
+        return Examples(memory.x, memory.y, memory.tasks).at(memory.draw(self.args.replay_batch_size))
+
+    def parameters_now(self) -> torch.Tensor:
+        """A copy of all parameters (p,)."""
+        return self.engine.theta.clone()
+
+    def go_from(self, start: torch.Tensor, rate: float) -> None:
+        """Reptile's step: theta <- start + rate (theta - start)."""
+        theta = self.engine.theta
+        torch.lerp(start, theta, rate, out=theta)

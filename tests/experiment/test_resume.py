@@ -1,0 +1,65 @@
+"""A run that was stopped anywhere and goes on ends with the same bits as one that was not."""
+
+import itertools
+
+import pytest
+
+import main
+from data import files
+from model import METHODS
+from tests.conftest import stream
+from tests.experiment.stopping import Stops, measured, words
+
+FORGETTING = {"forgetting_mode": True, "forgetting_task_ids": 1, "forgetting_resee_size": 6}
+UNLEARNING = [name for name in METHODS if hasattr(main.methods.load(name).Net, "unlearn")]
+
+
+@pytest.fixture
+def compare(data_file, monkeypatch):
+    """Runs a command as it is, and stopped so many steps on, again and again; returns the stops' places."""
+
+    def compare(after, **flags):
+        folder = data_file.parent
+        if flags["model"] == "icarl":
+            files.save(data_file, *stream(n_outputs=6, split=True))
+        main.main(words(folder, save_path=folder / "whole", **flags))
+        whole, parameters = measured(folder / "whole")
+        stops = Stops(monkeypatch)
+        stops.run(words(folder, save_path=folder / "parts", **flags), after)
+        found, ours = measured(folder / "parts")
+        assert found == whole and ours == parameters
+        assert sorted(path.suffix for path in (folder / "parts").iterdir()) == [".json", ".pt", ".txt"]
+        return stops.places
+
+    return compare
+
+
+# Of 10 batches a task and an evaluation every 3: the first, one with an evaluation, around a task's end, the end.
+PLACES = {"fast": [1, 3, 10, 11, 27, 30], "autograd": [3, 10, 25]}
+
+
+@pytest.mark.parametrize("engine", PLACES)
+@pytest.mark.parametrize("model", METHODS)
+def test_every_method_goes_on_wherever_it_was_stopped(compare, model, engine):
+    steps = [here - before for before, here in itertools.pairwise([0, *PLACES[engine]])]
+    places = compare(steps, model=model, engine=engine, lca=model == "gem")
+    assert places == [(False, step) for step in PLACES[engine]]
+
+
+@pytest.mark.parametrize("model", UNLEARNING)
+def test_the_unlearning_phase_goes_on(compare, model):
+    """From the end of training, from the phase's second step, and from a task's first batch."""
+    assert compare([30, 1, 5], model=model, **FORGETTING) == [(False, 30), (True, 1), (True, 6)]
+
+
+def test_a_batch_lies_in_memory_as_it_would_without_a_stop():
+    """Where it begins decides how a product rounds: 12 inputs take 48 bytes, and an operand is best at a multiple of 64."""
+    args, _, _ = main.parse(["--batch_size", "3", "--samples_per_task", "900"])
+    data = stream(n=900)[0]
+    batches = list(main.Continuum(data, args))
+    assert len({x.data_ptr() % 64 for x, _, _ in batches}) > 1
+    for place in (1, 7, 299, 300, 645):
+        again = main.Continuum(data, args)
+        again.position = place
+        first = next(iter(again))[0]
+        assert first.data_ptr() % 64 == batches[place][0].data_ptr() % 64

@@ -1,0 +1,243 @@
+"""ER and MER against a plain implementation of their algorithms, in autograd and float64; and what they promise."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from model import UsageError
+from model.memory import ReservoirMemory
+from tests.conftest import learn, net, parameters, stream
+
+NAMES = ("eralg4", "eralg5", "meralg1", "meralg6", "meralg7")
+MER = NAMES[2:]
+RATES = {"beta": 0.3, "gamma": 0.6, "s": 4.0, "batches_per_example": 2}
+
+
+class Plain:
+    """Algorithms 1, 4, 5, 6 and 7 of Riemer et al. on a list of examples, with the draws of a generator of its own."""
+
+    def __init__(self, name, model, seed, outputs, memories, replay_batch_size, lr):
+        self.theta = [p.detach().clone().requires_grad_() for p in model.parameters()]
+        self.algorithm, self.lr, self.outputs = int(name[-1]), lr, outputs
+        self.M, self.seen, self.capacity, self.k = [], 0, memories, replay_batch_size
+        self.draw = torch.Generator().manual_seed(seed)
+
+    def loss(self, examples):
+        """The mean loss, each example's over the outputs of its task."""
+        losses = []
+        for x, y, t in examples:
+            for W, b in zip(self.theta[::2], self.theta[1::2], strict=True):
+                x = W @ x + b
+                if b is not self.theta[-1]:
+                    x = x.relu()
+            own = self.outputs[t] if self.outputs else list(range(len(x)))
+            losses.append(F.cross_entropy(x[own], torch.tensor(own.index(int(y)))))
+        return sum(losses) / len(losses)
+
+    def step(self, loss, scale=1.0):
+        for p, g in zip(self.theta, torch.autograd.grad(loss, self.theta), strict=True):
+            p.data -= self.lr * scale * g
+
+    def replayed(self):
+        if not self.M:
+            return []
+        n = len(self.M)
+        return [self.M[i] for i in torch.randint(n, (min(self.k, n),), generator=self.draw).tolist()]
+
+    def reptile(self, start, rate):
+        for p, s in zip(self.theta, start, strict=True):
+            p.data = s + rate * (p.data - s)
+
+    def now(self):
+        return [p.data.clone() for p in self.theta]
+
+    def observe(self, x, t, y):
+        for current in zip(x, y, [t] * len(y), strict=True):
+            getattr(self, f"algorithm_{self.algorithm}")(current)
+            self.seen += 1
+            place = self.seen - 1
+            if place >= self.capacity:
+                place = int(torch.randint(self.seen, (), generator=self.draw))
+            if place < self.capacity:
+                self.M[place : place + 1] = [current]
+
+    def algorithm_4(self, current):
+        self.step(self.loss([*self.replayed(), current]))
+
+    def algorithm_5(self, current):
+        E = [*self.replayed(), current]
+        self.step(sum(self.loss([e for e in E if e[2] == t]) for t in {e[2] for e in E}))
+
+    def algorithm_1(self, current):
+        A = self.now()
+        for _ in range(RATES["batches_per_example"]):
+            W = self.now()
+            for e in [current, *self.replayed()]:
+                self.step(self.loss([e]))
+            self.reptile(W, RATES["beta"])
+        self.reptile(A, RATES["gamma"])
+
+    def algorithm_6(self, current):
+        for _ in range(RATES["batches_per_example"]):
+            W = self.now()
+            for e in [*self.replayed(), current]:
+                self.step(self.loss([e]))
+            self.reptile(W, RATES["gamma"])
+
+    def algorithm_7(self, current):
+        if not self.M:
+            return
+        W, E = self.now(), [current, *self.replayed()]
+        for i in torch.randperm(len(E), generator=self.draw).tolist():
+            self.step(self.loss([E[i]]), RATES["s"] if i == 0 else 1.0)
+        self.reptile(W, RATES["gamma"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("engine", ["fast", "autograd"])
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("n_layers", [0, 2])
+def test_the_papers_algorithm(name, engine, split, n_layers):
+    """Heads, networks of one layer and of three, batches, a reservoir that overflows."""
+    outputs = [[0, 1], [2, 3], [4, 5]] if split else None
+    C = 6 if split else 4
+    train, _ = stream(n=14, n_outputs=C, split=split, dtype=torch.float64)
+    given = {"memories": 17, "replay_batch_size": 4, "lr": 0.2}
+    sizes = {"n_outputs": C, "n_layers": n_layers, "seed": 5, "task_outputs": outputs}
+    model = net(name, engine=engine, **sizes, **given, **RATES).double()
+    plain = Plain(name, model, 5, outputs, **given)
+    for t, (_, x, y) in enumerate(train):
+        for i in range(0, 14, 3):
+            for each in (model, plain):
+                each.observe(x[i : i + 3], t, y[i : i + 3])
+        wanted = torch.cat([p.detach().reshape(-1) for p in plain.theta])
+        assert torch.allclose(parameters(model), wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MER)
+def test_with_all_rates_one_it_is_plain_sgd_and_with_one_of_them_zero_nothing_is_learned(name):
+    train, _ = stream(n=12, dtype=torch.float64)
+    plain = {"beta": 1.0, "gamma": 1.0, "s": 1.0}
+    model, steps = net(name, **plain).double(), []
+    sgd = net("single").double()
+    one_by_one = model.engine.one_by_one
+
+    def noted(x, y, tasks, rates):
+        steps.extend(zip(x, y, tasks, rates, strict=True))
+        one_by_one(x, y, tasks, rates)
+
+    model.engine.one_by_one = noted
+    learn(model, train)
+    for x, y, t, rate in steps:
+        sgd.lr = rate
+        sgd.observe(x.unsqueeze(0), int(t), y.unsqueeze(0))
+    assert len(steps) > 100 and torch.allclose(parameters(model), parameters(sgd), rtol=1e-11, atol=1e-13)
+    for rate in ("beta", "gamma") if name == "meralg1" else ("gamma",):
+        still = net(name, **{**plain, rate: 0.0}).double()
+        before = parameters(still).clone()
+        assert torch.equal(parameters(learn(still, train)), before)
+
+
+@pytest.mark.parametrize("name", MER)
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1.5])
+def test_the_outer_step_is_exact(name, gamma):
+    train, _ = stream(n=10, dtype=torch.float64)
+    inner, outer = (learn(net(name, gamma=0.7).double(), train[:1]) for _ in range(2))
+    inner.args.gamma, outer.args.gamma = 1.0, gamma
+    start = parameters(inner).clone()
+    for model in (inner, outer):
+        model.observe(train[1][1][:1], 1, train[1][2][:1])
+    wanted = start + gamma * (parameters(inner) - start)
+    assert torch.allclose(parameters(outer), wanted, rtol=1e-14, atol=1e-15)
+
+
+def test_before_anything_is_stored_replay_is_sgd_on_single_examples():
+    train, _ = stream()
+    x, y = train[0][1][:1], train[0][2][:1]
+    first = [net(name, s=3.0) for name in ("single", *NAMES[:4])]
+    for model in first:
+        model.observe(x, 0, y)
+    for model in first[1:]:
+        assert torch.allclose(parameters(model), parameters(first[0]), atol=1e-7)
+    seventh = net("meralg7")  # which only stores the first example
+    before = parameters(seventh).clone()
+    seventh.observe(x, 0, y)
+    assert torch.equal(parameters(seventh), before) and len(seventh.memory) == 1
+
+
+def test_with_one_task_algorithm_5_is_algorithm_4():
+    train, _ = stream(dtype=torch.float64)
+    four, five = (learn(net(name).double(), train[:1]) for name in ("eralg4", "eralg5"))
+    assert torch.allclose(parameters(four), parameters(five), rtol=1e-12)
+    four, five = (learn(net(name).double(), train[:2]) for name in ("eralg4", "eralg5"))
+    assert not torch.allclose(parameters(four), parameters(five), rtol=1e-3)
+
+
+def test_with_s_one_algorithm_7_is_algorithm_6_in_the_same_order():
+    train, _ = stream(n=12, dtype=torch.float64)
+    seven, six = (net(name, gamma=0.4, s=1.0).double() for name in ("meralg7", "meralg6"))
+    x, y = train[0][1], train[0][2]
+    for model in (seven, six):
+        model.memory.write(0, x[:5], y[:5])
+    E = {}
+    steps = seven.engine.one_by_one
+
+    def noted(*examples):
+        E["of 7"] = examples
+        steps(*examples)
+
+    seven.engine.one_by_one = noted
+    seven.observe(x[5:6], 0, y[5:6])
+    six.drawn, (xs, ys, tasks, _) = lambda current: type(current)(*(part[:0] for part in current)), E["of 7"]
+    given = six.engine.one_by_one
+    six.engine.one_by_one = lambda *_: given(xs, ys, tasks, [six.lr] * len(ys))
+    six.observe(x[5:6], 0, y[5:6])
+    assert len(ys) == 4 and torch.equal(parameters(seven), parameters(six))
+
+
+def test_every_example_is_stored_with_the_same_probability():
+    """Chi-square over 2,000 reservoirs of 5 of 20 examples; the statistic has 19 degrees of freedom."""
+    n, capacity, times = 20, 5, 2_000
+    counts = torch.zeros(n)
+    x, y = torch.arange(n, dtype=torch.float32).unsqueeze(1), torch.zeros(n, dtype=torch.long)
+    for seed in range(times):
+        memory = ReservoirMemory(capacity, seed)
+        memory.write(0, x, y)
+        assert len(memory) == capacity
+        counts[memory.rows()[0][:, 0].long()] += 1
+    expected = times * capacity / n
+    # without repetition inside a reservoir the variance is smaller than a multinomial's by 1 - capacity / n
+    chi = float(((counts - expected) ** 2).sum() / expected / (1 - capacity / n) * (n - 1) / n)
+    assert chi < 43.8  # 0.1 %
+
+
+def test_draws_are_uniform_with_repetition_and_no_more_than_are_stored():
+    memory = ReservoirMemory(10, 0)
+    assert memory.draw(3).tolist() == []
+    memory.write(0, torch.rand(4, 2), torch.zeros(4, dtype=torch.long))
+    drawn = torch.cat([memory.draw(7) for _ in range(1_000)])
+    assert len(drawn) == 4_000
+    counts = drawn.bincount(minlength=4)
+    assert len(counts) == 4 and bool(((counts - 1_000).abs() < 4 * math.sqrt(4_000 * 3 / 16)).all())
+    assert any(len(set(memory.draw(4).tolist())) < 4 for _ in range(20))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("flag", ["memories", "replay_batch_size"])
+def test_without_memory_or_replay_it_is_refused(name, flag):
+    with pytest.raises(UsageError, match=f"--{flag} 0: {name} replays stored examples; give 1 or more"):
+        net(name, **{flag: 0})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("engine", ["fast", "autograd"])
+def test_a_loss_that_is_not_finite_stops_the_run(name, engine):
+    model = net(name, engine=engine)
+    x, y = stream()[0][0][1:]
+    model.observe(x[:2], 0, y[:2])
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    with pytest.raises(FloatingPointError, match=r"the loss of (the batch|an example) is"):
+        model.observe(x[2:3], 0, y[2:3])
