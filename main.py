@@ -17,6 +17,7 @@ if __name__ == "__main__":  # first: the libraries below take seconds
 
 import argparse
 import datetime
+import functools
 import math
 import random
 import sys
@@ -47,22 +48,14 @@ from results.life import Life, describe, doubtful, drowned, short_curves
 
 def parse(argv: list[str]):
     """The settled arguments, the method's module, and the flags that it does not use."""
-    first = arguments.Parser(add_help=False)
-    helped = {"-h", "--help"} & set(argv)  # for a help text a method is imported only if it is named
-    first.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
-    asked = first.parse_known_args(argv)[0].model
+    helped = bool({"-h", "--help"} & set(argv))  # for a help text a method is imported only if it is named
+    asked = _method(helped).parse_known_args(argv)[0].model
     method = None if asked is None else methods.resolve(asked)
     module = methods.load(method) if method else None
     own = own_flags.of(module)
     others = own_flags.elsewhere(argv, {**arguments.FLAGS, **own})
-    parser = arguments.parser(
-        {f"of {method} alone": own.values()} if own else {},
-        others.values(),
-        prog="main.py",
-        description=__doc__,
-        epilog="methods:\n" + methods.describe(),
-    )
-    args = parser.parse_args(argv)
+    epilog = "methods:\n" + methods.describe() if helped else ""
+    args = _parser(method, tuple(own.values()), tuple(others.values()), epilog).parse_args(argv)
     given = arguments.settle(args, {**own, **others})
     for name in others:
         delattr(args, name)
@@ -82,6 +75,20 @@ def parse(argv: list[str]):
     if args.parity and (args.first_task or args.validation):
         raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
+
+
+@functools.cache
+def _method(helped: bool) -> arguments.Parser:
+    """Finds the method in a command line whose flags are not known yet, since methods have flags of their own."""
+    parser = arguments.Parser(add_help=False)
+    parser.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
+    return parser
+
+
+@functools.lru_cache(8)  # a sweep parses up to 100,000 command lines
+def _parser(method: str | None, own: tuple, others: tuple, epilog: str) -> arguments.Parser:
+    more = {f"of {method} alone": own} if own else {}
+    return arguments.parser(more, others, prog="main.py", description=__doc__, epilog=epilog)
 
 
 def _say(sentences: list[str]) -> None:

@@ -215,7 +215,7 @@ def uses(method: str, name: str) -> bool:
     """Whether a method uses a flag. A method that is not in the table may use any."""
     if method not in METHODS or name not in FLAGS:
         return True
-    return FLAGS[name].methods is None or name in METHODS[method].flags
+    return FLAGS[name].everyones or name in METHODS[method].flags
 
 
 def decides(method: str, name: str) -> bool:
