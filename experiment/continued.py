@@ -98,6 +98,8 @@ class Earlier:
             raise UsageError(
                 f"{self.flag}: the module of this method has no checkpoint() and restore(); give another --model"
             )
+        if reason := getattr(model, "cannot_continue", None):
+            raise UsageError(f"{self.flag}: {model.name} cannot go on with more tasks: {reason}; give another --model")
         counts = dict(getattr(model, "counts", {}))
         state.restore(model, {name: value for name, value in self.method.items() if name != "engine"})
         if counts:
