@@ -35,7 +35,7 @@ def parts(runs: list[tuple[int, torch.Tensor]], n_epochs: int, seed: int, batch_
     units = units[order[epochs[order].sort(stable=True).indices]]
     T, n = len(runs), len(units)
     pieces = [units[n * i // T : n * (i + 1) // T].flatten() for i in range(T)]
-    return [torch.cat(pair) for pair in itertools.zip_longest(pieces, rests, fillvalue=units[0, :0])]
+    return [torch.cat(pair) for pair in itertools.zip_longest(pieces, rests, fillvalue=units.new_empty(0))]
 
 
 def gather(data: list, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

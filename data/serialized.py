@@ -1,5 +1,6 @@
 """Files of `torch.save`, of today's form (a zip archive) and of that before torch 1.6, read without executing them."""
 
+import gc
 import struct
 import zipfile
 
@@ -10,23 +11,24 @@ PICKLE = 2**24  # bytes of pickle at most, enough for 30,000 tasks
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def read(path) -> tuple:
-    """(value, {key: storage}, the open `File`); tensors in the value are `Stored`.
+def read(file: File) -> tuple:
+    """(value, {key: storage}) of an open file; tensors in the value are `Stored`.
 
     DataError if it is no such file, or wants code to be executed; OSError if it cannot be read.
     """
-    file = File(path)
     head = file.read(0, len(LEGACY))
+    collecting = gc.isenabled()
+    gc.disable()  # it would look through the new objects again and again, and find nothing
     try:
         if head.startswith(b"PK\x03\x04"):
-            return *_zipped(file), file
+            return _zipped(file)
         if head and LEGACY.startswith(head):
-            return *_legacy(file), file
+            return _legacy(file)
     except DataError:
         raise
     except unpickled.Code as error:
         raise DataError(
-            f"{path}: holds pickled code ({str(error)[:200]!r}), which is never executed; "
+            f"{file.path}: holds pickled code ({str(error)[:200]!r}), which is never executed; "
             f"save tensors, numbers and strings only"
         ) from error
     except OSError as error:
@@ -35,7 +37,10 @@ def read(path) -> tuple:
         raise
     except Exception as error:  # zipfile and struct stumble over damage in many ways
         raise file.damaged() from error
-    raise DataError(f"{path}: is not a data file written by torch.save")
+    finally:
+        if collecting:
+            gc.enable()
+    raise DataError(f"{file.path}: is not a data file written by torch.save")
 
 
 def _zipped(file):

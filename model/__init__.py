@@ -67,7 +67,7 @@ ALIASES = {"gdp": "agem_closed", "online": "single", "taskinput": "multimodal"} 
 
 
 # Methods that model/reference/ has in the arithmetic of the GEM authors' code, and of MER's.
-REFERENCE = ("single", "ewc", "gem", "eralg4", "eralg5", "meralg1", "meralg6", "meralg7")
+REFERENCE = ("single", "ewc", "gem", "independent", "multimodal", "eralg4", "eralg5", "meralg1", "meralg6", "meralg7")
 
 
 class UsageError(Exception):

@@ -112,6 +112,7 @@ GROUPS = {
         Flag("tensorboard", str, None, "here", "folder of TensorBoard's scalars, written while training", PLACE),
         Flag("checkpoint_every", whole, None, "here",
              "steps between checkpoints; 0: none (default: after a minute, or after 10 s where a task ends)", PLACE, low=0),
+        Flag("save_state", yes_no, False, "here", "yes: leave the method's whole state beside the record, to start from", PLACE),
         Flag("resume", yes_no, False, "here", "yes: go on from this command's checkpoint, where it was stopped", PLACE),
     ),
     "data": (
@@ -119,12 +120,14 @@ GROUPS = {
         Flag("data_file", str, "mnist_permutations.pt", "GEM", "the data file; a standard one that is missing is built",
              RUN),
         Flag("raw_path", str, None, "here", "folder of raw files, searched first", PLACE),
-        Flag("verify", yes_no, False, "here", "yes: read all of the data file and hash it, though it was hashed before", MACHINE),
+        Flag("verify", yes_no, False, "here", "yes: read all of the data file and hash it, though it was hashed before", PLACE),
         Flag("n_tasks", whole, None, "fork", "the first so many tasks (default: all in the file)", PROTOCOL, low=1),
         Flag("first_task", whole, 0, "here", "begin with this task of the file, counted from 0", PROTOCOL, low=0),
         Flag("validation", whole, 0, "here", "test on so many training examples a task, held out, not on test sets", PROTOCOL,
              low=0),
         Flag("samples_per_task", whole, -1, "GEM", "training examples per task; 0 or less: all", PROTOCOL),
+        Flag("start_from", str, None, "here", "a record with a .state beside it: go on learning from the end of that run",
+             PROTOCOL),
         Flag("shuffle_tasks", yes_no_word, "no", "GEM", "learn the tasks in a random order", PROTOCOL),
     ),
 }  # fmt: skip
@@ -212,7 +215,7 @@ def uses(method: str, name: str) -> bool:
     """Whether a method uses a flag. A method that is not in the table may use any."""
     if method not in METHODS or name not in FLAGS:
         return True
-    return FLAGS[name].methods is None or name in METHODS[method].flags
+    return FLAGS[name].everyones or name in METHODS[method].flags
 
 
 def decides(method: str, name: str) -> bool:

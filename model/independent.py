@@ -20,8 +20,7 @@ class Net(PerTask):
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        least = 0 if self.args.parity else 1
-        hidden = [max(least, self.args.n_hiddens // n_tasks)] * self.args.n_layers
+        hidden = [max(1, self.args.n_hiddens // n_tasks)] * self.args.n_layers
         images = common.wants_resnet(n_inputs, self.args)
         widest = MAPS if images else self.args.n_hiddens
         if self.args.parity and widest < n_tasks and (images or hidden):  # there the reference ends in a traceback
@@ -35,7 +34,7 @@ class Net(PerTask):
         self.nets = nn.ModuleList()
         for t in range(n_tasks):
             c = self.outputs.count(t)
-            net = common.ResNet18(c, max(least, MAPS // n_tasks)) if images else common.MLP([n_inputs, *hidden, c])
+            net = common.ResNet18(c, max(1, MAPS // n_tasks)) if images else common.MLP([n_inputs, *hidden, c])
             self.nets.append(net)
 
     def network(self, t):

@@ -44,7 +44,7 @@ class Net(PerTask):
             self.h_layer.append(nn.ModuleList(nn.Linear(width, width) for _ in range(hidden - 1)))
             self.o_layer.append(nn.Linear(width, n_outputs))
         shared = [layer for group in self.h_layer for layer in group]
-        if self.args.parity:  # the reference resets the bias of the first shared layer only
+        if self.args.parity:  # the reference's code resets the bias of the first of them only
             shared = shared[:1]
         for layer in (*self.i_layer, *shared, *self.o_layer):
             nn.init.zeros_(layer.bias)

@@ -37,7 +37,9 @@ def labelled(gathered):
     if not found:
         raise RecordError("all runs diverged: there is nothing to draw")
     if len(found) > ROWS:
-        raise RecordError(f"{len(found)} rows are more than the {ROWS} that a figure shows; give fewer runs, or another --by")
+        raise RecordError(
+            f"{len(found)} rows are more than the {ROWS} that a figure shows; give fewer runs, or another --by"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Every command of the public scripts of GEM and MER, as it stands, with --samples_per_task 10 on small files of the same names."""
+"""Every command of GEM's and MER's public scripts as it stands, with --samples_per_task 10 on small files of the same names."""
 
 import re
 from pathlib import Path

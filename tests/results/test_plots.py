@@ -175,7 +175,9 @@ def test_what_is_too_much_for_a_figure(tmp_path, capsys):
     assert plot_results.main([folder, "--by", "seed", "--output", str(tmp_path)]) == 2
     assert "61 rows are more than the 60 that a figure shows" in capsys.readouterr().err
     n = 20_000
-    wide = make(grid=[[0.5] * n], baseline=[0.1] * n, evolution={"step": [*range(n)], "task": [*range(n)], "accuracy": []})
+    wide = make(
+        grid=[[0.5] * n], baseline=[0.1] * n, evolution={"step": [*range(n)], "task": [*range(n)], "accuracy": []}
+    )
     wide["evolution"]["accuracy"] = [[0.5] * n for _ in range(2)]
     wide["evolution"] |= {"step": [0, 1], "task": [0, 1]}
     found, _ = read([write(tmp_path / "s", wide)], "x")
