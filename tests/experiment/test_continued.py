@@ -43,7 +43,7 @@ def record_of(folder):
 def test_a_method_that_cannot_grow_is_refused(parts):
     run(parts, "one", model="independent", data_file="first.pt", save_state=True)
     with pytest.raises(
-        UsageError, match="independent cannot go on with more tasks: the width .*; give another --model"
+        UsageError, match=r"independent cannot go on with more tasks: the width .*; give another --model"
     ):
         run(parts, "two", model="independent", data_file="last.pt", start_from=record_of(parts / "one"))
 
