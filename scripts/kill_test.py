@@ -171,7 +171,7 @@ def left_behind(folder: Path, pids: list[int]) -> list[str]:
     record.check_writable(folder / "r")
     files = [path.name for path in (folder / "r").iterdir()]
     bases = {name.rsplit(".", 1)[0] for name in files}
-    left = [] if len(files) == 3 and len(bases) == 1 else files
+    left = [] if len(files) == 3 and len(bases) == 1 else sorted(files)
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             if int(entry.read_text().rpartition(")")[2].split()[3]) in pids:
@@ -187,7 +187,9 @@ def measured(folder: Path) -> tuple[dict, dict, str]:
     found = json.loads(path.read_text())
     state = torch.load(path.with_suffix(".pt"), weights_only=True)[2]
     tensors = {key: (value.dtype, value.shape, value.numpy(force=True).tobytes()) for key, value in state.items()}
-    return {k: v for k, v in found.items() if k not in VARY}, tensors, path.with_suffix(".txt").read_text()
+    found = {name: value for name, value in found.items() if name not in VARY}
+    del found["args"]["save_path"]
+    return found, tensors, path.with_suffix(".txt").read_text()
 
 
 def test(name: str, argv: list[str], n_kills: int, folder: Path, draw: random.Random) -> tuple[Counter, list[str]]:

@@ -12,6 +12,7 @@ import model as methods
 from data import joint
 from model import UsageError, common
 from model.icarl import herd
+from results.reading import logs
 from tests.conftest import SPLIT, learn, net, parameters, stream
 
 ENGINES = pytest.mark.parametrize("engine", ["fast", "autograd"])
@@ -202,6 +203,9 @@ def test_a_joint_record_says_what_its_numbers_mean(data_file, tmp_path, capsys):
     assert {name for name, value in record["metrics"].items() if value is not None} == {"retained_accuracy"}
     with pytest.raises(UsageError, match="--lca yes: joint learns no task by itself"):
         main.main([*argv, "--model", "joint", "--lca", "yes"])
+    for run in logs.runs([tmp_path]):
+        assert run.recomputed["final"] == pytest.approx(record["final"], abs=1e-4) and run.problems == []
+        assert run.recomputed["backward"] is run.recomputed["forgetting"] is None and run.disagreements() == []
     assert "joint" not in main.main([*argv, "--model", "single"])
 
 
