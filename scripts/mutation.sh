@@ -10,7 +10,7 @@ declare -A tests=(
     [model/numeric/blockwise.py]="tests/model/numeric/test_blockwise.py"
     [model/memory.py]="tests/model/test_memory.py"
     [metrics/metrics.py]="tests/metrics/test_metrics.py"
-    [results/comparing/inference.py]="tests/results/test_inference.py"
+    [results/comparing/inference.py]="tests/results/comparing/test_inference.py"
 )
 modules=("$@")
 [ $# -gt 0 ] || modules=("${!tests[@]}")
