@@ -17,6 +17,7 @@ if __name__ == "__main__":  # first: the libraries below take seconds
 
 import argparse
 import datetime
+import functools
 import math
 import random
 import sys
@@ -29,7 +30,7 @@ import numpy as np
 import torch
 
 import model as methods
-from data import DataError, pixels
+from data import DataError, joint, pixels
 from experiment import continued
 from experiment.checkpoints import Checkpoints, Stopped
 from experiment.continued import Earlier
@@ -47,22 +48,14 @@ from results.life import Life, describe, doubtful, drowned, short_curves
 
 def parse(argv: list[str]):
     """The settled arguments, the method's module, and the flags that it does not use."""
-    first = arguments.Parser(add_help=False)
-    helped = {"-h", "--help"} & set(argv)  # for a help text a method is imported only if it is named
-    first.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
-    asked = first.parse_known_args(argv)[0].model
+    helped = bool({"-h", "--help"} & set(argv))  # for a help text a method is imported only if it is named
+    asked = _method(helped).parse_known_args(argv)[0].model
     method = None if asked is None else methods.resolve(asked)
     module = methods.load(method) if method else None
     own = own_flags.of(module)
     others = own_flags.elsewhere(argv, {**arguments.FLAGS, **own})
-    parser = arguments.parser(
-        {f"of {method} alone": own.values()} if own else {},
-        others.values(),
-        prog="main.py",
-        description=__doc__,
-        epilog="methods:\n" + methods.describe(),
-    )
-    args = parser.parse_args(argv)
+    epilog = "methods:\n" + methods.describe() if helped else ""
+    args = _parser(method, tuple(own.values()), tuple(others.values()), epilog).parse_args(argv)
     given = arguments.settle(args, {**own, **others})
     for name in others:
         delattr(args, name)
@@ -75,9 +68,27 @@ def parse(argv: list[str]):
         arguments.require_memories(args, method)
     if args.parity and args.shuffle_tasks == "yes":
         raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
+    if method == "joint" and args.lca:
+        raise UsageError(
+            "--lca yes: joint learns no task by itself, so that no task has a learning curve; leave it out"
+        )
     if args.parity and (args.first_task or args.validation):
         raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
+
+
+@functools.cache
+def _method(helped: bool) -> arguments.Parser:
+    """Finds the method in a command line whose flags are not known yet, since methods have flags of their own."""
+    parser = arguments.Parser(add_help=False)
+    parser.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
+    return parser
+
+
+@functools.lru_cache(8)  # a sweep parses up to 100,000 command lines
+def _parser(method: str | None, own: tuple, others: tuple, epilog: str) -> arguments.Parser:
+    more = {f"of {method} alone": own} if own else {}
+    return arguments.parser(more, others, prog="main.py", description=__doc__, epilog=epilog)
 
 
 def _say(sentences: list[str]) -> None:
@@ -102,7 +113,8 @@ def main(argv: list | None = None) -> dict:
     started = datetime.datetime.now()
     args, module, unused = parse(argv)
     if args.cuda and not torch.cuda.is_available():
-        raise UsageError("--cuda yes: this torch sees no GPU; give --cuda no, or install a CUDA build of torch")
+        _say(["--cuda yes: this torch sees no GPU, so the run goes on on the CPU"])
+        args.cuda = False
     if unused:
         _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
     with reference.conditions() if args.parity else nullcontext(), room.told(), warnings_as_notes():
@@ -117,15 +129,16 @@ def run(args, module, argv: list[str], started) -> dict:
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     random.seed(args.seed)
-    continuum = Continuum(data.train, args)
+    continuum = Continuum(data.train, args, args.model == "joint", split=data.outputs is not None)
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
-        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=continuum.task_sizes)
+        task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
+        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=task_sizes)
         method = methods.build(module, whole, handed_on)
         with threads(training_threads(method, args)):
             model = earlier.teach(method) if earlier else method
-        if scoring.in_integers(model, args.evaluation, data.bytes):
-            data = data._replace(test=pixels.signed_tasks(data.test, data.train))
+        if scoring.in_integers(model, args.evaluation, data.file.bytes):
+            data = data._replace(test=pixels.signed_tasks(data.test))
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
         folder = record.folder(args.save_path)
         record.check_writable(folder)
@@ -148,11 +161,14 @@ def run(args, module, argv: list[str], started) -> dict:
         with process.uncut():
             base = report(result, data, life, args, folder, kept.name, state)
             if args.save_state:
-                continued.save(base, args, method, whole, [*(earlier.learned if earlier else []), data.hash])
+                continued.save(
+                    base, args, method, whole, task_sizes, [*(earlier.learned if earlier else []), data.hash]
+                )
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
-    _say(drowned(result) + doubtful(result))
+    notes = drowned(result) + doubtful(result) + data.file.changes()
+    _say(notes + ([joint.NOTE] if continuum.together else []))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result

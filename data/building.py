@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import signal
 import sys
 from pathlib import Path
 
@@ -20,13 +21,13 @@ def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None, d
     for (x, y), n in zip(sources.images(name, raw_path), (n_train, n_test), strict=True):
         n = limit(n, len(x))
         # One black column more: the pixel that lies outside the image.
-        splits.append((torch.nn.functional.pad(x[:n], (0, 1)), y[:n].clone()))
-    n_bytes = sum(n_bytes_each * len(x) * len(index) for x, _ in splits for _, index in stream)
+        splits.append((torch.nn.functional.pad(x[:n], (0, 1)).numpy(), y[:n].clone()))
+    n_bytes = sum(n_bytes_each * len(y) * len(index) for _, y in splits for _, index in stream)
     files.check_target(out, n_bytes)
     tasks = [[], []]
     for description, index in progress(stream, out):
         for split, (x, y) in zip(tasks, splits, strict=True):
-            split.append((description, form(x.index_select(1, index)), y))
+            split.append((description, form(torch.from_numpy(x.take(index.numpy(), axis=1))), y))
     files.save(out, *tasks)
 
 
@@ -80,6 +81,10 @@ class _Parser(argparse.ArgumentParser):
         raise DataError(f"{message}; see --help")
 
 
+class _Terminated(BaseException):
+    pass
+
+
 def main(build, default_out, argv=None):
     """Command line of a builder: one flag for each argument of `build`, `--i` for raw_path, `--o` for out."""
     parser = _Parser(description=inspect.getmodule(build).__doc__)
@@ -94,6 +99,11 @@ def main(build, default_out, argv=None):
             if name == "dtype":
                 kind = {"choices": DTYPES}
             parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")
+
+    def stop(*_):
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)  # so that a half-written file is removed
     try:
         given = vars(parser.parse_args(argv))
         out = given.pop("o")
@@ -104,6 +114,11 @@ def main(build, default_out, argv=None):
     except KeyboardInterrupt:
         print("interrupted, nothing written", file=sys.stderr)
         return 130
+    except _Terminated:
+        print("terminated, nothing written", file=sys.stderr)
+        return 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"{out}: {size(Path(out).stat().st_size)}")
     return 0
 

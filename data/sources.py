@@ -5,9 +5,11 @@ Files are looked for in the folder that the user names, in $CL_DATA_HOME, in dat
 A file may be plain or compressed with gzip or xz. Its decompressed content is verified.
 """
 
+import contextlib
 import gzip
 import hashlib
 import lzma
+import math
 import os
 import secrets
 import shutil
@@ -87,6 +89,10 @@ RAW_SETS = {
     ),
 }
 
+LARGEST = 200_000_000  # bytes; every raw file, decompressed, is smaller
+DICTIONARY = 2**27  # bytes that unpacking an xz file may take; `xz -9` needs 65 MB
+_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError)
+
 # Pixel value of the brightest pixel a format can hold.
 WHITE = {"mnist": 255, "fashion_mnist": 255, "cifar100": 255, "digits": 16}
 
@@ -142,7 +148,7 @@ def _find(raw_set, file, folders):
                 if not candidate.is_file():
                     continue
                 content = _decompressed(candidate, raw_set, file)
-            except (OSError, EOFError, KeyError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
+            except _UNREADABLE as error:
                 print(f"{candidate}: skipped, cannot be read ({error})", file=sys.stderr)
                 continue
             if _verified(raw_set, file, content):
@@ -152,14 +158,56 @@ def _find(raw_set, file, folders):
 
 
 def _decompressed(path, raw_set, file):
-    if path.name == raw_set.archive:
-        with tarfile.open(path) as archive:
-            return archive.extractfile(f"{raw_set.folder}/{file}").read()
-    if path.suffix == ".gz":
-        return gzip.decompress(path.read_bytes())
-    if path.suffix == ".xz":
-        return lzma.decompress(path.read_bytes())
-    return path.read_bytes()
+    """The content of `file`, plain, compressed or in the archive at `path`; nothing is written anywhere.
+
+    One of _UNREADABLE if there is none, or if it is larger than any raw file: bombs are not unpacked.
+    """
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(open(path, "rb"))
+        if path.name == raw_set.archive:
+            # As a stream: the tar module may not go back, and what it reads in all is bounded.
+            unpacked = _Bounded(stack.enter_context(gzip.open(stream)), 2 * LARGEST)
+            archive = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|"))
+            for member in archive:
+                if member.name == f"{raw_set.folder}/{file}" and member.isreg():
+                    return _Bounded(archive.extractfile(member), LARGEST).read()
+            raise tarfile.TarError(f"no file {raw_set.folder}/{file} in it")
+        if path.suffix == ".gz":
+            stream = stack.enter_context(gzip.open(stream))
+        content = _Bounded(stream, LARGEST).read()
+    return _unxz(content) if path.suffix == ".xz" else content
+
+
+def _unxz(packed):
+    """The content of an xz file. Its header may ask for a dictionary of 4 GB, which is refused."""
+    content = b""
+    while packed and len(content) <= LARGEST:
+        unpacker = lzma.LZMADecompressor(memlimit=DICTIONARY)
+        content += unpacker.decompress(packed, LARGEST + 1 - len(content))
+        if not unpacker.eof and len(content) <= LARGEST:
+            raise EOFError("it ends too early")
+        packed = unpacker.unused_data
+    if len(content) > LARGEST:
+        raise OSError("larger than the original")
+    return content
+
+
+class _Bounded:
+    """The first `limit` bytes of a stream; OSError if there are more."""
+
+    def __init__(self, stream, limit):
+        self.stream, self.left = stream, limit
+
+    def read(self, n=-1):
+        wanted = self.left + 1 if n < 0 else min(n, self.left + 1)
+        parts = []
+        while wanted and (part := self.stream.read(min(wanted, 2**20))):
+            parts.append(part)
+            wanted -= len(part)
+            self.left -= len(part)
+        if self.left < 0:
+            raise OSError("larger than the original")
+        return b"".join(parts)
 
 
 def _verified(raw_set, file, content):
@@ -217,10 +265,10 @@ def _idx(content, file):
     """uint8 tensor of an IDX file: two zero bytes, type 8 (uint8), rank, the sizes big-endian, the values."""
     rank = content[3] if len(content) > 3 else 0
     header = 4 + 4 * rank
-    if content[:3] != b"\0\0\x08" or rank == 0 or len(content) < header:
+    if content[:3] != b"\0\0\x08" or not 1 <= rank <= 4 or len(content) < header:
         raise DataError(f"{file}: is not an IDX file of bytes")
     shape = np.frombuffer(content, ">u4", rank, 4).astype(int).tolist()
-    if len(content) - header != np.prod(shape):
+    if 0 in shape or len(content) - header != math.prod(shape):
         raise DataError(f"{file}: has {len(content) - header} values, its header announces {shape}")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).copy()).reshape(shape)
 

@@ -45,7 +45,7 @@ def ensure(path, raw_path=None):
     others wait for it. DataError if the file is missing and no builder knows its name.
     """
     path = Path(path)
-    if path.exists():
+    if _stands(path):
         return False
     if path.name not in STANDARD:
         near = difflib.get_close_matches(path.name, STANDARD, n=1, cutoff=0.0)[0]
@@ -63,6 +63,19 @@ def ensure(path, raw_path=None):
         print(f"{path} does not exist; building it, about {building.size(n_bytes)}", file=sys.stderr)
         build = importlib.import_module(f"data.{builder}").build
         build(path, seed=SEED, raw_path=raw_path, **arguments)
+    return True
+
+
+def _stands(path):
+    """Whether there is something under this name; DataError if nobody may know or the name is impossible."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); give another"
+        ) from error
     return True
 
 

@@ -5,7 +5,7 @@ from tqdm import tqdm
 from experiment.evaluation import eval_tasks, finite
 from experiment.stream import Continuum, Datasets
 from metrics import metrics, unlearning
-from model import common
+from model import common, divergence
 from model.engine.flat import threads
 from model.unlearning import Attack, phase
 from results.life import Divergence, Life
@@ -82,8 +82,8 @@ def life_experience(
                 between(i, True)
             evaluate()
             finish()
-        except FloatingPointError as error:
-            life.diverged = Divergence(current, i, error)
+        except divergence.ERRORS as error:
+            life.diverged = Divergence(current, i, divergence.reason(error))
     return life
 
 
@@ -98,9 +98,9 @@ def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: L
                 phase(model, continuum, attack, args, life.seen, between)
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
-        except FloatingPointError as error:
-            last = next(reversed(life.seen), None)
-            life.diverged = Divergence(last, sum(life.seen.values()), error, unlearning=True)
+        except divergence.ERRORS as error:
+            last, why = next(reversed(life.seen), None), divergence.reason(error)
+            life.diverged = Divergence(last, sum(life.seen.values()), why, unlearning=True)
             return life
         with threads(args.threads):
             after = eval_tasks(model, data.test, args)

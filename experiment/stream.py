@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from data import files, pixels, standard
+from data import files, joint, pixels, standard
 from data.cut import cut
 from model import UsageError, common, reference
 
@@ -14,7 +14,10 @@ LONGEST = 10**9  # examples of a stream, whose order is drawn before the first i
 
 
 class Datasets(NamedTuple):
-    """Tasks as a run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``."""
+    """Tasks as a run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``.
+
+    The training images are still in the file. ``Continuum`` reads those that it will show.
+    """
 
     train: list
     test: list
@@ -22,22 +25,26 @@ class Datasets(NamedTuple):
     n_outputs: int
     n_tasks: int
     outputs: list[list[int]] | None  # the outputs of each task; None: one shared head
-    hash: str
-    bytes: bool  # every pixel is one that a byte stands for
+    file: files.DataFile  # what it was cut from; its ``bytes``: every pixel is one that a byte stands for
+
+    @property
+    def hash(self) -> str:
+        return self.file.hash
 
 
 def load_datasets(args) -> Datasets:
     """Read the data file, building it first if it is a standard one; cut it, then derive the outputs from the labels."""
     path = os.path.join(args.data_path, args.data_file)
     standard.ensure(path, args.raw_path)
-    file = files.load(path)
+    file = files.examine(path, args.verify)
     train, test = cut(file.train, file.test, args.data_file, args.first_task, args.n_tasks, args.validation)
     n_tasks = len(train)
     labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
     n_outputs = max(max(task) for task in labels) + 1
     outputs = reference.outputs if args.parity and args.head == "auto" else common.outputs_by_label
     n_inputs = train[0][1].shape[1]
-    return Datasets(train, test, n_inputs, n_outputs, n_tasks, outputs(labels, n_outputs, args), file.hash, file.bytes)
+    outputs = outputs(labels, n_outputs, args)
+    return Datasets(train, files.in_memory(test), n_inputs, n_outputs, n_tasks, outputs, file)
 
 
 class Continuum:
@@ -46,28 +53,40 @@ class Continuum:
     The draws are the reference's, in its order: ``torch.randperm`` for the order of tasks if they are shuffled, another
     for each task's samples, then ``random.shuffle`` for each task and epoch. ``position`` is the number of batches
     given so far; setting it moves the stream.
+
+    With ``together`` it is one stream of all tasks, and "tasks" are equal parts of it (``data.joint``). Its batches mix
+    tasks unless ``split``.
     """
 
-    def __init__(self, data: list, args):
-        self.data, self.batch_size, self.position = data, args.batch_size, 0
+    def __init__(self, data: list, args, together: bool = False, split: bool = False):
+        self.batch_size, self.position, self.together = args.batch_size, 0, together
         self.order = list(range(len(data)))
         if args.shuffle_tasks == "yes":
             self.order = torch.randperm(len(data)).tolist()
-        samples = []
-        for _, x, _ in data:
+        chosen, samples = [], []  # the examples that will be shown, and their places there in the order of the draws
+        for name, x, y in data:
             n = min(args.samples_per_task, len(x)) if args.samples_per_task > 0 else len(x)
-            samples.append(torch.randperm(len(x))[:n].tolist())
+            rows, places = torch.randperm(len(x))[:n].unique(return_inverse=True)
+            chosen.append((name, x[rows], y[rows]))
+            samples.append(places.tolist())
         self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
         if args.n_epochs * sum(self.task_sizes) > LONGEST:
             most = LONGEST // sum(self.task_sizes)
             raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
-        self._runs, batches = [], 0  # (task, its examples in the order of learning, the number of its first batch)
+        self.data = files.in_memory(chosen)
+        runs = []  # (task, its examples in the order of learning)
         for task in self.order:
             examples = []
             for _ in range(args.n_epochs):
                 random.shuffle(epoch := list(samples[task]))
                 examples += epoch
-            self._runs.append((task, torch.tensor(examples), batches))
+            runs.append((task, torch.tensor(examples)))
+        if together:
+            self.order = list(range(len(data)))
+            runs = list(enumerate(joint.parts(runs, args.n_epochs, args.seed, self.batch_size if split else None)))
+        self._runs, batches = [], 0  # and the number of its first batch
+        for task, examples in runs:
+            self._runs.append((task, examples, batches))
             batches += -(-len(examples) // self.batch_size)
         self._length = batches
 
@@ -89,14 +108,19 @@ class Continuum:
         for index in examples[: n * self.batch_size].split(self.batch_size)[start:] if n else ():
             yield pixels.floats(x[index]), y[index]
 
+    def _gathered(self, task, index):
+        if self.together:
+            return joint.gather(self.data, index)
+        _, x, y = self.data[task]
+        return pixels.floats(x[index]), y[index]
+
     def __iter__(self):
         size, wide = self.batch_size, max(1, 1024 // self.batch_size)  # batches gathered together; one is then a view
         for task, examples, first in self._runs:
-            _, x, y = self.data[task]
             while (start := self.position - first) * size < len(examples):
                 skipped = start % wide  # a block begins where it would without a stop: addresses decide about rounding
                 index = examples[(start - skipped) * size : (start - skipped + wide) * size]
-                xs, ys = pixels.floats(x[index]), y[index]
+                xs, ys = self._gathered(task, index)
                 for at in range(skipped * size, len(index), size):
                     self.position += 1
                     yield xs[at : at + size], task, ys[at : at + size]

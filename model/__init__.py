@@ -32,6 +32,9 @@ GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_un
 GEM_GROUPS = (*GROUPS, "gem_reverse", "gem_ignore_relatedness")
 METHODS = {
     "single": Method("one network trained task after task by plain SGD; keeps nothing (the lower baseline)"),
+    "joint": Method("single on all tasks together, in one shuffled stream (the upper bound)"),
+    "independent": Method("a narrower network for each task (the baseline of Lopez-Paz & Ranzato 2017)", ("finetune",)),
+    "multimodal": Method("a first layer for each task, all others shared (the same; taskinput in MER)"),
     "ewc": Method("elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)", PENALTY),
     "gem": Method("gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)", MARGIN),
     "agem": Method("A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (A-GEM note, way 1)", MARGIN),
@@ -52,17 +55,19 @@ METHODS = {
                   ("spg_chi", *SAMPLE)),
     "ncl": Method("natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
                   ("task_sample", *NCL)),
+    "icarl": Method("iCaRL: exemplars by herding, distillation, nearest class mean (Rebuffi et al. 2017)",
+                    ("n_memories", "memory_strength")),
     "gem_group": Method("GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",
                         (*MARGIN, *GEM_GROUPS, "gem_variant", "gem_sub_mean")),
     "agem_group": Method("A-GEM on a mean of gradients weighted by relatedness, block by block; O(p) memory",
                          (*MARGIN, *GEM_GROUPS, "agem_group_rule", "agem_group_scope")),
     "ewc_group": Method("EWC with tasks weighted by relatedness, block by block", (*PENALTY, *GROUPS, "use_fisher")),
 }  # fmt: skip
-ALIASES = {"gdp": "agem_closed", "online": "single"}  # online: MER's name
+ALIASES = {"gdp": "agem_closed", "online": "single", "taskinput": "multimodal"}  # the last two: MER's names
 
 
 # Methods that model/reference/ has in the arithmetic of the GEM authors' code, and of MER's.
-REFERENCE = ("single", "ewc", "gem", "eralg4", "eralg5", "meralg1", "meralg6", "meralg7")
+REFERENCE = ("single", "ewc", "gem", "independent", "multimodal", "eralg4", "eralg5", "meralg1", "meralg6", "meralg7")
 
 
 class UsageError(Exception):

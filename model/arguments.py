@@ -120,6 +120,7 @@ GROUPS = {
         Flag("data_file", str, "mnist_permutations.pt", "GEM", "the data file; a standard one that is missing is built",
              RUN),
         Flag("raw_path", str, None, "here", "folder of raw files, searched first", PLACE),
+        Flag("verify", yes_no, False, "here", "yes: read all of the data file and hash it, though it was hashed before", PLACE),
         Flag("n_tasks", whole, None, "fork", "the first so many tasks (default: all in the file)", PROTOCOL, low=1),
         Flag("first_task", whole, 0, "here", "begin with this task of the file, counted from 0", PROTOCOL, low=0),
         Flag("validation", whole, 0, "here", "test on so many training examples a task, held out, not on test sets", PROTOCOL,
@@ -214,7 +215,7 @@ def uses(method: str, name: str) -> bool:
     """Whether a method uses a flag. A method that is not in the table may use any."""
     if method not in METHODS or name not in FLAGS:
         return True
-    return FLAGS[name].methods is None or name in METHODS[method].flags
+    return FLAGS[name].everyones or name in METHODS[method].flags
 
 
 def decides(method: str, name: str) -> bool:

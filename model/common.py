@@ -130,15 +130,26 @@ def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
 
     In parity the reference's rule holds: ResNet18 if and only if the data file is ``cifar100.pt``.
     """
-    images = args.data_file == "cifar100.pt" if args.parity else n_inputs == IMAGE_INPUTS
-    if args.net == "resnet18" or (args.net == "auto" and images):
-        if n_inputs != IMAGE_INPUTS:
-            raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
+    if wants_resnet(n_inputs, args):
         return ResNet18(n_outputs)
     sizes = [n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs]
-    p = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-    room.require(8 * p, f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network")  # and its gradient
+    require_room(sizes, args)
     return MLP(sizes)
+
+
+def wants_resnet(n_inputs: int, args) -> bool:
+    """Whether ``args`` ask for a ResNet18; ``UsageError`` if it does not fit the inputs."""
+    images = args.data_file == "cifar100.pt" if args.parity else n_inputs == IMAGE_INPUTS
+    wanted = args.net == "resnet18" or (args.net == "auto" and images)
+    if wanted and n_inputs != IMAGE_INPUTS:
+        raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
+    return wanted
+
+
+def require_room(sizes: list[int], args, copies: int = 1) -> None:
+    """``UsageError`` unless so many MLPs of these sizes, and their gradients, fit into memory."""
+    p = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    room.require(8 * copies * p, f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network")
 
 
 class TaskOutputs:
@@ -167,6 +178,10 @@ class TaskOutputs:
         if self.foreign.device != logits.device:
             self.foreign = self.foreign.to(logits.device)
         return self.foreign
+
+    def of(self, task: int) -> torch.Tensor:
+        """The outputs of the task, in increasing order."""
+        return torch.arange(self.n_outputs) if self.foreign is None else (~self.foreign[task]).nonzero()[:, 0]
 
     def count(self, task: int) -> int:
         """How many outputs the task has."""

@@ -11,8 +11,8 @@ from model.engine.fast import linear_layers
 MADE = ("args", "outputs", "engine")  # made by the constructor; the engine's state comes last, and apart
 
 
-class Learner(nn.Module):
-    """Services for a method's ``Net``; it calls nothing that a method would have to override.
+class Stateful(nn.Module):
+    """Arguments, outputs, rate, counts and the exact state of a method, whatever its networks are.
 
     A checkpoint holds all attributes (``model.state``) but those that ``CACHES`` names, which the method makes anew.
     """
@@ -25,8 +25,6 @@ class Learner(nn.Module):
         super().__init__()
         self.args = arguments.of(args, own_flags.of(sys.modules.get(type(self).__module__)))
         self.outputs = common.task_outputs(n_outputs, n_tasks, self.args)
-        self.net = common.network(n_inputs, n_outputs, self.args)
-        self.engine = engine.make(self.net, self.outputs, self.args)
         self.lr = self.args.lr
         self.task: int | None = None  # the task being learned
         self.seen: list[int] = []  # all tasks begun, in order
@@ -36,6 +34,41 @@ class Learner(nn.Module):
     def name(self) -> str:
         """The method's name after ``--model``."""
         return type(self).__module__.rpartition(".")[2]
+
+    def begin(self, t: int) -> None:
+        """Note that task t begins."""
+        self.task = t
+        if t not in self.seen:
+            self.seen.append(t)
+
+    def drop(self, tasks) -> None:
+        """Count the unlearned ``tasks`` as never begun. The next batch begins a task, whatever its task is."""
+        self.seen = [t for t in self.seen if t not in tasks]
+        self.task = None
+
+    def checkpoint(self) -> dict:
+        """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
+        return {"parameters": state.parameters(self), "attributes": state.attributes(self, but=MADE)}
+
+    def restore(self, saved: dict) -> None:
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype.
+
+        The fresh object may be for more tasks. Without the ``engine``'s state the next batch must begin a task.
+        """
+        self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
+        self.load_state_dict(
+            {**self.state_dict(), **saved["parameters"]}
+        )  # later tasks may add parameters of their own
+        state.set_attributes(self, saved["attributes"])
+
+
+class Learner(Stateful):
+    """A method with one network, and services for its ``Net``; it calls nothing that a method would have to override."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        self.net = common.network(n_inputs, n_outputs, self.args)
+        self.engine = engine.make(self.net, self.outputs, self.args)
 
     def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
@@ -51,17 +84,6 @@ class Learner(nn.Module):
             return None
         return list(zip(tensors[::2], tensors[1::2], strict=True))
 
-    def begin(self, t: int) -> None:
-        """Note that task t begins."""
-        self.task = t
-        if t not in self.seen:
-            self.seen.append(t)
-
-    def drop(self, tasks) -> None:
-        """Count the unlearned ``tasks`` as never begun. The next batch begins a task, whatever its task is."""
-        self.seen = [t for t in self.seen if t not in tasks]
-        self.task = None
-
     def count(self, correction) -> None:
         """Keep count of a projection's outcome (``projection.Correction`` or None)."""
         if correction is not None:
@@ -70,21 +92,33 @@ class Learner(nn.Module):
             self.counts["qp_rescues"] += correction.rescued
 
     def checkpoint(self) -> dict:
-        """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
-        parameters = state.parameters(self)
-        return {
-            "parameters": parameters,
-            "attributes": state.attributes(self, but=MADE),
-            "engine": self.engine.checkpoint(),
-        }
+        return {**super().checkpoint(), "engine": self.engine.checkpoint()}
 
     def restore(self, saved: dict) -> None:
-        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype.
-
-        The fresh object may be for more tasks. Without the ``engine``'s state the next batch must begin a task.
-        """
-        self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
-        self.load_state_dict(saved["parameters"])
-        state.set_attributes(self, saved["attributes"])
+        super().restore(saved)
         if "engine" in saved:
             self.engine.restore(saved["engine"])
+
+
+class PerTask(Stateful):
+    """A method whose tasks have networks of their own, or in part their own: ``network(t)`` is that of task t.
+
+    The engine is that of the task being learned. It is made anew where another task begins, and keeps nothing.
+    """
+
+    engine = None
+
+    def engine_of(self, t: int):
+        """The engine of the network of task t."""
+        if self.engine is None or t != self.task:
+            self.begin(t)
+            self.engine = self.make_engine(t)
+        return self.engine
+
+    def make_engine(self, t: int):
+        """An engine for the network of task t, whose outputs are ``outputs_of(t)``."""
+        return engine.make(self.network(t), self.outputs_of(t), self.args)
+
+    def restore(self, saved: dict) -> None:
+        super().restore(saved)
+        self.engine = None if self.task is None else self.make_engine(self.task)

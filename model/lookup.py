@@ -29,19 +29,25 @@ def describe() -> str:
     return "\n".join(f"  {name:{width}}  {model.METHODS.get(name, dropped_in).text}" for name in names())
 
 
-def resolve(name: str) -> str:
-    """The canonical name of a method. Case does not count, and aliases are followed.
+def canonical(name: str) -> str | None:
+    """The canonical name of a method, None if there is none. Case does not count, and aliases are followed."""
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+        return None
+    lowered = model.ALIASES.get(name.lower(), name.lower())
+    if lowered in model.METHODS:
+        return lowered
+    for candidate in (name, lowered):
+        if importlib.util.find_spec(f"model.{candidate}") is not None:
+            return candidate
+    return None
 
-    ``UsageError`` names the nearest method where there is none of this name.
-    """
-    if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_"):
-        lowered = model.ALIASES.get(name.lower(), name.lower())
-        if lowered in model.METHODS:
-            return lowered
-        for candidate in (name, lowered):
-            if importlib.util.find_spec(f"model.{candidate}") is not None:
-                return candidate
-    elif any(sign in name for sign in "/\\."):
+
+def resolve(name: str) -> str:
+    """As ``canonical``; ``UsageError`` names the nearest method where there is none of this name."""
+    found = canonical(name)
+    if found is not None:
+        return found
+    if any(sign in name for sign in "/\\."):
         raise model.UsageError(
             f"--model {name!r}: a method's name, not a path; put the file into model/ and give its name without .py"
         )

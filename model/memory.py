@@ -104,7 +104,7 @@ class ReservoirMemory:
 
     def __init__(self, capacity: int, seed: int, flag: str = "task_sample"):
         self.capacity, self.seen = capacity, 0
-        self.what = f"--{flag} {capacity}: what is stored of a task"
+        self.what = f"--{flag} {capacity}: what is stored"
         room.require(16 * capacity, self.what)  # labels and tasks; the examples' size is not known yet
         self.generator = torch.Generator().manual_seed(seed)
         self.x = self.y = self.tasks = None

@@ -1,5 +1,6 @@
 """What ER and MER share (Riemer et al. 2019): a reservoir of examples, and learning from them example by example."""
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,12 @@ class Examples(NamedTuple):
         return Examples(x.index_select(0, there), y.index_select(0, there), tasks.index_select(0, index))
 
 
+@functools.cache
+def task_id(t: int) -> torch.Tensor:
+    """t as a tensor (1,), which takes as long to make as a step on a layer."""
+    return torch.tensor([t])
+
+
 class ReplayLearner(Learner):
     """A ``Learner`` with a reservoir of ``--memories`` examples, of which ``--replay_batch_size`` are replayed at a time.
 
@@ -44,16 +51,14 @@ class ReplayLearner(Learner):
                 raise UsageError(
                     f"--{name} {getattr(self.args, name)}: {self.name} replays stored examples; give 1 or more"
                 )
-        self.memory = ReservoirMemory(self.args.memories, self.args.seed)
+        self.memory = ReservoirMemory(self.args.memories, self.args.seed, "memories")
 
     def examples(self, x, t: int, y):
         """Each example of a batch of task t, as ``Examples`` of length 1. It is offered to the reservoir after its step."""
         self.begin(t)
-        task = torch.tensor([t])
-        for i in range(len(y)):
-            current = Examples(x[i : i + 1], y[i : i + 1], task)
-            yield current
-            self.memory.write(t, current.x, current.y)
+        for one_x, one_y in zip(x.split(1), y.split(1), strict=True):
+            yield Examples(one_x, one_y, task_id(t))
+            self.memory.write(t, one_x, one_y)
 
     def drawn(self, like: Examples) -> Examples:
         """``--replay_batch_size`` stored examples, or as many as are stored; each drawn uniformly from all of them.

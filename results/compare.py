@@ -76,7 +76,7 @@ def _print(args, program):
     notes += comparable.warnings(gathered, shown, names) + comparable.repeated(found, gathered)
     if args.format in (*SILENT, *NUMBERS):
         for note in notes:
-            print(f"{program}: {note}", file=sys.stderr)
+            console.tell(program, note)
     print(tables(table, metrics, baseline, args.format, args.confidence, args.title, notes))
     return 1 if unread else 0
 

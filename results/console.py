@@ -1,4 +1,4 @@
-"""Shared by the commands of results/: lists of names, mistakes told in one sentence, readers that stop early."""
+"""Shared by the commands of results/: lists of names, sentences on a terminal, readers that stop early."""
 
 import os
 import sys
@@ -9,6 +9,16 @@ from results import RecordError
 def names(text):
     """The names in a flag's value: 'model, lr' as ('model', 'lr')."""
     return tuple(filter(None, map(str.strip, text.split(","))))
+
+
+def one_line(text):
+    """text on one line without control characters: names in it come from strangers, and terminals obey such characters."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def tell(program, sentence):
+    """Write a sentence of the program to stderr."""
+    print(f"{program}: {one_line(sentence)}", file=sys.stderr)
 
 
 def command(program, work):
@@ -23,7 +33,7 @@ def command(program, work):
         sys.stdout.flush()
         return status
     except RecordError as mistake:
-        print(f"{program}: {mistake}", file=sys.stderr)
+        tell(program, str(mistake))
         return 2
     except BrokenPipeError:
         leave()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from data import joint
 from metrics import metrics
 from model.engine import scoring
 from results import record
@@ -108,6 +109,8 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
     summary = metrics.summary(baseline, grid, order)
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
+    if continuum.together:
+        summary = metrics.of_the_end(summary)
     return {
         "format": 1,
         "status": "diverged" if life.diverged else "done",
@@ -129,6 +132,7 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
             "task_order": continuum.order,
             **({"start_from": before} if before else {}),
         },
+        **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},

@@ -9,6 +9,7 @@ as PNG and PDF. Without PATH, the records directly in results/ are drawn. Exit s
 import argparse
 import os
 import sys
+import warnings
 from pathlib import Path
 
 if __package__ in (None, ""):  # cd results; python plot_results.py
@@ -19,6 +20,7 @@ from results.comparing import cells, comparable
 
 FOLDER = Path(__file__).resolve().parent
 FIGURES = ("bars", "evolution", "grids", "memory", "time")
+ROWS = 60  # the most rows of a figure
 ABSENT = {
     "grids": "no run has a complete grid",
     "evolution": "no record has accuracies over training",
@@ -34,6 +36,10 @@ def labelled(gathered):
     found = {label: group for label, group in found.items() if group}
     if not found:
         raise RecordError("all runs diverged: there is nothing to draw")
+    if len(found) > ROWS:
+        raise RecordError(
+            f"{len(found)} rows are more than the {ROWS} that a figure shows; give fewer runs, or another --by"
+        )
     return found
 
 
@@ -54,11 +60,11 @@ def draw(found, by=("model",), allow=(), wanted=FIGURES):
             else:
                 drawn[name] = getattr(trade if name == "time" else figures, name)(plain)
             if drawn[name] is not None:
-                figures.warn(drawn[name], warnings(found, by, allow, name))
+                figures.warn(drawn[name], differences(found, by, allow, name))
     return drawn
 
 
-def warnings(found, by, allow, name):
+def differences(found, by, allow, name):
     """What makes the runs of a figure not comparable: list of sentences."""
     if name == "memory":
         gathered, names = _sized(found, by, allow)
@@ -88,16 +94,27 @@ def _by_memory(found, by, allow):
 
 
 def save(drawn, folder, forms=("png", "pdf")):
-    """Write the figures; returns the paths. RecordError if the folder cannot be written."""
+    """Write the figures; returns the paths. RecordError if the folder cannot be written.
+
+    What matplotlib warns of, such as a character that its font lacks, is told in a sentence each.
+    """
+    from matplotlib import rc_context
+
+    from results.drawing import figures
+
     paths = []
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn.items():
-            for form in forms if figure is not None else ():
-                paths.append(Path(folder) / f"{name}.{form}")
-                figure.savefig(paths[-1], dpi=160)
-    except OSError as e:
-        raise RecordError(f"--output {folder}: cannot be written ({e.strerror or e}); give a folder") from None
+    with rc_context(figures.STYLE), warnings.catch_warnings(record=True) as noted:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            for name, figure in drawn.items():
+                for form in forms if figure is not None else ():
+                    paths.append(Path(folder) / f"{name}.{form}")
+                    figure.savefig(paths[-1], dpi=160)
+        except (OSError, ValueError) as e:  # ValueError: a null byte in the name
+            reason = getattr(e, "strerror", None) or e
+            raise RecordError(f"--output {folder}: cannot be written ({reason}); give a folder") from None
+    for sentence in dict.fromkeys(str(warning.message) for warning in noted):
+        console.tell("results.plot_results", sentence)
     return paths
 
 
@@ -125,10 +142,10 @@ def _plot(args):
     for path in save(drawn, args.output):
         print(path)
     shown = [name for name, figure in drawn.items() if figure is not None]
-    for sentence in dict.fromkeys(said for name in shown for said in warnings(found, by, allow, name)):
-        print(f"results.plot_results: {sentence}", file=sys.stderr)
+    for sentence in dict.fromkeys(said for name in shown for said in differences(found, by, allow, name)):
+        console.tell("results.plot_results", sentence)
     for name in (name for name, figure in drawn.items() if figure is None):
-        print(f"results.plot_results: {name}: not drawn, {ABSENT[name]}", file=sys.stderr)
+        console.tell("results.plot_results", f"{name}: not drawn, {ABSENT[name]}")
     return 1 if unread else 0
 
 

@@ -15,6 +15,7 @@ import math
 import os
 import platform
 import re
+import secrets
 import subprocess
 import sys
 import time
@@ -66,11 +67,12 @@ def check_writable(save_path, file_name=None, flag="--save_path"):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _clear(folder)
-        probe = _temporary(folder / f"{file_name or 'probe'}.json")
-        try:
-            probe.write_text("{}\n", encoding="utf-8")
-        finally:
-            probe.unlink(missing_ok=True)
+        probe = _temporary(folder / f"{file_name or secrets.token_hex(8)}.json")
+        with open(probe, "x", encoding="utf-8") as f:  # never through a link that somebody laid there
+            try:
+                f.write("{}\n")
+            finally:
+                probe.unlink(missing_ok=True)
     except OSError as e:
         raise RecordError(
             f"{flag} {save_path}: cannot be written ({e.strerror or e}); give a folder that can"

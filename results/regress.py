@@ -26,7 +26,7 @@ def text(checks):
     """All findings, then the table of deviations if there are any."""
     blocks = []
     for result in checks:
-        blocks.append("\n".join([_heading(result), *(f"  {line}" for line in result.lines)]))
+        blocks.append("\n".join(map(console.one_line, [_heading(result), *(f"  {line}" for line in result.lines)])))
     rows = []
     for result in checks:
         for row in result.deviations[:MANY]:
@@ -36,19 +36,19 @@ def text(checks):
     if rows:
         blocks.append(render(["deviates", "what", "logged", "here", "by"], rows, "text"))
         causes = [f"{_name(r)}: {'; '.join(r.causes) or _guess(r)}" for r in checks if r.deviations]
-        blocks.append("Likely cause\n" + "\n".join(f"  {cause}" for cause in causes))
+        blocks.append("\n".join(["Likely cause", *(f"  {console.one_line(cause)}" for cause in causes)]))
     blocks.append(_verdict(checks))
     return "\n\n".join(blocks)
 
 
 def _heading(result):
-    seeds = " ".join(str(run.fact("seed")) for run in result.ours)
+    seeds = " ".join(cells.short(run.fact("seed")) for run in result.ours)
     return f"{_name(result)} ({result.logged.place})" + (f" against seeds {seeds}" if seeds else "")
 
 
 def _name(result):
     method, label = cells.method(result.logged), result.logged.label
-    return f"{method} seed {result.logged.fact('seed')}" + (f" {label}" if len(label) < 30 else "")
+    return f"{method} seed {cells.short(result.logged.fact('seed'))}" + (f" {label}" if len(label) < 30 else "")
 
 
 def _guess(result):

@@ -14,8 +14,9 @@ if __package__ in (None, ""):  # cd results; python show.py
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from metrics.metrics import grid_text
-from results import console
+from results.comparing.cells import short
 from results.comparing.measures import MEASURES
+from results.console import command, one_line, tell
 from results.reading.logs import runs
 from results.reading.run import PRINTED
 
@@ -34,7 +35,7 @@ def format_run(run):
         blocks.append(_numbers(run))
     wrong = run.problems + run.disagreements() + run.slips
     if wrong:
-        blocks.append("\n".join(f"! {_quiet(sentence)}" for sentence in wrong))
+        blocks.append("\n".join(f"! {one_line(sentence)}" for sentence in wrong))
     return "\n\n".join(blocks)
 
 
@@ -42,7 +43,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="results.show", description=__doc__.split("\n\n")[0])
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a record, a log, a document, or a folder")
     args = parser.parse_args(argv)
-    return console.command(parser.prog, lambda: _show(args.paths))
+    return command(parser.prog, lambda: _show(args.paths))
 
 
 def _show(paths):
@@ -51,7 +52,8 @@ def _show(paths):
         unread += bool(run.problems)
         if run.empty:
             sys.stdout.flush()
-            print("\n".join(f"results.show: {_quiet(p)}" for p in run.problems), file=sys.stderr)
+            for problem in run.problems:
+                tell("results.show", problem)
         else:
             print(("\n\n" if shown else "") + format_run(run))
             shown += 1
@@ -67,7 +69,7 @@ def _heading(run):
     if run.fact("data_file"):
         words[0] += f" on {run.fact('data_file')}"
     if run.fact("seed") is not None:
-        words.append(f"seed {run.fact('seed')}")
+        words.append(f"seed {short(run.fact('seed'))}")
     if run.fact("status"):
         words.append(str(run.fact("status")))
     if run.n_tasks:
@@ -82,7 +84,7 @@ def _heading(run):
     if run.order is not None:
         words.append(f"learned in the order {' '.join(map(str, run.order))}")
     label = f" ({run.label})" if run.fact("model") and run.label not in run.source else ""
-    return _quiet(", ".join(words)) + "\n" + _quiet(f"from {run.place}{label}")
+    return one_line(", ".join(words)) + "\n" + one_line(f"from {run.place}{label}")
 
 
 def _numbers(run):
@@ -116,11 +118,6 @@ def _number(value):
 def _shown(run, text):
     """A printed number with the digits it was printed with; a record's exact number with four; X if there is none."""
     return _number(float(text)) if run.exact and text is not None else text or "X"
-
-
-def _quiet(text):
-    """text on one line without control characters: file names and arguments are other people's."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 if __name__ == "__main__":

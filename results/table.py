@@ -8,6 +8,8 @@ import csv
 import io
 import re
 
+from results.console import one_line
+
 FORMATS = ("text", "markdown", "csv", "latex")
 SILENT = ("csv",)  # forms without title and notes; the caller prints those elsewhere
 _LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "\u2212": "$-$", "~": r"\textasciitilde{}"}
@@ -29,7 +31,7 @@ def render(head, rows, form, title="", notes=(), left=1):
 
 
 def _one_line(text):
-    return " ".join(text.split()) if any(c in text for c in "\r\n\t\v\f") else text
+    return one_line(" ".join(text.split()) if any(c in text for c in "\r\n\t\v\f") else text)
 
 
 def _blocks(title, lines, notes):
@@ -47,14 +49,15 @@ def _text(head, rows, title, notes, left):
 
 
 def _markdown(head, rows, title, notes, left):
-    lines = [head, ["---"] * left + ["--:"] * (len(head) - left), *rows]
-    lines = ["| " + " | ".join(_unmarked(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return _blocks(_unmarked(title), lines, [line for note in notes for line in (_unmarked(note), "")][:-1])
+    rule = ["---"] * left + ["--:"] * (len(head) - left)
+    lines = [f"| {' | '.join(line)} |" for line in ([*map(unmarked, head)], rule, *([*map(unmarked, r)] for r in rows))]
+    return _blocks(unmarked(title), lines, [line for note in notes for line in (unmarked(note), "")][:-1])
 
 
-def _unmarked(text):
-    """Text whose HTML tags are escaped: Markdown would pass them on."""
-    return text.replace("<", "&lt;")
+def unmarked(text):
+    """A text in Markdown that neither ends a cell nor becomes HTML, a link or an image. Emphasis and `code` stay."""
+    text = re.sub(r"&(?=#|\w+;)", "&amp;", one_line(text).replace("\\", "\\\\"))
+    return re.sub(r"\](?=[(\[:])", r"\]", text.replace("<", "&lt;").replace("|", "\\|"))
 
 
 def _csv(head, rows, title, notes, left):
@@ -65,7 +68,7 @@ def _csv(head, rows, title, notes, left):
 
 def _inert(cell):
     """A cell that no spreadsheet takes for a formula: a text that begins like one gets an apostrophe."""
-    if cell[:1] not in ("=", "+", "-", "@") or cell == "-":
+    if cell.lstrip()[:1] not in (*"=+-@＝＋－＠",) or cell == "-":
         return cell
     try:
         float(cell)
@@ -76,7 +79,9 @@ def _inert(cell):
 
 def _latex(head, rows, title, notes, left):
     lines = [" & ".join(_for_latex(cell) for cell in line) + r" \\" for line in [head, *rows]]
-    lines = ["{}" + line if line[:1] in ("[", "*") else line for line in lines]  # not an argument of the \\ before it
+    lines = [
+        "{}" + line if line.lstrip()[:1] in ("[", "*") else line for line in lines
+    ]  # not an argument of the \\ before it
     return "\n".join(
         [
             *(["% " + title] if title else []),

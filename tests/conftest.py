@@ -77,6 +77,9 @@ def drop(monkeypatch, tmp_path):
     vars(methods).pop(DROPPED_IN, None)
 
 
+SPLIT = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]}
+
+
 def namespace(**given) -> argparse.Namespace:
     """Settled arguments, as main hands them on; small defaults for tests."""
     small = {"n_hiddens": 8, "n_memories": 5, "memory_strength": 0.5, "lr": 0.1, "task_outputs": None}
@@ -90,6 +93,13 @@ def net(name: str, n_inputs=12, n_outputs=4, n_tasks=3, seed=0, **given):
     parity = given.get("parity", False)
     with common.resnet_layout(plain=parity):
         return methods.load(name, parity).Net(n_inputs, n_outputs, n_tasks, namespace(seed=seed, **given))
+
+
+def suitable(name):
+    """A small stream, training tasks, that a method can learn, and the arguments for it."""
+    if name != "icarl":
+        return stream()[0], {}
+    return stream(n_outputs=6, split=True)[0], {**SPLIT, "n_memories": 8}
 
 
 def learn(model, tasks, batch_size=1, steps=None):

@@ -148,16 +148,29 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--model ewc", r"--n_memories 0: ewc needs at least one memory per task"),
         ("--batch_size 0", r"--batch_size 0: out of range; give a whole number, 1 or more"),
         ("--n_hiddens 1000000000000", r"--n_layers 2 --n_hiddens 1000000000000: the network does not fit into memory"),
+        (
+            "--model independent --parity yes --n_hiddens 2",
+            r"--n_hiddens 2 --parity yes: each of 3 tasks gets 2 // 3 units",
+        ),
+        (
+            "--model independent --n_hiddens 1e12",
+            r"--n_layers 2 --n_hiddens 1000000000000: the network does not fit into",
+        ),
+        (
+            "--model multimodal --n_hiddens 1e12",
+            r"--n_layers 2 --n_hiddens 1000000000000: the network does not fit into",
+        ),
+        ("--model eralg4 --memories 1e12", r"--memories 1000000000000: what is stored does not fit into memory \("),
         ("--n_epochs 1e9", r"--n_epochs 1000000000: more than 1,000,000,000 examples in all; give 8333333 or fewer"),
         ("--n_layers 1000000000", r"--n_layers 1000000000: out of range; give a whole number from 0 to 1000"),
         (
             "--n_memories 1e12 --model gem",
             r"--n_memories 1000000000000: what 3 tasks store does not fit into memory \(",
         ),
-        ("--task_sample 1e12 --model spg", r"--task_sample 1000000000000: what is stored of a task does not fit into"),
+        ("--task_sample 1e12 --model spg", r"--task_sample 1000000000000: what is stored does not fit into"),
         (
             "--cov_first_task_buffer 1e12 --model ewc_group --n_memories 1",
-            r"--cov_first_task_buffer 1000000000000: what is stored of a task does not fit into memory \(",
+            r"--cov_first_task_buffer 1000000000000: what is stored does not fit into memory \(",
         ),
         ("--n_memories 1e300", r"--n_memories 1e300: beyond what 64 bits hold; give a whole number, 0 or more$"),
         (f"--n_tasks {'1' * 5000}", r"--n_tasks 1{60}\.\.\.: not a whole number; give a whole number, 1 or more$"),
@@ -193,6 +206,19 @@ def test_a_wrong_command(argv, sentence, refused, data_file):
     assert re.match(sentence, refused(*common, *argv.split()))
 
 
+@pytest.mark.parametrize(
+    "name", ["evil", "evil.py", "./evil", "..evil", ".evil", "model.evil", "model..evil", "Evil", "os", "main"]
+)
+def test_a_name_after_model_imports_nothing_but_methods(name, refused, data_file, monkeypatch):
+    folder = data_file.parent
+    (folder / "evil.py").write_text("open('executed', 'w')\nclass Net: pass\n")
+    monkeypatch.syspath_prepend(folder)
+    assert refused("--data_path", str(folder), "--data_file", "tiny.pt", "--model", name).startswith(
+        f"--model {name!r}: "
+    )
+    assert not (folder / "executed").exists() and "evil" not in sys.modules
+
+
 @pytest.mark.parametrize("flag", ["data_file", "data_path", "save_path", "tensorboard"])
 def test_names_that_no_file_system_takes(flag, refused, data_file):
     common = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", "new"]
@@ -203,10 +229,13 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(refused):
     assert refused("--data_file", "\x1b[2J\r.pt").startswith(r"data/\x1b[2J\r.pt: does not exist")
 
 
-def test_no_gpu(refused, data_file, monkeypatch):
+def test_no_gpu(data_file, tmp_path, monkeypatch, capsys):
+    """The run goes on on the CPU; its record says so."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    text = refused("--cuda", "yes", "--data_path", str(data_file.parent), "--data_file", "tiny.pt")
-    assert text.startswith("--cuda yes: this torch sees no GPU; give --cuda no")
+    words = ["--data_path", data_file.parent, "--data_file", "tiny.pt", "--save_path", tmp_path / "new"]
+    result = main.main(["--cuda", "yes", *words])
+    assert capsys.readouterr().err == "note: --cuda yes: this torch sees no GPU, so the run goes on on the CPU\n"
+    assert result["device"] == "cpu" and result["args"]["cuda"] is False
 
 
 def test_memory_is_missed_before_any_data_is_built(refused):

@@ -13,7 +13,7 @@ from results.reading.run import Run
 from scripts import side_by_side
 from scripts.papers import targets
 from scripts.sweeping import jobs, selection
-from tests.conftest import DROPPED_IN, learn, net, parameters, stream
+from tests.conftest import DROPPED_IN, learn, net, parameters, suitable
 from tests.results.records import make
 from tests.scripts.papers.test_table import kept as paper_run
 from tests.scripts.test_sweep import best, kept
@@ -43,8 +43,9 @@ def another(flag):
 def test_a_flag_that_a_row_does_not_name_changes_nothing(name):
     others = {flag.name: another(flag) for flag in FLAGS.values() if not arguments.uses(name, flag.name)}
     assert len(others) > 20
-    given = {"n_memories": 5, "memory_strength": 0.5, "num_groups": 2, "cov_recompute_every": 2}
-    plain, changed = (learn(net(name, **{**given, **more}), stream()[0]) for more in ({}, others))
+    train, own = suitable(name)
+    given = {"n_memories": 5, "memory_strength": 0.5, "num_groups": 2, "cov_recompute_every": 2, **own}
+    plain, changed = (learn(net(name, **{**given, **more}), train) for more in ({}, others))
     assert torch.equal(parameters(plain), parameters(changed))
 
 

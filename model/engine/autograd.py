@@ -105,7 +105,7 @@ class AutogradEngine:
         with torch.enable_grad():
             if self._rows is not None and not blended:
                 rows = grad.new_empty(len(self._rows), len(grad))
-                with self._memory_pass():
+                with self.memory_pass():
                     for row, parts in zip(rows, self._rows, strict=True):
                         grad.zero_()
                         losses.append(sum(self._accumulate(*part) for part in parts))
@@ -134,7 +134,7 @@ class AutogradEngine:
         grad = self.flat.grad
         row = torch.zeros_like(grad)
         (parts,) = self._rows
-        with torch.enable_grad(), self._memory_pass():
+        with torch.enable_grad(), self.memory_pass():
             for part in parts:
                 grad.zero_()
                 self._accumulate(*part)
@@ -147,7 +147,8 @@ class AutogradEngine:
         loss.backward()
         return loss.item()
 
-    def _memory_pass(self):
+    def memory_pass(self):
+        """For passes over stored examples: batch normalisation takes the batch's own statistics, and keeps its running ones."""
         return nullcontext() if self.parity or not self._norms else self._frozen_statistics()
 
     @contextmanager

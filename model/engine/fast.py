@@ -326,6 +326,8 @@ class FastEngine:
         """For passes that only record; an MLP has nothing to be put into evaluation mode."""
         yield
 
+    memory_pass = recording  # nor statistics to be left alone
+
     # ---------------------------------------------------------------- state
 
     def checkpoint(self) -> dict:

@@ -61,23 +61,45 @@ class Columns:
     pieces are twice as wide, and the sums are added in their own dtype, for which no array of all pieces is needed.
     """
 
-    def __init__(self, n: int, like: torch.Tensor):
+    def __init__(self, n: int, like: torch.Tensor, limit: int = 0):
         self.n = n
         least = -(-n // PIECE)
         self.count = next((m for m in range(least, 2 * least) if n % m == 0), least)
         self.width = -(-n // self.count)
-        self._set(like.new_empty(self.count * self.width, 0))
+        self._reserve(like.new_empty(self.count * self.width, 0), limit)  # nothing is copied as columns arrive
+        self._set(0)
 
-    def _set(self, filled: torch.Tensor) -> None:
-        """Columns (n and what they are filled up with, k), and the views that the products go through."""
-        self.filled, self.matrix = filled, filled[: self.n]
+    def _reserve(self, old: torch.Tensor, limit: int) -> None:
+        """Room for ``limit`` columns, the first of which are ``old``."""
+        self._room = old.new_empty(len(old), limit)
+        self._room[self.n :] = 0
+        self._room[:, : old.shape[1]] = old
+
+    def _set(self, k: int) -> None:
+        """The first k columns, and the views that products go through."""
+        self.filled = self._room[:, :k]
+        self.matrix = self.filled[: self.n]
         self.rows = self.matrix.t()
-        self.pieces = filled.view(self.count, self.width, -1) if filled.numel() else None
-        self.wide = filled.split(2 * self.width)
+        self.pieces = self._room.view(self.count, self.width, -1)[:, :, :k]
+        self.wide = self.filled.split(2 * self.width)
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: each number once."""
+        return {"n": self.n, "count": self.count, "width": self.width, "_room": self._room, "k": self.filled.shape[1]}
+
+    def __setstate__(self, state: dict) -> None:
+        k = state.pop("k")
+        self.__dict__.update(state)
+        self._set(k)
 
     def append(self, rows: torch.Tensor) -> None:
         """Further columns, given as rows (m, n)."""
-        self._set(torch.cat((self.filled, self._fill(rows).t()), 1))
+        k = self.filled.shape[1]
+        new = k + len(rows)
+        if new > self._room.shape[1]:
+            self._reserve(self.filled, new)
+        self._room[: self.n, k:new] = rows.t()
+        self._set(new)
 
     def _fill(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows (m, n) with zeros after them, in the columns' dtype."""
@@ -106,10 +128,10 @@ class Columns:
 
 
 class LayerShare:
-    """One layer's share of k directions: activations A and deltas D, each as ``Columns``."""
+    """One layer's share of k directions: activations A and deltas D, each as ``Columns``; room for ``limit`` is reserved."""
 
-    def __init__(self, n_inputs: int, n_outputs: int, like: torch.Tensor):
-        self.A, self.D = Columns(n_inputs, like), Columns(n_outputs, like)
+    def __init__(self, n_inputs: int, n_outputs: int, like: torch.Tensor, limit: int = 0):
+        self.A, self.D = Columns(n_inputs, like, limit), Columns(n_outputs, like, limit)
 
     def append(self, a: torch.Tensor, d: torch.Tensor) -> None:
         """Further directions: activations (n, i) and deltas (n, o)."""

@@ -75,7 +75,7 @@ class GramBasis:
         usable = (norms.isfinite() & (norms > 0)).nonzero()[:, 0]
         scaled = offered.rows(usable).scaled(norms[usable])
         if not self.shares:
-            self.shares = [LayerShare(i, o, scaled.A[0]) for o, i in self.shapes]
+            self.shares = [LayerShare(i, o, scaled.A[0], self.limit) for o, i in self.shapes]
         start, n = 0, len(usable)
         while start < n:
             if self.k == self.limit:
@@ -134,5 +134,5 @@ class GramBasis:
         self.clear()
         self.factor.panels = [T.clone() for T in state["factor"]]
         for (o, i), (a, d) in zip(self.shapes, state["directions"], strict=False):
-            self.shares.append(LayerShare(i, o, a))
+            self.shares.append(LayerShare(i, o, a, self.limit))
             self.shares[-1].append(a, d)

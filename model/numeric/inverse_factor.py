@@ -19,6 +19,10 @@ class InverseFactor:
         self.panels: list[torch.Tensor] = []
         self._views: list | None = None
 
+    def __getstate__(self) -> dict:
+        """For copies and pickles: each number once."""
+        return {"panels": self.panels, "_views": None}
+
     def __len__(self) -> int:
         return self.panels[-1].shape[1] if self.panels else 0
 

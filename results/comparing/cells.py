@@ -1,13 +1,13 @@
 """Runs gathered into the cells of a comparison; what a run is comes from its record, never from a file's name."""
 
-import re
-import sys
+import functools
 from pathlib import PurePath
 
-from model import UsageError, resolve
 from model.arguments import FLAGS, decides, of_role, uses
 from model.flags import Role
+from model.lookup import canonical
 from results import RecordError
+from results.console import one_line, tell
 from results.reading.logs import runs
 
 # What must agree before runs are averaged: field -> the names it has in a record, the first that is known counts.
@@ -17,6 +17,8 @@ PROTOCOL = {
 }
 PROTOCOL["memory"] = ("memory", "n_memories")
 UNUSED = "-"
+SEVERAL = 6  # the most values of a field that a sentence names
+DIGITS = 20  # a seed of fewer digits is a number, also where it is written as text
 
 
 def read(paths, program):
@@ -30,13 +32,13 @@ def read(paths, program):
     for run in found:
         unread += bool(run.problems)
         for problem in run.problems:
-            print(f"{program}: {problem}", file=sys.stderr)
+            tell(program, problem)
         for sentence in run.disagreements():
-            print(f"{program}: {sentence}, which counts", file=sys.stderr)
+            tell(program, f"{sentence}, which counts")
         if run.empty or (not run.record and PurePath(run.label).name in recorded):
             continue
         if method(run) is None:
-            print(f"{program}: {run.place}: does not say which method it is; left out", file=sys.stderr)
+            tell(program, f"{run.place}: does not say which method it is; left out")
         else:
             usable.append(run)
     if not usable:
@@ -50,12 +52,10 @@ def method(run):
     return None if name is None else resolved(str(name))
 
 
+@functools.lru_cache(1024)  # every field of every run asks for it, and a module that is not here is looked for on disk
 def resolved(name):
     """A method's canonical name; ``name`` unchanged if the method is not among ours."""
-    try:
-        return resolve(name)
-    except UsageError:
-        return name
+    return canonical(name) or name
 
 
 def field(run, name):
@@ -95,8 +95,8 @@ def gather(found, by=("model",), allow=()):
     """dict key -> {(seed, ...): Run}: a cell for each combination of the fields `by`, with one run for each seed.
 
     Diverged runs are included. Of several runs with the same seed, and the same values of the fields in `allow`, the
-    one begun last counts. RecordError if a cell would average runs whose protocol or settings differ in a field that is
-    not in `allow`; it names the field and its values. RecordError too if no run has a field of `by` or `allow`.
+    one begun last counts. RecordError if a cell would average runs whose protocol or settings differ in fields that are
+    not in `allow`; it names all of them with their values. RecordError too if no run has a field of `by` or `allow`.
     """
     for flag, name in [*(("by", name) for name in by), *(("allow", name) for name in allow)]:
         values = [field(run, name) for run in found]
@@ -116,19 +116,35 @@ def gather(found, by=("model",), allow=()):
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
         differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
-        wrong = [name for name in differ if name not in allow]
+        wrong = {name: values for name, values in differ.items() if name not in covered(allow)}
         if wrong:
-            name, values = wrong[0], differ[wrong[0]]
-            spoken, files = name, differing(group, ("data_file",)).get("data_file", [])
-            if name == "data_hash" and len(files) == len(values):
-                spoken, values = "data_file", files  # file names say the same as hashes, in words
-            values = ", ".join(short(value) for value in sorted(values, key=_order))
+            files = differing(group, ("data_file",)).get("data_file", [])
+            if "data_hash" in wrong and len(files) == len(
+                wrong["data_hash"]
+            ):  # file names say the same as hashes, in words
+                wrong = {"data_file": files, **{name: wrong[name] for name in wrong if name != "data_hash"}}
+            fields = ",".join(wrong)
             raise RecordError(
-                f"runs of {label(key)} differ in {spoken}: {values}; they are not averaged "
-                f"(--by {','.join((*by, spoken))} keeps them apart, --allow {name} averages them all the same)"
+                f"runs of {label(key)} differ in {listed(wrong)}; they are not averaged "
+                f"(--by {','.join((*by, fields))} keeps them apart, --allow {fields} averages them all the same)"
             )
         cells[key] = one_a_seed(group, tuple(differ))
     return cells
+
+
+def covered(allow):
+    """The fields `allow` as a set. The name of a data file stands for its hash too, since a user cannot type a hash."""
+    return {*allow, "data_hash"} if "data_file" in allow else set(allow)
+
+
+def listed(differ):
+    """'lr: 0.01, 0.1; batch_size: 1, 10' of {field: values}; of many values the first few."""
+    told = []
+    for name, values in differ.items():
+        texts = [short(value) for value in sorted(values, key=_order)]
+        rest = f" and {len(texts) - SEVERAL} more" if len(texts) > SEVERAL else ""
+        told.append(f"{name}: {', '.join(texts[:SEVERAL])}{rest}")
+    return "; ".join(told)
 
 
 def _owners(found, name):
@@ -164,8 +180,8 @@ def short(value):
         return f"{len(value)} x {value[0]}"
     if isinstance(value, float):
         return f"{value:g}"
-    text = "unknown" if value is None else re.sub(r"[\x00-\x1f\x7f]+", " ", str(value))
-    return text[:12] if len(text) == 64 else text[:60]
+    text = "unknown" if value is None else str(value)
+    return one_line(text[:12] if len(text) == 64 else text[:60])
 
 
 def one_a_seed(group, besides=()):
@@ -173,7 +189,7 @@ def one_a_seed(group, besides=()):
     cell = {}
     for i, run in enumerate(sorted(group, key=lambda run: str((run.record or {}).get("started") or ""))):
         seed = run.fact("seed")
-        seed = f"?{i}" if seed is None else int(seed) if str(seed).isdecimal() else seed
+        seed = f"?{i}" if seed is None else int(seed) if str(seed).isdecimal() and len(str(seed)) < DIGITS else seed
         cell[seed, *(_hashable(field(run, name)) for name in besides)] = run
     return dict(sorted(cell.items(), key=lambda item: [_order(part) for part in item[0]]))
 

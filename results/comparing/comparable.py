@@ -13,23 +13,24 @@ MANY = 4  # the most rows that are named for one value
 
 def stream(besides=()):
     """The fields of the protocol that comparable rows share, without those in `besides`."""
-    free = {"memory", *besides}
-    if free & {"data_hash", "data_file"}:
-        free |= {"data_hash"}
+    free = {"memory", *cells.covered(besides)}
     return [name for name in cells.PROTOCOL if name not in free]
 
 
 def same_stream(gathered, key, base, besides):
-    """RecordError if two cells were not measured on the same stream, fields in `besides` apart."""
+    """RecordError if two cells were not measured on the same stream, fields in `besides` apart. It names all fields."""
     both = [*gathered[key].values(), *gathered[base].values()]
-    for name in stream(besides):
-        values = _values(both, name)
-        if len(values) > 1:
-            texts = _texts([{value: text} for value, text in values.items()])
-            raise RecordError(
-                f"{cells.label(key)} and {cells.label(base)} differ in {_called(name)}: {', '.join(texts)}; "
-                f"no difference is taken (--allow {name} takes it all the same)"
-            )
+    differ = {name: values for name in stream(besides) if len(values := _values(both, name)) > 1}
+    if differ:
+        told = [f"{_called(name)}: {', '.join(_each(values))}" for name, values in differ.items()]
+        raise RecordError(
+            f"{cells.label(key)} and {cells.label(base)} differ in {'; '.join(told)}; "
+            f"no difference is taken (--allow {','.join(map(_called, differ))} takes it all the same)"
+        )
+
+
+def _each(values):
+    return _texts([{value: text} for value, text in values.items()])
 
 
 def warnings(gathered, by, names=None):

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from results.reading.fields import FINITE
+
 
 class Measure(NamedTuple):
     """label: a column's head. digits: how many after the point. value: a function of a Run.
@@ -30,20 +32,22 @@ def _summary(key):
     return value
 
 
-def _record(*keys, scale=1.0):
+def _record(*keys):
     def value(run):
         found = run.record
         for key in keys:
             found = found.get(key) if isinstance(found, dict) else None
-        known = isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found)
-        return scale * found if known else None
+        return found if FINITE.fits(found) else None
 
     return value
 
 
 def _step_time(run):
     seconds, steps = _record("seconds", "train")(run), _record("counts", "steps")(run)
-    return 1e6 * seconds / steps if seconds is not None and steps else None
+    if seconds is None or not steps:
+        return None
+    found = 1e6 * seconds / steps
+    return found if FINITE.fits(found) else None
 
 
 def _unlearning(when, attacked):

@@ -18,6 +18,8 @@ HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "+++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "hatch.linewidth": 0.6}
+STYLE |= {"text.parse_math": False}  # a name may hold dollars
+TASKS = 20  # the most tasks of a grid that have a number each
 
 
 def looks(labels):
@@ -32,6 +34,11 @@ def warn(figure, sentences):
         width = int(17 * figure.get_figwidth())  # characters of this size
         lines = [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
         figure.suptitle("\n".join(lines), fontsize=7, color="#8a3600", x=0.01, ha="left", linespacing=1.3)
+
+
+def legend(where, drawn, **how):
+    """A legend of {label: what is drawn}. matplotlib's own would leave out labels that begin with an underscore."""
+    where.legend(list(drawn.values()), list(drawn), frameon=False, **how)
 
 
 def measured(cell, key):
@@ -71,7 +78,7 @@ def evolution(cells):
         return None
     figure = Figure(figsize=(9, 3.6 + 0.2 * math.ceil(len(curves) / 4)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
-    style = looks(cells)
+    style, drawn = looks(cells), {}
     for label, found in curves.items():
         colour, _, marker, dashes = style[label]
         steps = found["step"]
@@ -79,17 +86,16 @@ def evolution(cells):
         start = list(style).index(label) % every
         for axes, key in zip(panels, ("first", "mean"), strict=True):
             centre, spread = zip(*found[key], strict=True)
-            axes.plot(steps, centre, linestyle=dashes, color=colour, marker=marker, markevery=(start, every),
-                      markersize=4, linewidth=1.4, markeredgecolor="black", markeredgewidth=0.4,
-                      label=named(label, found, cells[label]))  # fmt: skip
+            (line,) = axes.plot(steps, centre, linestyle=dashes, color=colour, marker=marker, markevery=(start, every),
+                                markersize=4, linewidth=1.4, markeredgecolor="black", markeredgewidth=0.4)  # fmt: skip
+            drawn[named(label, found, cells[label])] = line
             low, high = ([c + sign * s for c, s in zip(centre, spread, strict=True)] for sign in (-1, 1))
             axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
     for axes, title in zip(panels, ("the first task learned", "all tasks, mean"), strict=True):
-        for change in next(iter(curves.values()))["changes"]:
-            axes.axvline(change, color="0.85", linewidth=0.7, zorder=0)
+        axes.vlines(next(iter(curves.values()))["changes"], 0, 1, color="0.85", linewidth=0.7, zorder=0)
         axes.set(title=title, xlabel="steps", ylim=(0, 1))
     panels[0].set_ylabel("accuracy")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    legend(figure, drawn, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -109,7 +115,7 @@ def grids(cells):
         image = axes.imshow(mean, vmin=0, vmax=1, cmap="cividis")
         axes.axis("on")
         axes.set_title(f"{label} (n {len(cells[label])})", fontsize=9)
-        step = 1 if len(mean[0]) <= 10 else 5
+        step = 1 if len(mean[0]) <= 10 else 5 * math.ceil(len(mean[0]) / (5 * TASKS))
         axes.set_xticks(range(0, len(mean[0]), step), range(1, len(mean[0]) + 1, step), fontsize=7)
         axes.set_yticks(range(0, len(mean), step), range(1, len(mean) + 1, step), fontsize=7)
         axes.spines[:].set_visible(False)

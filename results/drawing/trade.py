@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from results.drawing.curves import centred
-from results.drawing.figures import looks, measured
+from results.drawing.figures import legend, looks, measured
 
 
 def memory(cells):
@@ -14,24 +14,24 @@ def memory(cells):
     places = sorted({size for sizes in sized.values() for size in sizes if isinstance(size, (int, float))})
     if len(places) < 2:
         return None
-    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    style = looks(cells)
+    style, drawn = looks(cells), {}
     for label, sizes in sized.items():
         colour, _, marker, dashes = style[label]
         known = sorted(size for size in sizes if isinstance(size, (int, float)))
         if not known:  # a method without a memory: a level line
             for values in sizes.values():
-                axes.axhline(centred(values)[0], color=colour, linestyle=dashes, label=f"{label} (no memory)")
+                drawn[f"{label} (no memory)"] = axes.axhline(centred(values)[0], color=colour, linestyle=dashes)
             continue
         means, spreads = zip(*(centred(sizes[size]) for size in known), strict=True)
-        axes.errorbar(known, means, yerr=spreads, color=colour, marker=marker, linestyle=dashes, capsize=3, label=label,
-                      markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
+        drawn[label] = axes.errorbar(known, means, yerr=spreads, color=colour, marker=marker, linestyle=dashes, capsize=3,
+                                     markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
     axes.set_xscale("log")
     axes.set_xticks(places, [f"{size:g}" for size in places])
     axes.minorticks_off()
     axes.set(xlabel="stored examples per task", ylabel="ACC: mean accuracy at the end")
-    axes.legend(frameon=False)
+    legend(axes, drawn, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -43,16 +43,17 @@ def time(cells):
         return None
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    style = looks(cells)
+    style, drawn = looks(cells), {}
     for label, (steps, finals) in points.items():
         (x, dx), (y, dy) = centred(steps), centred(finals)
         colour, _, marker, _ = style[label]
-        axes.errorbar(x, y, xerr=min(dx, 0.9 * x), yerr=dy, color=colour, marker=marker, markersize=7, capsize=2,
-                      linestyle="none", elinewidth=0.8, markeredgecolor="black", markeredgewidth=0.6, label=label)  # fmt: skip
+        drawn[label] = axes.errorbar(x, y, xerr=min(dx, 0.9 * x), yerr=dy, color=colour, marker=marker, markersize=7,
+                                     capsize=2, linestyle="none", elinewidth=0.8, markeredgecolor="black",
+                                     markeredgewidth=0.6)  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     axes.set(xlabel="training time, microseconds per step (log scale)", ylabel="ACC: mean accuracy at the end")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(axes, drawn, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

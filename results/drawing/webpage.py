@@ -8,6 +8,7 @@ from results.comparing import cells, comparable, protocol
 from results.comparing.measures import DEFAULT, MEASURES, shown
 from results.comparing.rows import rows
 from results.comparing.tables import fewer
+from results.console import one_line
 from results.drawing import curves
 
 PAGE = Path(__file__).with_name("page")
@@ -127,9 +128,10 @@ def _grid(label, runs):
 
 def _run(run):
     """One run: what it is, its three numbers, and its command to copy."""
+    command = run.fact("command")
     status = f", {run.fact('status')}" if run.fact("status") == "diverged" else ""
     return {
-        "what": f"{cells.method(run)}, seed {run.fact('seed')}{status}",
+        "what": f"{cells.short(cells.method(run))}, seed {cells.short(run.fact('seed'))}{status}",
         "numbers": ", ".join(f"{MEASURES[m].label} {_signed(MEASURES[m].value(run), m)}" for m in DEFAULT[:3]),
-        "command": run.fact("command"),
+        "command": command and one_line(command),
     }

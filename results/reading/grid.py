@@ -1,10 +1,13 @@
 """From rows of tokens in a text to a run's baseline and grid; whatever is wrong with them is noted in the run."""
 
+import itertools
 import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from results import RecordError
+from results.reading import bounds
 from results.reading.run import decimals_of
 
 DECIMAL = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d{1,2})?")
@@ -20,6 +23,7 @@ class Block:
     label: str = ""
     printed: dict = field(default_factory=dict)
     problems: list = field(default_factory=list)
+    n: int = 0  # tokens in the rows
 
     @property
     def line(self):
@@ -32,28 +36,41 @@ class Block:
     @property
     def growing(self):
         """Whether it has a baseline, and fewer rows than columns."""
-        return self.baseline is not None and len(self.rows) < self.width and self.count() < self.width**2
+        return self.baseline is not None and len(self.rows) < self.width and self.n < self.width**2
 
-    def count(self):
-        return sum(len(tokens) for _, tokens in self.rows)
+    def add(self, line, tokens):
+        """Take up tokens of a line: a new row, or more of the last one."""
+        if self.rows and self.rows[-1][0] == line:
+            self.rows[-1][1].extend(tokens)
+        else:
+            self.rows.append((line, list(tokens)))
+        self.n += len(tokens)
+        if self.n > bounds.NUMBERS:
+            raise RecordError(f"line {line}: more than {bounds.NUMBERS:,} numbers in a row, which no grid has")
+
+    def pop(self):
+        """The last row, taken out."""
+        row = self.rows.pop()
+        self.n -= len(row[1])
+        return row
 
 
 def looks_like_a_grid(block):
     """Whether a block without '|' and without printed numbers is a grid: square, of accuracies."""
     widths = {len(tokens) for _, tokens in block.rows}
-    square = math.isqrt(block.count())
+    square = math.isqrt(block.n)
     values = [float(w) for _, tokens in block.rows for w in tokens if DECIMAL.fullmatch(w)]
     if not all(0 <= v <= 1 for v in values):
         return False
     if len(block.rows) == 1:
-        return square >= 4 and square**2 == block.count()
+        return square >= 4 and square**2 == block.n
     return len(widths) == 1 and min(widths) >= 3 and len(block.rows) - min(widths) in (0, 1)
 
 
 def fill(run, block):
     """Set the run's baseline and grid from the block's rows, and note what is wrong with them."""
     rows = list(block.rows)
-    n = block.count()
+    n = block.n
     if block.baseline is not None:
         width = block.width
         if len(rows) == 1 and n > width and n % width == 0:
@@ -70,6 +87,9 @@ def fill(run, block):
             else:
                 run.problems.append(f"{run.place}: {n} numbers, neither T*T nor T*T + T: no grid")
                 return
+    if len(rows) * width > bounds.NUMBERS:
+        run.problems.append(f"{run.place}: {len(rows)} rows for a baseline of {width} numbers: no grid")
+        return
     values = [_values(run, line, tokens, width) for line, tokens in rows]
     if block.baseline is not None:
         run.baseline = _values(run, *block.baseline, width)
@@ -86,19 +106,23 @@ def fill(run, block):
 def note_values(run, lines=None):
     """Note what is wrong with a grid of any format: more rows than tasks, or entries that are no accuracies.
 
+    Entries that sums cannot hold become nan.
+
     lines: the line numbers of the baseline and of each row in a text.
     """
     if len(run.grid) > (run.n_tasks or 0):
         run.problems.append(f"{run.place}: {len(run.grid)} rows for {run.n_tasks or 0} tasks")
     rows = [("baseline", run.baseline or []), *((f"row {i}", row) for i, row in enumerate(run.grid, start=1))]
     places = [f"{run.source}:{line}" for line in lines] if lines else [run.source] * len(rows)
-    odd = [
+    odd = (
         f"{place}: {name}, column {j}: {value} is not an accuracy"
         for place, (name, row) in zip(places, rows, strict=True)
         for j, value in enumerate(row, start=1)
         if not (0 <= value <= 1 or math.isnan(value))
-    ]
+    )
     run.slips += _first(odd, run)
+    for _, row in rows:
+        row[:] = [value if abs(value) <= bounds.LARGEST else math.nan for value in row]
 
 
 def _cut(rows, width):
@@ -118,7 +142,7 @@ def _values(run, line, tokens, width):
         if DECIMAL.fullmatch(token) or BARE.fullmatch(token):
             values.append(float(token))
         else:
-            run.problems.append(f"{run.source}:{line}: {token!r} is not a number")
+            run.problems.append(f"{run.source}:{line}: {token!r:.40} is not a number")
             values.append(math.nan)
     return values
 
@@ -135,15 +159,17 @@ def _note_digits(run, rows):
     if not counts:
         return
     usual, times = counts.most_common(1)[0]
-    run.decimals = usual if times >= 0.9 * len(places) else min(counts)
-    odd = [
-        f"{run.source}:{line}: row {i}, column {j}: {token} has {decimals_of(token)} digits after the point, "
+    run.decimals = max(usual if times >= 0.9 * len(places) else min(counts), 0)
+    odd = (
+        f"{run.source}:{line}: row {i}, column {j}: {token:.40} has {decimals_of(token)} digits after the point, "
         f"the others {run.decimals}"
         for i, j, line, token in places
         if decimals_of(token) > run.decimals and times >= 0.9 * len(places)
-    ]
+    )
     run.slips += _first(odd, run)
 
 
 def _first(odd, run):
-    return odd[:5] + ([f"{run.place}: {len(odd) - 5} more such entries"] if len(odd) > 5 else [])
+    """The first five of an iterator of sentences, and how many more there are."""
+    first, rest = list(itertools.islice(odd, 5)), sum(1 for _ in odd)
+    return first + ([f"{run.place}: {rest} more such entries"] if rest else [])

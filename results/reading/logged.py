@@ -4,45 +4,81 @@ import json
 import os
 from pathlib import Path
 
+from results import RecordError
+from results.reading import bounds, fields
 from results.reading.run import Run
-from results.reading.text import parse_text
+from results.reading.text import parse_file, parse_text
 
 
 def parse_logged(content, path):
-    """The runs of a fixture as a list of Run. content: the fixture's JSON; path: the fixture's file.
+    """Yield the runs of a fixture as Run. content: the fixture's JSON; path: the fixture's file.
 
     {"logged": what, "args": {..}, "protocol": {..}, "versions": {..}, "runs": [{"label", "args": the run's own,
     "text": [a log's lines], or "file": a log beside this one}]}. protocol and versions are as in a record, as far as
     they are known. A fixture of "tables" needs no runs.
     """
-    entries, at = content.get("runs"), 0
+    entries, problems = content.get("runs"), []
     if not (isinstance(entries, list) and entries):
         if "tables" not in content:
             yield Run(str(path), problems=[f"{path}: no list of 'runs' in it"])
         return
-    raw = Path(path).read_bytes().decode("utf-8", errors="replace")  # only to count lines
-    known = {key: content[key] for key in ("protocol", "versions") if isinstance(content.get(key), dict)}
-    for i, entry in enumerate(entries):
+    known = {}
+    for key in ("args", "protocol", "versions"):
+        known[key] = fields.inside(key, content.get(key), f"{path}: ", problems)
+    args = known.pop("args") or {}
+    known = {key: found for key, found in known.items() if found is not None}
+    if problems:
+        yield Run(str(path), problems=problems)
+    lines = _Lines(path)
+    for i, entry in enumerate(entries, start=1):
+        where, own = f"{path}: run {i}", []
         try:
-            if "file" in entry:
-                source = Path(path).with_name(os.path.basename(entry["file"]))
-                text = source.read_text(encoding="utf-8", errors="replace")
-            else:
-                source = path
-                at = max(raw.find(json.dumps(entry["text"][0]), at + 1), at)
-                text = "\n" * raw.count("\n", 0, at) + "\n".join(entry["text"])
-            found = parse_text(text, str(source))
+            found = _runs(entry, path, lines)
         except (TypeError, KeyError, IndexError, ValueError):
-            yield Run(str(path), problems=[f"{path}: run {i + 1} has no lines of text"])
+            yield Run(str(path), problems=[f"{where} has no lines of text"])
             continue
-        except OSError as e:
-            yield Run(str(path), problems=[f"{path}: run {i + 1}: {source} cannot be read ({e.strerror or e})"])
+        except RecordError as e:
+            yield Run(str(path), problems=[f"{where}: {e}"])
             continue
+        given = fields.inside("args", entry.get("args"), f"{where}: ", own) or {}
+        label = entry.get("label", os.path.basename(os.path.splitext(path)[0]))
+        if not fields.NAME.fits(label):
+            own.append(f"{where}: 'label' is {fields.told(label)}, not {fields.NAME.name}")
+            label = ""
         if not found:
-            yield Run(str(path), problems=[f"{path}: run {i + 1}: no grid, no one-line result in it"])
+            yield Run(str(path), problems=[*own, f"{where}: no grid, no one-line result in it"])
         for run in found:
-            run.label = str(entry.get("label", os.path.basename(os.path.splitext(path)[0])))
-            given = [args for args in (content.get("args"), entry.get("args")) if isinstance(args, dict)]
-            run.args = {key: value for args in given for key, value in args.items()}
-            run.record = dict(known) or None
+            run.label, run.args, run.record = label, {**args, **given}, dict(known) or None
+            run.problems += own
             yield run
+
+
+def _runs(entry, path, lines):
+    """The runs of an entry's lines, or of the file that it names."""
+    if "file" not in entry:
+        text = entry["text"]
+        return parse_text("\n".join(text), str(path), lines.of(text[0]))
+    source = Path(path).with_name(os.path.basename(entry["file"]))
+    if not source.is_file():  # a pipe would block
+        raise RecordError(f"{source} cannot be read (there is no such file)")
+    try:
+        return parse_file(source)
+    except OSError as e:
+        raise RecordError(f"{source} cannot be read ({e.strerror or e})") from None
+
+
+class _Lines:
+    """Finds the line of a fixture's file that a text stands in. Texts are looked for in the order of the file."""
+
+    def __init__(self, path):
+        self.content = bounds.contents(path, bounds.JSON).decode("utf-8", errors="replace")
+        self.at, self.number = 0, 1
+
+    def of(self, text):
+        at = self.content.find(json.dumps(text), self.at)
+        if at < 0:  # written in another way: from here on lines are not known, and not looked for again and again
+            self.content = ""
+            return self.number
+        self.number += self.content.count("\n", self.at, at)
+        self.at = at + 1
+        return self.number

@@ -2,14 +2,14 @@
 
 import os
 import re
-from pathlib import Path
+import stat
 
 from results import RecordError, record
 from results.reading.logged import parse_logged
 from results.reading.records import checked, from_record, read_json
 from results.reading.reference import parse_torch
 from results.reading.run import Run
-from results.reading.text import decoded, parse_text
+from results.reading.text import parse_file
 
 NAMED = re.compile(r"_\d{4}(_\d\d){5}_[0-9a-f]{32}$")  # record.name(): such a file should hold a run
 OTHERS = (".log", ".out", ".err", ".pth")  # read in a folder besides record.SUFFIXES
@@ -33,8 +33,11 @@ def runs(paths):
     """
     paths = [os.fspath(path) for path in paths]
     for path in paths:
-        if not os.path.exists(path):
-            raise RecordError(f"{path}: no such file or folder")
+        try:
+            os.stat(path)
+        except (OSError, ValueError) as e:  # ValueError: a null byte
+            told = "no such file or folder" if isinstance(e, FileNotFoundError) else f"cannot be read ({_reason(e)})"
+            raise RecordError(f"{path}: {told}") from None
     yield from _each_once(paths)
 
 
@@ -45,13 +48,15 @@ def records(folder, *needed):
     """
     if not os.path.isdir(folder):
         raise RecordError(f"{folder}: no such folder")
-    found = []
-    for run in (run for files in _within(folder) for run in _first_readable(files, strict=False)):
+    found, passed = [], []
+    for run in (run for files in _within(folder, passed) for run in _first_readable(files, strict=False)):
         content = run.record if run.record and "format" in run.record else None
         lacking = [f"{run.source}: has no {place!r}" for place in needed if content and not _has(content, place)]
         for wrong in (run.problems + lacking)[:1]:
             raise RecordError(f"{wrong}; it is not a whole record of a run: move it away")
         found += [run] if content else []
+    for sentence in passed[:1]:
+        raise RecordError(sentence)
     return found
 
 
@@ -70,18 +75,26 @@ def _each_once(paths):
         if not _again(files, seen):
             yield from _first_readable(files, strict=True)
     for folder in (path for path in paths if os.path.isdir(path)):
-        found = False
-        for files in _within(folder):
+        found, passed = False, []
+        for files in _within(folder, passed):
             again = _again(files, seen)
             for run in [] if again else _first_readable(files, strict=False):
                 found = True
                 yield run
             found |= again
-        if not found:
-            _, inside, _ = next(os.walk(folder), (folder, [], []))
-            passed = [os.path.join(folder, name) for name in sorted(inside) if _aside(folder, name)]
-            remedy = f"; {passed[0]} is read if it is named" if passed else ""
+        if passed:
+            yield _unread(folder, *passed)
+        elif not found:
+            logged = [os.path.join(folder, name) for name in _inside(folder) if _aside(folder, name)]
+            remedy = f"; {logged[0]} is read if it is named" if logged else ""
             yield _unread(folder, f"{folder}: no run in it{remedy}")
+
+
+def _inside(folder):
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:  # told already
+        return []
 
 
 def _aside(folder, name):
@@ -89,12 +102,46 @@ def _aside(folder, name):
     return os.path.exists(os.path.join(folder, name, ASIDE))
 
 
-def _within(folder):
-    """Yield the groups of files in a folder and its subfolders that may hold runs. Pipes, which block, are left out."""
-    for where, folders, names in os.walk(folder):
+def _within(folder, passed):
+    """Yield the groups of files in a folder and its subfolders that may hold runs. Pipes, which block, are left out.
+
+    What may hold runs and cannot be read, or is a link that leads out of the folder, is named in ``passed``.
+    """
+
+    def unreadable(e):
+        passed.append(f"{e.filename}: cannot be read ({_reason(e)})")
+
+    for where, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__")) and not _aside(where, f))
+        links = [link for f in folders if os.path.islink(link := os.path.join(where, f))]
+        passed += [
+            f"{link}: is a link to another folder; name it to read it" for link in links if _leaves(folder, link)
+        ]
         names = sorted(n for n in names if not n.startswith(".") and _suffix(n))
-        yield from _grouped(file for n in names if os.path.isfile(file := os.path.join(where, n)))
+        yield from _grouped(file for n in names if _is_file(file := os.path.join(where, n), passed))
+
+
+def _leaves(folder, link):
+    """Whether a link leads to a place that is not below ``folder``, where it would be read anyway."""
+    inside, real = os.path.realpath(folder), os.path.realpath(link)
+    return os.path.commonpath([inside, real]) != inside
+
+
+def _is_file(path, passed):
+    """Whether there is a file; if that cannot be known, a sentence is added to ``passed``."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError as e:
+        if os.path.islink(path):
+            passed.append(f"{path}: cannot be read ({_reason(e)})")
+        return False  # a run that goes on has renamed it
+    except OSError as e:
+        passed.append(f"{path}: cannot be read ({_reason(e)})")
+        return False
+
+
+def _reason(e):
+    return getattr(e, "strerror", None) or e
 
 
 def _again(files, seen):
@@ -155,7 +202,7 @@ def _file(path, strict):
             elif strict:
                 raise RecordError(f"{path}: is not a run's .pt file: it holds no tuple of results")
         else:
-            found = parse_text(decoded(Path(path).read_bytes()), str(path))
+            found = parse_file(path)
             if not found and (strict or NAMED.search(_stem(path))):
                 raise RecordError(f"{path}: no grid, no one-line result in it")
             for run in found:
@@ -164,7 +211,7 @@ def _file(path, strict):
     except RecordError as e:
         yield _unread(path, str(e))
     except OSError as e:
-        yield _unread(path, f"{path}: cannot be read ({e.strerror or e})")
+        yield _unread(path, f"{path}: cannot be read ({_reason(e)})")
 
 
 def _json(path, strict):

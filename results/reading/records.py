@@ -1,114 +1,14 @@
-"""A run's record (.json) as a Run. Fields of the wrong kind are left out and named; tools can trust the others."""
+"""A run's record (.json) as a Run."""
 
-import itertools
 import json
 import math
-import reprlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from metrics.metrics import REFERENCE_KEYS
 from results import RecordError, record
+from results.reading import bounds, fields
 from results.reading.grid import note_values
 from results.reading.run import Run
-
-
-def _is_object(value):
-    return isinstance(value, dict)
-
-
-def _is_text(value):
-    return isinstance(value, str)
-
-
-def _is_number(value):
-    """JSON has integers that no float can hold."""
-    return type(value) is float or (type(value) is int and abs(value) < 2**1023)
-
-
-def _is_finite(value):
-    return _is_number(value) and math.isfinite(value)
-
-
-def _is_scalar(value):
-    return isinstance(value, (str, bool)) or _is_number(value)
-
-
-def _is_flat(value):
-    return all(map(_is_scalar, value)) if isinstance(value, list) else _is_scalar(value)
-
-
-def _is_order(value):
-    return isinstance(value, list) and all(type(t) is int for t in value) and len(set(value)) == len(value)
-
-
-def _is_evolution(value):
-    """{"step": [..], "task": [..], "accuracy": [a row each]}."""
-    parts = [value.get(key) for key in ("step", "task", "accuracy")] if isinstance(value, dict) else [None]
-    if not all(isinstance(part, list) for part in parts) or len(set(map(len, parts))) != 1:
-        return False
-    step, task, rows = parts
-    widths = {len(row) if isinstance(row, list) else 0 for row in rows} or {0}
-    return (
-        len(widths) == 1
-        and _between(0, step, 2**63)
-        and _between(0, task, max(widths) - 1)
-        and set(map(type, task)) <= {int}
-        and _between(0, list(itertools.chain.from_iterable(rows)), 1)
-    )
-
-
-def _is_unlearning(value):
-    """{"attacked": [task ids], "before": [accuracies], "after": as many, ..}."""
-    parts = [value.get(key) for key in ("attacked", "before", "after")] if isinstance(value, dict) else [None]
-    if not all(isinstance(part, list) for part in parts):
-        return False
-    attacked, before, after = parts
-    numbers = [v for key, v in value.items() if key in ("effect", "retention") and v is not None]
-    return (
-        len(before) == len(after)
-        and set(map(type, attacked)) <= {int}
-        and _between(0, attacked, len(before) - 1)
-        and _between(0, before + after, 1)
-        and all(map(_is_finite, numbers))
-    )
-
-
-def _between(low, numbers, high):
-    """True if every number lies in [low, high]. NaN is caught through the sum, since min and max can skip it."""
-    try:
-        return not numbers or (low <= min(numbers) and max(numbers) <= high and not math.isnan(sum(numbers)))
-    except TypeError:
-        return False
-
-
-class Kind(NamedTuple):
-    """A kind of field in a record: its name in words, and the test that a value must pass."""
-
-    name: str
-    fits: Callable
-
-
-OBJECT, TEXT, NUMBER = Kind("an object", _is_object), Kind("text", _is_text), Kind("a number", _is_number)
-FINITE, SCALAR = Kind("a finite number", _is_finite), Kind("text or a number", _is_scalar)
-FLAT = Kind("text, a number or a list of these", _is_flat)
-SHARED = {  # kinds of fields that a record, its protocol or its arguments may have: Run.fact()
-    **dict.fromkeys(("model", "data_file", "data_hash", "status"), TEXT),
-    **dict.fromkeys(("memory", "n_memories"), NUMBER),
-    "seed": SCALAR,
-    "task_order": Kind("a list of task ids", _is_order),
-}
-KINDS = {
-    **SHARED,
-    **dict.fromkeys(("args", "protocol", "versions", "counts", "metrics", "seconds"), OBJECT),
-    **dict.fromkeys(("started", "command", "git", "device"), TEXT),
-    **dict.fromkeys(REFERENCE_KEYS, NUMBER),
-    "peak_memory_mb": FINITE,
-    "evolution": Kind("steps with a task and a row of accuracies each", _is_evolution),
-    "forgetting": Kind("what an unlearning phase did: attacked tasks, accuracies before and after", _is_unlearning),
-}
-INSIDE = {"args": FLAT, "protocol": FLAT, "versions": SCALAR, "counts": FLAT, "metrics": FINITE, "seconds": FINITE}
 
 
 def read(path):
@@ -124,7 +24,10 @@ def read(path):
 def read_json(path):
     """A JSON file's content; RecordError says what is wrong, and in which line."""
     try:
-        return json.loads(Path(path).read_bytes())
+        data = bounds.contents(path, bounds.JSON)
+        if sum(map(data.count, (b",", b"[", b"{"))) > bounds.VALUES:
+            raise RecordError(f"{path}: holds more than {bounds.VALUES:,} values, which no record does")
+        return json.loads(data)
     except OSError as e:
         raise RecordError(f"{path}: cannot be read ({e.strerror or e})") from None
     except json.JSONDecodeError as e:
@@ -145,10 +48,7 @@ def checked(content, path):
 def from_record(content, path):
     """A record (dict) as a Run. Fields of the wrong kind are left out, and named in its problems."""
     run = Run(str(path), label=Path(path).stem, exact=True)
-    found = _fitting(content, KINDS, None, f"{path}: ", run.problems)
-    for name, kind in INSIDE.items():
-        if found.get(name):
-            found[name] = _fitting(found[name], SHARED, kind, f"{path}: in {name!r} ", run.problems)
+    found = fields.of_record(content, path, run.problems)
     _fill(run, content)
     run.printed = {key: repr(float(v)) for key in REFERENCE_KEYS if (v := found.get(key)) is not None}
     if not (run.grid or run.baseline or run.printed):
@@ -161,21 +61,6 @@ def from_record(content, path):
     return run
 
 
-def _fitting(fields, kinds, kind, where, problems):
-    """The fields that are null or of their kind; the others are added to `problems`.
-
-    kinds: name -> Kind. kind: the Kind of fields that `kinds` does not name; None allows any.
-    """
-    kept = {}
-    for name, value in fields.items():
-        wanted = kinds.get(name, kind)
-        if value is None or wanted is None or wanted.fits(value):
-            kept[name] = value
-        else:
-            problems.append(f"{where}{name!r} is {reprlib.repr(value):.60}, not {wanted.name}")
-    return kept
-
-
 def _fill(run, content):
     """Set the run's baseline and grid from the record's."""
     baseline, grid = content.get("baseline"), content.get("grid")
@@ -184,7 +69,7 @@ def _fill(run, content):
         run.baseline = None if baseline is None else _accuracies(baseline)
         widths = {len(row) for row in run.grid} | ({len(run.baseline)} if run.baseline is not None else set())
         if len(widths) > 1:
-            raise ValueError(f"rows of {' and '.join(map(str, sorted(widths)))} numbers")
+            raise ValueError(f"rows of {min(widths)} to {max(widths)} numbers")
     except (TypeError, ValueError) as e:
         run.grid, run.baseline = [], None
         run.problems.append(f"{run.source}: grid or baseline is not rows of numbers ({e})")
@@ -193,7 +78,7 @@ def _fill(run, content):
 
 def _accuracies(row):
     if not isinstance(row, list):
-        raise TypeError(f"{reprlib.repr(row)} is not a row")
-    if not all(v is None or _is_number(v) for v in row):
-        raise TypeError(f"{reprlib.repr(row)} are not all numbers")
+        raise TypeError(f"{fields.told(row)} is not a row")
+    if not all(v is None or fields.NUMBER.fits(v) for v in row):
+        raise TypeError(f"{fields.told(row)} are not all numbers")
     return [math.nan if v is None else float(v) for v in row]

@@ -1,10 +1,10 @@
 """One run as read from a log of any format, and where its printed numbers disagree with its own grid."""
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from metrics.metrics import KEYS, summary
+from metrics.metrics import KEYS, of_the_end, summary
+from results.reading import bounds
 
 # The printed numbers: key in Run.printed and metrics.summary() -> how the reference's text file calls it.
 PRINTED = {
@@ -79,9 +79,10 @@ class Run:
 
     @cached_property
     def recomputed(self):
-        """metrics.summary() of the grid; all None where the grid's shape allows none."""
+        """metrics.summary() of the grid, what it means for `joint`; all None where the grid's shape allows none."""
         try:
-            return summary(self.baseline, self.grid, self.order)
+            found = summary(self.baseline, self.grid, self.order)
+            return of_the_end(found) if self.fact("model") == "joint" else found
         except ValueError:
             return dict.fromkeys(KEYS)
 
@@ -121,7 +122,7 @@ class Run:
 
     def _number(self, key):
         text = self.printed.get(key)
-        return None if text is None or not math.isfinite(float(text)) else float(text)
+        return None if text is None or not abs(float(text)) <= bounds.LARGEST else float(text)
 
 
 def decimals_of(text):

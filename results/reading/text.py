@@ -7,9 +7,12 @@ make a block; a block with a '|', or with a printed number after it, is a run's 
 
 import ast
 import codecs
+import io
 import math
 import re
 
+from results import RecordError
+from results.reading import bounds, fields
 from results.reading.grid import BARE, DECIMAL, Block, fill, looks_like_a_grid
 from results.reading.run import PRINTED, Run, decimals_of
 
@@ -28,24 +31,38 @@ LABEL = re.compile(rf"\b({NAME})[*`]*[ \t]*[:=][*`]*[ \t]*[*`]*(\S*)", re.IGNORE
 BETWEEN = re.compile(r"[\s,;|\[\](){}]+")
 HEADING = re.compile(r"\s*(?:\(\w{1,3}\)|#+|\d{1,3}[.)])\s+\S")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+TYPED = str.maketrans("\u2212\xa0", "- ")  # a word processor's minus and blank
 STAMP = re.compile(r"\s*\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:?\d\d)?\]?:?(?=\s|$)")
 
 
-def decoded(data):
-    """A file's bytes as text: UTF-8, or UTF-16 where its mark says so, as PowerShell writes it."""
+def parse_file(path):
+    """All runs of a text file, in order: list of Run. It is in UTF-8, or in UTF-16 if it has its mark, as PowerShell's."""
+    data = bounds.contents(path, bounds.TEXT)
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if utf_16 else "utf-8-sig", errors="replace")
+    encoding = "utf-16" if utf_16 else "utf-8-sig"
+    return _parse(io.TextIOWrapper(io.BytesIO(data), encoding, errors="replace", newline=""), str(path), 1)
 
 
-def parse_text(text, source):
-    """All runs of a text, in order: list of Run."""
-    reader = _Reader(source)
-    text = text.replace("\u2212", "-").replace("\xa0", " ")  # a word processor's minus and blank
-    for number, line in enumerate(text.split("\n"), start=1):
-        for piece in ESCAPES.sub("", line).rstrip("\r").split("\r"):  # a progress bar writes over its own line
+def parse_text(text, source, first=1):
+    """All runs of a text, in order: list of Run. first: the number of its first line in `source`."""
+    return _parse(io.StringIO(text, newline=""), source, first)
+
+
+def _parse(text, source, number):
+    """text: a stream of characters whose line ends are as they were. RecordError if it is larger than bounds allow."""
+    reader, overwritten = _Reader(source), False
+    try:
+        while line := text.readline(bounds.LINE + 1):  # ends at \r too: a progress bar writes over its own line
+            if len(line) > bounds.LINE:
+                raise RecordError(f"line {number}: more than {bounds.LINE:,} characters, which no line of a log has")
+            piece = ESCAPES.sub("", line.rstrip("\r\n")).translate(TYPED)
             stamp = STAMP.match(piece)
-            reader.read(number, piece[stamp.end() :] if stamp else piece)
-    reader.finish()
+            if piece or not overwritten:  # nothing after a \r is no blank line
+                reader.read(number, piece[stamp.end() :] if stamp else piece)
+            number, overwritten = number + line.endswith("\n"), line.endswith("\r")
+        reader.finish()
+    except RecordError as e:
+        raise RecordError(f"{source}: {e}") from None
     return reader.runs
 
 
@@ -77,7 +94,7 @@ class _Reader:
     def bar(self):
         """Take up a '|': the row above it is the baseline of a new block."""
         if self.block and self.block.rows:
-            baseline = self.block.rows.pop()
+            baseline = self.block.pop()
             if self.block.baseline:
                 self.close()
             self.block = Block(baseline=baseline, label=self.heading)
@@ -115,16 +132,12 @@ class _Reader:
     def row(self, line, words):
         if self.block is None:
             self.block = Block(label=self.heading)
-        rows = self.block.rows
-        if rows and rows[-1][0] == line:
-            rows[-1][1].extend(words)
-        else:
-            rows.append((line, list(words)))
+        self.block.add(line, words)
 
     def close(self):
         """End the growing block. It waits for printed numbers if it can be a grid; else it is dropped."""
         block, self.block = self.block, None
-        if block is not None and (block.baseline or block.count() >= 4):
+        if block is not None and (block.baseline or block.n >= 4):
             self.flush()
             self.waiting = block
 
@@ -134,11 +147,11 @@ class _Reader:
         if self.waiting is None or key in self.waiting.printed:
             self.flush()
             self.waiting = Block(label=self.heading)
-            self.waiting.rows.append((line, []))
+            self.waiting.add(line, [])
         if DECIMAL.fullmatch(value) or BARE.fullmatch(value):
             self.waiting.printed[key] = value
-        elif value != "X" and (self.waiting.baseline or self.waiting.count()):
-            self.waiting.problems.append(f"{self.source}:{line}: {value!r} after {label!r} is not a number")
+        elif value != "X" and (self.waiting.baseline or self.waiting.n):
+            self.waiting.problems.append(f"{self.source}:{line}: {value!r:.60} after {label!r} is not a number")
 
     def one_liner(self, line, piece):
         """The reference's '<file>: {arguments} # final backward forward # seconds'; True if it is one."""
@@ -155,21 +168,24 @@ class _Reader:
         start = head.index("{")
         args, problems = None, []
         try:
+            if len(head) - start > bounds.ARGUMENTS:
+                raise ValueError("too long")
             args = ast.literal_eval(head[start:] + "}")
             if not isinstance(args, dict):
                 raise ValueError("not a dict")
+            args = fields.inside("args", args, f"{self.source}:{line}: ", problems)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             args = None
             problems.append(f"{self.source}:{line}: the arguments before ' # ' cannot be read")
-        run = self.finished(self.waiting) if self.waiting and self.waiting.count() else None
+        run = self.finished(self.waiting) if self.waiting and self.waiting.n else None
         if run is not None and _same_numbers(run, printed):
             self.waiting = None
         else:
             self.flush()
-            run = Run(self.source, line, head[:start].rstrip(": \t") or self.heading, printed=printed)
+            run = Run(self.source, line, head[:start].rstrip(": \t")[-bounds.NAME :] or self.heading, printed=printed)
         run.args, run.seconds = args, float(seconds) if DECIMAL.fullmatch(seconds) else None
         run.problems += problems
-        self.runs.append(run)
+        self.keep(run)
         return True
 
     def finish(self):
@@ -181,13 +197,18 @@ class _Reader:
         if block is not None:
             run = self.finished(block)
             if run is not None:
-                self.runs.append(run)
+                self.keep(run)
+
+    def keep(self, run):
+        self.runs.append(run)
+        if len(self.runs) > bounds.RUNS:
+            raise RecordError(f"line {run.line}: more than {bounds.RUNS:,} runs, which no log has")
 
     def finished(self, block):
         """The block as a Run; None if it is not a grid."""
         run = Run(self.source, block.line, block.label, printed=dict(block.printed))
         run.problems += block.problems
-        if not block.count() and block.baseline is None:
+        if not block.n and block.baseline is None:
             return run if "final" in run.printed else None
         if block.baseline is None and not block.printed and not looks_like_a_grid(block):
             return None

@@ -4,7 +4,8 @@
 
 Each row is a variant: a method with its settings that are not defaults. Its best rate is chosen by the printed
 accuracies. The last column is the mean difference, at the best rate, to `single` at single's best rate, over common
-seeds, with the 95 % interval. X: a run at that rate diverged. The exit status is as in results.compare.
+seeds, with the 95 % interval. X: a run at that rate diverged. Rows that are not comparable are named under the table.
+The exit status is as in results.compare.
 """
 
 import argparse
@@ -17,20 +18,31 @@ if sys.path[0] != str(ROOT):
 
 from model import METHODS
 from model.arguments import FLAGS
-from results import console
-from results.compare import compare
-from results.comparing import cells
+from results import RecordError, console
+from results.comparing import cells, comparable
 from results.comparing.measures import shown
+from results.comparing.rows import compare
+from results.comparing.rows import rows as rows_of
+from results.reading.fields import FINITE
 from results.table import render
 
 BASE = "single"
 
 
 def table(found) -> str:
-    """The table of a list of Run, as Markdown; RecordError if runs at one rate cannot be averaged."""
+    """The table of a list of Run, as Markdown, with a note on what is not comparable.
+
+    RecordError if runs at one rate cannot be averaged, or a run has no rate.
+    """
+    for run in found:
+        if not FINITE.fits(cells.field(run, "lr")):
+            raise RecordError(f"{run.place}: its lr is {cells.short(cells.field(run, 'lr'))}, no number; leave it out")
     flags = sorted({name for run in found for name, value in _settings(run).items() if not _default(name, value)})
     by = ("model", *flags, "lr")
-    rows = compare(found, by, ("final",))
+    gathered = cells.gather(found, by)
+    rows = rows_of(gathered, by, ("final",))
+    names = {key: f"{_label(row['by'])} at lr {row['by']['lr']:g}" for key, row in zip(gathered, rows, strict=True)}
+    notes = comparable.warnings(gathered, by, names) + comparable.repeated(found, gathered)
     order = {name: place for place, name in enumerate(METHODS)}
     rows.sort(key=lambda row: (order.get(row["by"]["model"], len(order)), _label(row["by"]), row["by"]["lr"]))
     variants = {}
@@ -46,7 +58,7 @@ def table(found) -> str:
         means = [shown(_mean(by_rate[rate]), 3) if rate in by_rate else "" for rate in rates]
         body.append([label, *means, _spread(row), above.get(label, "-") if row else "X"])
     head = ["method", *(f"lr {rate:g}" for rate in rates), "best (sd), n", f"above {BASE} [95 %]"]
-    return render(head, body, "markdown")
+    return render(head, body, "markdown", notes=notes)
 
 
 def _settings(run):

@@ -128,7 +128,7 @@ def _beyond(pid, memory):
         info = psutil.Process(pid).memory_info()
     except psutil.Error:
         return None
-    own = info.rss - getattr(info, "shared", 0)  # pages of the mapped data file are not the job's
+    own = info.rss - getattr(info, "shared", 0)  # libraries' pages are not the job's
     if own <= memory:
         return None
     return f"used {own / 1e9:.2f} GB of memory; raise --memory_limit, now {memory / 1e9:.2f} GB"

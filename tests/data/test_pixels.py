@@ -22,6 +22,12 @@ def test_signed_bytes_stand_for_the_same(form):
     assert torch.equal(pixels.floats(signed), ALL / 255.0)
 
 
+def test_tasks_that_share_their_images_share_the_signed_bytes():
+    x = ALL.clone()
+    (_, a, _), (_, b, _) = pixels.signed_tasks([("", x, None), ("", x, None)])
+    assert torch.equal(pixels.floats(a), ALL / 255.0) and torch.equal(pixels.floats(b), ALL / 255.0)
+
+
 def test_which_floats_are_bytes():
     assert pixels.are_bytes(ALL) and pixels.are_bytes(ALL / 255.0)
     assert not pixels.are_bytes((ALL / 255.0).double())

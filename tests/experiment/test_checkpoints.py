@@ -172,7 +172,7 @@ def test_the_folder_follows_from_what_decides_the_numbers(data_file):
 
     same = [{"threads": 2}, {"log_every": 9}, {"save_path": "x"}, {"data_path": "y"}, {"beta": 0.5}, {"resume": False}]
     assert {of(**flags) for flags in same} == {of()}
-    other = [{"seed": 1}, {"lr": 0.2}, {"n_tasks": 2}, {"n_memories": 6}, {"data_file": "other.pt"}]
+    other = [{"seed": 1}, {"lr": 0.2}, {"n_tasks": 2}, {"n_memories": 7}, {"data_file": "other.pt"}]
     assert len({of(), *(of(**flags) for flags in other)}) == 6
 
 

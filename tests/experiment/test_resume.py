@@ -22,6 +22,8 @@ def compare(data_file, monkeypatch):
 
     def compare(after, **flags):
         folder = data_file.parent
+        if flags["model"] == "icarl":
+            files.save(data_file, *stream(n_outputs=6, split=True))
         main.main(words(folder, save_path=folder / "whole", **flags))
         stops = Stops(monkeypatch)
         stops.run(words(folder, save_path=folder / "parts", **flags), after)

@@ -44,8 +44,8 @@ def test_memories_ask_for_what_they_take(monkeypatch):
     assert asked == [
         (3 * 1000, "--n_memories 1000: what 3 tasks store"),
         (3 * 1000 * 56, "--n_memories 1000: what 3 tasks store"),
-        (1000 * 16, "--cov_first_task_buffer 1000: what is stored of a task"),
-        (1000 * 64, "--cov_first_task_buffer 1000: what is stored of a task"),
+        (1000 * 16, "--cov_first_task_buffer 1000: what is stored"),
+        (1000 * 64, "--cov_first_task_buffer 1000: what is stored"),
     ]
 
 

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from scipy import stats
 
 from results import RecordError, compare, table
-from results.comparing import cells, comparable, inference
+from results.comparing import cells, comparable
 from tests.results.records import make, write
 
 ROOT = Path(compare.__file__).parents[1]
@@ -31,40 +32,6 @@ def test_the_learning_curve_area_of_the_runs_that_measured_it(tmp_path, capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["model", "n", "ACC", "LCA"]
     assert out[1].endswith("0.5500 ± 0.0707 (n 2)") and out[2].split()[-1] == "X"
-
-
-def test_paired_interval_is_scipys():
-    pair = inference.difference(dict(enumerate(OURS)), dict(enumerate(THEIRS)))
-    reference = stats.ttest_rel(OURS, THEIRS).confidence_interval(0.95)
-    assert pair.low == pytest.approx(reference.low, abs=1e-12)
-    assert pair.high == pytest.approx(reference.high, abs=1e-12)
-    assert pair.mean == pytest.approx(0.094) and pair.n == 5
-
-
-def test_paired_over_common_seeds_only():
-    pair = inference.difference({0: 1.0, 1: 2.0, 2: 9.0}, {1: 1.5, 0: 0.0, 7: 3.0})
-    assert pair.mean == pytest.approx(0.75) and pair.n == 2
-    assert inference.difference({0: 1.0}, {0: 0.5}) == (0.5, None, None, 1)
-    assert inference.difference({0: 1.0}, {}) is None
-
-
-@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy's, of the group without any spread
-@pytest.mark.parametrize("ours, theirs", [(OURS, THEIRS[:3]), ([0.1, 0.9], THEIRS), (OURS, [0.5, 0.5])])
-def test_without_common_seeds_the_interval_is_welchs(ours, theirs):
-    found = inference.difference(dict(enumerate(ours)), {100 + i: v for i, v in enumerate(theirs)}, 0.9)
-    reference = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.9)
-    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=1e-12) and found.n == 0
-    assert found.mean == pytest.approx(inference.mean(ours) - inference.mean(theirs))
-
-
-def test_too_few_runs_for_an_interval():
-    assert inference.difference({0: 1.0}, {1: 0.5, 2: 0.5}) == (0.5, None, None, 0)
-    assert inference.welch(inference.Sample(0.5, 0.0, 2), inference.Sample(0.25, 0.0, 5)) == (0.25, 0.25)
-
-
-def test_spread():
-    assert inference.deviation([1.0]) is None
-    assert inference.deviation(OURS) == pytest.approx(stats.tstd(OURS))
 
 
 def compared(tmp_path, *arguments):
@@ -122,6 +89,16 @@ RULES = [  # cell, how it is printed in each form
     ("[0, 1]", "latex", "{}[0, 1]"),
     ("*", "latex", "{}*"),
     ("a|b <script> `c` **d** 1 < 2", "markdown", r"a\|b &lt;script> `c` **d** 1 &lt; 2"),
+    (" [2cm]", "latex", "{} [2cm]"),
+    (r"a\|b \ c", "markdown", r"a\\\|b \\ c"),
+    ("[x](javascript:alert(1)) ![y](http://z) [0, 1]", "markdown", r"[x\](javascript:alert(1)) ![y\](http://z) [0, 1]"),
+    ("[x][y] [x]: z", "markdown", r"[x\][y] [x\]: z"),
+    ("&lt;b&gt; &#60; a & b", "markdown", "&amp;lt;b&amp;gt; &amp;#60; a & b"),
+    ("a\x1b[31m\x9b\u202e\ud800\x00b", "text", "a?[31m????b"),
+    ("a\x1b\u2028b", "latex", "a? b"),
+    ("\t=1+1", "csv", "'=1+1"),
+    (" =1+1", "csv", "' =1+1"),
+    ("＝1+1", "csv", "'＝1+1"),
     ("two\nlines\tand a tab", "markdown", "two lines and a tab"),
     ("two\nlines", "text", "two lines"),
     ("two\nlines", "csv", "two lines"),
@@ -159,11 +136,43 @@ def test_other_data_is_told_by_its_file(tmp_path, capsys):
     assert compared(tmp_path) == 2
     err = capsys.readouterr().err
     assert (
-        "differ in data_file: c.pt, d.pt;" in err
-        and "(--by model,data_file keeps" in err
-        and "--allow data_hash" in err
+        "differ in data_file: c.pt, d.pt;" in err and "(--by model,data_file keeps them apart, --allow data_file" in err
     )
-    assert compared(tmp_path, "--by", "model,data_file") == compared(tmp_path, "--allow", "data_hash") == 0
+    for allowed in (("--by", "model,data_file"), ("--allow", "data_hash"), ("--allow", "data_file")):
+        assert compared(tmp_path, *allowed) == 0
+
+
+def typed_back(err):
+    """The two remedies that a refusal names, as one would type them."""
+    return [words.split() for words in re.findall(r"--(?:by|allow) \S+", err)]
+
+
+@pytest.mark.parametrize("same_file", [False, True])
+def test_all_fields_that_differ_are_named_at_once(tmp_path, capsys, same_file):
+    changed = {"lr": 0.03, "batch_size": 10, "data_hash": "b" * 64, "data_file": "d.pt" if same_file else "c.pt"}
+    write(tmp_path, make(seed=0), make(seed=1, **changed), make(seed=2, n_epochs=2))
+    assert compared(tmp_path) == 2
+    err = capsys.readouterr().err
+    data = f"data_hash: {'a' * 12}, {'b' * 12}" if same_file else "data_file: c.pt, d.pt"
+    assert f"runs of gem differ in {data}; n_epochs: 1, 2; batch_size: 1, 10; lr: 0.03, 0.1; they are not" in err
+    assert err.count("\n") == 1 and len(typed_back(err)) == 2
+    for remedy in typed_back(err):
+        assert compared(tmp_path, *remedy) == 0, remedy
+
+
+def test_all_fields_of_the_stream_that_differ_are_named_at_once(tmp_path, capsys):
+    changed = {"batch_size": 10, "data_hash": "b" * 64, "data_file": "c.pt", "n_epochs": 2}
+    write(tmp_path, make(seed=0), make("single", 0, **changed))
+    assert compared(tmp_path, "--baseline", "single") == 2
+    err = capsys.readouterr().err
+    assert "gem and single differ in data_file: d.pt, c.pt; n_epochs: 1, 2; batch_size: 1, 10; no difference" in err
+    assert compared(tmp_path, "--baseline", "single", *typed_back(err)[0]) == 0
+
+
+def test_of_many_values_the_first_are_named(tmp_path, capsys):
+    write(tmp_path, *(make(seed=0, lr=i) for i in range(40)))
+    assert compared(tmp_path) == 2
+    assert "differ in lr: 0, 1, 2, 3, 4, 5 and 34 more; they are not averaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -376,7 +385,7 @@ def test_a_table_says_which_rows_are_not_comparable(tmp_path, capsys, name, chan
         assert "comparable" not in out and err == f"results.compare: {sentence}\n"
     assert compared(tmp_path, "--baseline", "single") == 2
     err = capsys.readouterr().err
-    assert f"gem and single differ in {field}: " in err and f"(--allow {name} takes it" in err
+    assert f"gem and single differ in {field}: " in err and f"(--allow {field} takes it" in err
     assert compared(tmp_path, "--baseline", "single", "--allow", name, "--metric", "final") == 0
     assert capsys.readouterr().out.splitlines()[-1] == sentence
 

@@ -145,3 +145,41 @@ def test_figures_say_what_is_not_comparable(tmp_path, capsys):
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height  # all of it can be read
     found, _ = read([write(tmp_path / "same", make(), make("single"))], "x")
     assert not any(figure.get_suptitle() for figure in plot_results.draw(found).values() if figure is not None)
+
+
+NAMES = ["$x^$", "$$", "\\frac{", "_hidden", "a\ud800b", "\x1b[31mred", "\u202eevil", "a\nb", "%s", "{0}", "x" * 500]
+
+
+def test_names_are_no_mathematics_and_no_markup(tmp_path, capsys):
+    folder = write(tmp_path / "r", *map(make, NAMES), *(make(name, seed=1, memory=5) for name in NAMES[:4]))
+    found, _ = read([folder], "x")
+    shown = ["?[31mred", "$$", "$x^$", "%s", "\\frac{", "_hidden", "a b", "a?b", "x" * 60, "{0}", "?evil"]
+    drawn = plot_results.draw(found, allow=("memory",), wanted=("bars", "evolution", "time", "memory"))
+    assert [t.get_text() for t in drawn["bars"].axes[0].get_yticklabels()] == shown
+    for name in ("evolution", "time", "memory"):
+        where = drawn[name].legends or [drawn[name].axes[0].get_legend()]
+        assert {t.get_text() for t in where[0].get_texts()} == set(shown), name
+    assert len(plot_results.save({"bars": drawn["bars"]}, tmp_path / "f", ["png"])) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_what_the_font_lacks_is_told_in_a_sentence(tmp_path, capsys, recwarn):
+    folder = write(tmp_path / "r", make("漢"))
+    assert plot_results.main([folder, "--only", "bars", "--output", str(tmp_path / "f")]) == 0
+    assert capsys.readouterr().err.startswith("results.plot_results: Glyph 28450") and not recwarn.list
+
+
+def test_what_is_too_much_for_a_figure(tmp_path, capsys):
+    """An image of 2^16 pixels cannot be drawn, and a tick for each of 50,000 tasks takes for ever."""
+    folder = write(tmp_path / "r", *(make(seed=s) for s in range(61)))
+    assert plot_results.main([folder, "--by", "seed", "--output", str(tmp_path)]) == 2
+    assert "61 rows are more than the 60 that a figure shows" in capsys.readouterr().err
+    n = 20_000
+    wide = make(
+        grid=[[0.5] * n], baseline=[0.1] * n, evolution={"step": [*range(n)], "task": [*range(n)], "accuracy": []}
+    )
+    wide["evolution"]["accuracy"] = [[0.5] * n for _ in range(2)]
+    wide["evolution"] |= {"step": [0, 1], "task": [0, 1]}
+    found, _ = read([write(tmp_path / "s", wide)], "x")
+    drawn = plot_results.draw(found, wanted=("grids", "evolution"))
+    assert len(drawn["grids"].axes[0].get_xticks()) <= 20 and len(drawn["evolution"].axes[0].collections) < 5

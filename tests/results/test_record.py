@@ -210,11 +210,20 @@ def test_check_writable(tmp_path):
         record.check_writable(tmp_path / ("x" * 300))
 
 
+def test_trying_a_folder_follows_no_link(tmp_path, monkeypatch):
+    (tmp_path / "theirs").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    monkeypatch.setattr(record, "_temporary", lambda path: tmp_path / "link")
+    with pytest.raises(RecordError, match="File exists"):
+        record.check_writable(tmp_path)
+    assert (tmp_path / "theirs").read_text() == "kept" and (tmp_path / "link").is_symlink()
+
+
 def test_check_writable_without_permission(tmp_path, monkeypatch):
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(record, "open", refuse, raising=False)
     with pytest.raises(RecordError, match=r"--save_path .*Permission denied"):
         record.check_writable(tmp_path)
 

@@ -1,5 +1,8 @@
 """The basis in Gram space against dense Gram-Schmidt, QR and explicit products in float64."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from hypothesis import given
@@ -154,11 +157,12 @@ def test_the_inverse_factor_solves(n, seed):
     assert torch.allclose(factor.solve(u), expected, rtol=1e-6, atol=1e-6 * float(expected.norm()))
 
 
+@pytest.mark.parametrize("limit", [0, 30, 60])
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 100, 784, 787])
-def test_inner_products_in_pieces_lose_less_than_in_one(n):
+def test_inner_products_in_pieces_lose_less_than_in_one(n, limit):
     g = torch.Generator().manual_seed(0)
     columns, rows = torch.rand(50, n, generator=g), torch.rand(40, n, generator=g)
-    ours = Columns(n, columns)
+    ours = Columns(n, columns, limit)
     ours.append(columns[:20])
     ours.append(columns[20:])
     assert torch.equal(ours.matrix.t(), columns) and ours.pieces.shape[1] <= PIECE
@@ -190,6 +194,22 @@ def test_a_restored_basis_goes_on_alike():
     g = torch.randn(219)
     assert torch.equal(ours.reject_(g.clone()), other.reject_(g.clone()))
     assert all(torch.equal(a, b) for a, b in zip(ours.factor.panels, other.factor.panels, strict=True))
+
+
+def test_a_pickled_basis_holds_each_number_once_and_goes_on_alike():
+    shapes = [(20, 300), (10, 20)]
+    offered = made_up(300, shapes)
+    ours = GramBasis(250, shapes)
+    ours.add(offered.rows(slice(0, 150)))
+    ours.reject_(torch.randn(6230))
+    text = pickle.dumps(ours)
+    assert len(text) < 1.5 * (4 * 250 * 350 + GramBasis.size(150, []))
+    other = pickle.loads(text)
+    for each in (ours, other, again := copy.deepcopy(ours)):
+        each.add(offered.rows(slice(150, 300)))
+    g = torch.randn(6230)
+    assert torch.equal(ours.reject_(g.clone()), other.reject_(g.clone()))
+    assert torch.equal(ours.reject_(g.clone()), again.reject_(g.clone()))
 
 
 def test_its_size_is_what_it_holds():

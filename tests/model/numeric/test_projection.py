@@ -128,6 +128,68 @@ def test_ten_thousand_hard_cases_never_fail():
     assert rescued < solved / 100
 
 
+def stress(rng, rows):
+    """(Gram matrix, products, rows' norms) of a hard case: parallel, duplicated, zero, or rows of any scale."""
+    p = int(rng.integers(2, 60))
+    G = rng.standard_normal((rows, p))
+    kind = int(rng.integers(6))
+    if kind in (0, 4):
+        G = rng.standard_normal(p) + 10.0 ** -rng.uniform(1, 15) * G
+    if kind in (1, 5):
+        G = G[rng.integers(0, max(1, rows // 2), rows)]
+    if kind in (2, 5):
+        G[rng.random(rows) < 0.3] = 0
+    if kind >= 3:
+        G *= 10.0 ** rng.uniform(-12, 12, (rows, 1))
+    else:
+        G *= 10.0 ** rng.uniform(-12, 12)
+    g = rng.standard_normal(p) * 10.0 ** rng.uniform(-12, 12)
+    if rng.random() < 0.3:  # against all rows at once
+        g = g - 10 * np.linalg.norm(g) * (G / np.maximum(np.linalg.norm(G, axis=1), 1e-300)[:, None]).mean(0)
+    return G @ G.T, G @ g
+
+
+def residual(gram, dots, margin, weights):
+    """The largest relative violation of the conditions of the ridged, normalised dual at ``weights``."""
+    d = np.sqrt(gram.diagonal())
+    kept = d > 0
+    d, P = d[kept], gram[np.ix_(kept, kept)]
+    P, a, bound = P / np.outer(d, d) + projection.RIDGE * np.eye(len(d)), -dots[kept] / d, margin * d
+    scale = max(np.abs(a).max(), bound.max())
+    assert (weights[~kept] == 0).all()
+    return kkt(P, a / scale, bound / scale, weights[kept] * d / scale)
+
+
+def stressed(n_cases, seed=0):
+    """Solve ``n_cases`` cases of 1 to 200 rows; how many had a violation, were rescued, and the worst residual."""
+    rng, solved, rescued, worst, largest = np.random.default_rng(seed), 0, 0, 0.0, 0
+    for _ in range(n_cases):
+        rows = int(np.exp(rng.uniform(0, np.log(200.99)))) if rng.random() < 0.3 else int(rng.integers(1, 12))
+        gram, dots = stress(rng, rows)
+        margin = float(rng.choice([0.0, 0.5, 10.0]))
+        correction = projection.gem(dots, lambda gram=gram: gram, margin)
+        if correction is None or not correction.solved:
+            continue
+        assert np.isfinite(correction.weights).all()
+        solved, rescued, largest = solved + 1, rescued + correction.rescued, max(largest, rows)
+        if not correction.rescued:
+            worst = max(worst, residual(gram, dots, margin, correction.weights))
+    return solved, rescued, worst, largest
+
+
+def test_a_thousand_cases_of_any_scale():
+    solved, rescued, worst, _ = stressed(1_000, seed=1)
+    assert solved > 500 and rescued == 0 and worst < 1e-8
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_cases_of_any_scale(capsys):
+    solved, rescued, worst, largest = stressed(100_000)
+    with capsys.disabled():
+        print(f"\n{solved:,} programs of 100,000, up to {largest} rows: {rescued} rescued, worst residual {worst:.1e}")
+    assert rescued == 0 and worst < 1e-8
+
+
 def test_an_indefinite_matrix_is_rescued_and_said_so():
     gram = np.array([[1.0, 1.001], [1.001, 1.0]])  # a Gram matrix spoilt by rounding: smallest eigenvalue -1e-3
     correction = projection.gem(np.array([-1.0, -1.0]), lambda: gram)

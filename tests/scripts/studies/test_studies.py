@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[3]
 STUDIES = {
     "which_agem": (3 * 3 + 4) * 5,
     "relatedness": 10 * 5,
-    "engines": len(METHODS) * 2 * 5,
+    "engines": (len(METHODS) - 1) * 2 * 5,
     "unlearning": 6 * 3,
-    "learning_rates": 10 * 5 * 3,
+    "learning_rates": 11 * 5 * 3,
     "exact_evaluation": 5 * 4 * 5,
 }
 
@@ -132,6 +132,20 @@ def test_learning_rates(tmp_path, capsys):
     assert row(text, "ncl") == ["0.750", "0.400", "0.750 (0.071), 2", "+0.100 [+0.100, +0.100]"]
     assert row(text, "ncl --ncl_diag yes")[:3] == ["0.200", "X", "0.200 (0.000), 2"]
     assert row(text, "spg") == ["X", "", "X", "X"]
+
+
+def test_learning_rates_names_rows_that_are_not_comparable(tmp_path, capsys):
+    runs = rates(("single", 0.1, 0, 0.5, {}), ("spg", 0.1, 0, 0.6, {}), ("spg", 0.3, 0, 0.7, {}))
+    runs[1]["protocol"]["batch_size"] = 10
+    assert learning_rates.main([write(tmp_path / "r", *runs)]) == 0
+    noted = capsys.readouterr().out.split("\n\n")[1]
+    assert noted == "not comparable: batch_size differs: 1 (single at lr 0.1, spg at lr 0.3), 10 (spg at lr 0.1)\n"
+
+
+@pytest.mark.parametrize("rate", ["high", None, [0.1]])
+def test_learning_rates_of_a_run_without_one(tmp_path, capsys, rate):
+    assert learning_rates.main([write(tmp_path / "r", *rates(("single", rate, 0, 0.5, {})))]) == 2
+    assert "no number; leave it out" in capsys.readouterr().err
 
 
 def test_learning_rates_without_records(tmp_path, capsys):

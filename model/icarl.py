@@ -1,0 +1,179 @@
+"""iCaRL (Rebuffi, Kolesnikov, Sperl & Lampert 2017), as the GEM authors' code trains it, for tasks with own classes.
+
+While task t is learned, a step descends on
+
+    CE(h(x), y) + lam sum_(s<t) mean over the classes of s of KL(softmax of z'_s || softmax of h(x')_s),
+
+where x' is one exemplar of each class of s, drawn anew, z' its logits at the end of the task learned last, and _s picks the
+outputs of task s. At the end of a task each of its classes keeps floor(--n_memories / classes seen) exemplars, chosen by
+herding: the mean of the logits of those chosen so far shall be as near the mean of the class as possible. The older
+classes keep their first exemplars, as many. The prediction is the class of the task whose exemplars' mean logits are the
+nearest; features are all logits.
+"""
+
+import torch
+from torch.nn import functional as F
+
+from model import UsageError, arguments
+from model.learner import Learner
+
+CHUNK = 250  # images in one pass
+
+
+def herd(features: torch.Tensor, n: int) -> list[int]:
+    """Indices of min(n, N) of the ``features`` (N, d), whose running mean follows that of all N as closely as possible."""
+    mean, total = features.mean(0), torch.zeros_like(features[0])
+    chosen: list[int] = []
+    free = torch.ones(len(features), dtype=torch.bool, device=features.device)
+    while len(chosen) < min(n, len(features)):
+        distance = (mean - (features + total) / (len(chosen) + 1)).norm(dim=1)
+        chosen.append(int(distance.masked_fill(~free, torch.inf).argmin()))
+        free[chosen[-1]] = False
+        total = total + features[chosen[-1]]
+    return chosen
+
+
+class Net(Learner):
+    cannot_unlearn = "its distillation targets hold every task's outputs"
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        if self.outputs.foreign is None:
+            raise UsageError(
+                "--model icarl: needs tasks with classes of their own; give such a data file, or --head split"
+            )
+        arguments.require_memories(self.args, self.name)
+        classes = sum(map(self.outputs.count, range(n_tasks)))
+        if self.args.n_memories < classes:
+            raise UsageError(
+                f"--n_memories {self.args.n_memories}: icarl keeps exemplars of each of the {classes} classes; "
+                f"give {classes} or more"
+            )
+        self.x: list[torch.Tensor] = []  # of the current task
+        self.y: list[torch.Tensor] = []
+        self.to_come: int | None = None  # examples of the current task, if that is known
+        self.exemplars: dict[int, torch.Tensor] = {}  # class: x (e, n_inputs), in the order of herding
+        self.targets: dict[int, torch.Tensor] = {}  # class: their logits (e, n_outputs)
+        self.generator = torch.Generator().manual_seed(self.args.seed)
+        self.means = None  # (the network's state, its mode, {task: the mean logits of its classes})
+
+    # ---------------------------------------------------------------- learning
+
+    def observe(self, x, t, y):
+        if t != self.task:
+            self.finish_task()
+            self.begin(t)
+            n = self.examples_of(t)
+            self.to_come = None if n is None else n * self.args.n_epochs
+        g = self.engine.gradients(x, y, t)
+        older = [s for s in self.seen if s != t and self.learned(s)]
+        if older:
+            step = g.flat().clone()
+            step += self.args.memory_strength * sum(self.distillation(s) for s in older)
+            self.engine.theta.sub_(step, alpha=self.lr)
+        else:
+            g.descend(self.lr)
+        self.keep(x, t, y)
+
+    def keep(self, x, t, y):
+        """Keep the examples of the task's first epoch; after the last batch of its last, the task ends."""
+        n = self.examples_of(t)
+        room = len(y) if n is None else n - sum(map(len, self.y))
+        if room > 0:
+            self.x.append(x[:room].clone())
+            self.y.append(y[:room].clone())
+        if n is not None:
+            self.to_come -= len(y)
+            if self.to_come <= 0:
+                self.finish_task()
+
+    def distillation(self, s):
+        """The gradient (p,) of the mean KL divergence between the stored and the present outputs of task s."""
+        x, z = self.draw(s)
+        with self.engine.memory_pass():
+            p = torch.softmax(self.engine.forward(x, s), 1)
+            return self.engine.backward((p - torch.softmax(self.outputs.mask_(z, s), 1)) / len(x)).clone()
+
+    def draw(self, s):
+        """One exemplar of each class of task s: x (c, n_inputs) and its stored logits (c, C)."""
+        xs, zs = [], []
+        for c in self.outputs.of(s).tolist():
+            if c in self.exemplars:
+                i = int(torch.randint(len(self.exemplars[c]), (), generator=self.generator))
+                xs.append(self.exemplars[c][i])
+                zs.append(self.targets[c][i])
+        return torch.stack(xs), torch.stack(zs)
+
+    def examples_of(self, t):
+        """How many examples of task t the run has in an epoch; None where a foreign main program does not say it."""
+        sizes = getattr(self.args, "task_sizes", None)
+        n = sizes[t] if sizes else self.args.samples_per_task
+        return n if n > 0 else None
+
+    def learned(self, t):
+        """Whether there are exemplars of task t."""
+        return any(c in self.exemplars for c in self.outputs.of(t).tolist())
+
+    def restore(self, state):
+        super().restore(state)
+        self.means = None
+
+    # ---------------------------------------------------------------- the end of a task
+
+    @torch.no_grad()
+    def finish_task(self):
+        """Choose exemplars of the task that ends, and store the logits of all exemplars; does nothing if that was done."""
+        if not self.x:
+            return
+        x, y = torch.cat(self.x), torch.cat(self.y)
+        own = self.outputs.of(self.task).to(x.device)
+        self.x, self.y, self.means = [], [], None
+        with self.engine.recording():
+            logits = self.logits(x)[:, own]
+            classes = y.unique().tolist()
+            n = self.args.n_memories // len({*self.exemplars, *classes})
+            for c in classes:
+                members = (y == c).nonzero()[:, 0]
+                self.exemplars[c] = x[members[herd(logits[members], n)]]
+            if not self.args.parity:
+                self.exemplars = {c: kept[:n].clone() for c, kept in self.exemplars.items()}
+            self.targets = dict(zip(self.exemplars, self.logits_of(self.exemplars), strict=True))
+
+    def logits(self, x):
+        """All logits (N, C), those of other tasks included."""
+        return torch.cat([self.net(part) for part in x.split(CHUNK)])
+
+    def logits_of(self, classes):
+        """The logits of the exemplars of each class, a list of (e, C)."""
+        xs = [self.exemplars[c] for c in classes]
+        return [part.clone() for part in self.logits(torch.cat(xs)).split([len(x) for x in xs])]
+
+    # ---------------------------------------------------------------- prediction
+
+    @torch.no_grad()
+    def forward(self, x, t):
+        """1 for the class of task t whose exemplars' mean logits are nearest, else 0; the same for all while there are none."""
+        own = self.outputs.of(t).to(x.device)
+        result = x.new_full((len(x), self.outputs.n_outputs), -1e11)
+        if not self.learned(t):
+            result[:, own] = 1 / len(own)
+            return result
+        exact = "donot_use_mm_for_euclid_dist"  # the other way makes nan of an infinite mean
+        nearest = torch.cdist(self.net(x), self.class_means(t), compute_mode=exact).argmin(1)
+        result[:, own] = F.one_hot(nearest, len(own)).to(x)
+        return result
+
+    def class_means(self, t):
+        """The mean logits (c, C) of the exemplars of each class of task t; infinite without any."""
+        state = [value.clone() for value in self.net.state_dict().values()]
+        mode = self.net.training
+        if self.means is None or self.means[1] != mode or not all(map(torch.equal, self.means[0], state)):
+            self.means = (state, mode, {})
+        means = self.means[2]
+        if t not in means:
+            own = self.outputs.of(t).tolist()
+            means[t] = state[0].new_full((len(own), self.outputs.n_outputs), torch.inf)
+            known = [c for c in own if c in self.exemplars]
+            for c, z in zip(known, self.logits_of(known), strict=True):
+                means[t][own.index(c)] = z.mean(0)
+        return means[t]

@@ -1,0 +1,28 @@
+"""How much a log may hold. Logs come from strangers: what is larger is refused before it takes memory or time.
+
+With these bounds no log that is read takes more than 1 GB, whatever is in it. A record of 200,000 evaluations of ten
+tasks is inside them.
+"""
+
+from results import RecordError
+
+JSON = 48 * 10**6  # bytes of a .json file
+VALUES = 2_000_000  # numbers, texts, lists and objects in it
+TEXT = 32 * 10**6  # bytes of a text
+LINE = 1_000_000  # characters of one of its lines
+ARGUMENTS = 100_000  # characters of the arguments in a one-line result
+NUMBERS = 1_000_000  # of one grid
+RUNS = 100_000  # of one text
+PICKLE = 1_000_000  # bytes of a .pt file without its tensors
+TORCH = 256 * 10**6  # bytes of a .pt file, which is read whole
+NAME = 1_000  # characters of a method, a data file or a status
+LARGEST = 1e15  # magnitude of a measured number
+
+
+def contents(path, most):
+    """The bytes of a file, also of a pipe; RecordError if there are more than ``most``."""
+    with open(path, "rb", closefd=path != 0) as f:
+        data = f.read(most + 1)
+    if len(data) > most:
+        raise RecordError(f"{path}: is larger than the {most // 10**6} MB that are read of such a file")
+    return data
