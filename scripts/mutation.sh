@@ -8,7 +8,7 @@ export OMP_NUM_THREADS=1
 declare -A tests=(
     [model/numeric/projection.py]="tests/model/numeric/test_projection.py"
     [model/numeric/blockwise.py]="tests/model/numeric/test_blockwise.py"
-    [model/memory.py]="tests/model/test_memory.py"
+    [model/memory.py]="tests/model/test_memory.py tests/model/test_room.py"
     [metrics/metrics.py]="tests/metrics/test_metrics.py"
     [results/comparing/inference.py]="tests/results/comparing/test_inference.py"
 )

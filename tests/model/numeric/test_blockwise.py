@@ -120,3 +120,89 @@ def test_the_forks_joint_program():
     assert ours.weights[1:3].ravel() == pytest.approx(v, abs=1e-9)
     assert ours.weights[3] == pytest.approx(v.reshape(K, t).sum(0), abs=1e-9)
     assert blockwise.gem_fork(np.abs(dots), lambda: gram, bound, [slice(1, 3)]) is None
+
+
+def test_programs_are_counted_where_the_bounds_do_not_solve_them():
+    """Three blocks: bounds that are enough, a program, and nothing violated."""
+    dots, gram = np.array([[-1.0], [-1.0], [1.0]]), np.ones((3, 1, 1))
+    correction = blockwise.gem(dots, lambda: gram, np.array([[2.0], [0.5], [0.5]]))
+    assert correction.weights[:, 0] == pytest.approx([2.0, 1.0, 0.0], abs=1e-5) and correction.weights[0, 0] == 2.0
+    assert correction.solved == 1 and not correction.rescued
+    assert blockwise.gem(-dots[:2], None, np.zeros((2, 1))) is None
+
+
+def test_a_stronger_ridge_in_any_block_is_said():
+    indefinite, plain = np.array([[1.0, 1.001], [1.001, 1.0]]), np.eye(2)
+    for grams in ([indefinite, plain], [plain, indefinite]):
+        correction = blockwise.gem(-np.ones((2, 2)), lambda grams=grams: np.stack(grams), np.zeros((2, 2)))
+        assert correction.rescued and correction.solved == 2 and (correction.weights >= 0).all()
+
+
+def test_scales_of_blocks_are_their_own():
+    rng = np.random.default_rng(0)
+    G, g = rng.standard_normal((2, 3, 8)), rng.standard_normal((2, 8))
+    G[1] *= 1e6
+    g[1] *= 1e-6
+    g -= 5 * G.sum(1) * np.array([[1], [1e-12]])
+    bound = np.full((2, 3), 0.1)
+    ours = blockwise.gem(np.einsum("brp,bp->br", G, g), lambda: G @ G.swapaxes(1, 2), bound)
+    for b in range(2):
+        alone = projection.gem(G[b] @ g[b], lambda b=b: G[b] @ G[b].T, 0.1)
+        assert ours.weights[b] == pytest.approx(alone.weights, rel=1e-9)
+
+
+def test_one_row_in_closed_form():
+    dots, gram = np.array([[-1.0], [2.0], [-3.0], [0.0]]), np.array([2.0, 1.0, 0.5, 1.0]).reshape(4, 1, 1)
+    correction = blockwise.one_row(dots, lambda: gram)
+    assert correction.weights[:, 0].tolist() == [0.5, 0.0, 6.0, 0.0]
+    assert correction.solved is correction.rescued is False
+    assert blockwise.one_row(dots, lambda: gram, 1.0).weights[:, 0].tolist() == [1.0, 0.0, 6.0, 0.0]
+    assert blockwise.one_row(np.abs(dots), None) is None
+    with pytest.raises(FloatingPointError, match="not finite"):
+        blockwise.one_row(dots, lambda: gram * np.inf)
+
+
+def test_one_row_for_all_blocks():
+    dots, gram = np.array([[-3.0], [1.0]]), np.array([1.0, 3.0]).reshape(2, 1, 1)
+    assert blockwise.one_row_globally(dots, lambda: gram).weights.tolist() == [[0.5], [0.5]]
+    assert blockwise.one_row_globally(dots, lambda: gram, 2.0).weights.tolist() == [[2.0], [2.0]]
+    assert blockwise.one_row_globally(-dots, None) is None
+
+
+def test_what_is_not_finite_never_reaches_a_solver():
+    bad = np.full((1, 1, 1), np.nan)
+    for call in (
+        lambda: blockwise.gem(np.array([[-1.0]]), lambda: bad, np.zeros((1, 1))),
+        lambda: blockwise.gem_fork(np.array([[-1.0]]), lambda: bad, np.zeros((1, 1)), []),
+    ):
+        with pytest.raises(FloatingPointError, match="not finite"):
+            call()
+
+
+def test_the_forks_program_without_layers_and_its_first_block():
+    correction = blockwise.gem_fork(np.array([[-2.0]]), lambda: np.array([[[1.0]]]), np.zeros((1, 1)), [])
+    assert correction.weights == pytest.approx(np.array([[2 / (1 + 1e-3)]])) and correction.solved == 1
+    assert not correction.rescued
+    bounded = blockwise.gem_fork(np.array([[-2.0]]), lambda: np.array([[[1.0]]]), np.full((1, 1), 5.0), [])
+    assert bounded.weights[0, 0] == pytest.approx(5 / (1 + 1e-5), rel=1e-12)
+
+
+def test_the_forks_program_fails_and_is_rescued_as_the_other(monkeypatch):
+    solve, ridges, times = quadprog.solve_qp, [], 2
+
+    def attempt(P, *rest):
+        ridges.append(P[0, 0] - 1.0)
+        if len(ridges) <= times:
+            raise ValueError("matrix G is not positive definite")
+        return solve(P, *rest)
+
+    monkeypatch.setattr(quadprog, "solve_qp", attempt)
+    given = np.array([[-1.0]]), lambda: np.ones((1, 1, 1)), np.zeros((1, 1)), []
+    assert blockwise.gem_fork(*given).rescued and ridges == pytest.approx([1e-3, 1e-2, 1e-1])
+    ridges.clear()
+    times = 99
+    with pytest.raises(
+        FloatingPointError, match=r"^the quadratic program of 1 rows has no solution, whatever the ridge$"
+    ):
+        blockwise.gem_fork(*given)
+    assert len(ridges) == 8

@@ -246,3 +246,66 @@ def test_what_is_not_finite_never_reaches_the_solver(spoilt):
         projection.gem(np.array([-1.0, 1.0]), lambda: np.full((2, 2), spoilt))
     with pytest.raises(FloatingPointError, match="not finite"):
         projection.one_row(np.array([-1.0]), lambda: np.full((1, 1), spoilt))
+
+
+def failing(monkeypatch, times, ridges):
+    """Let quadprog fail so many times; notes the ridge of each attempt at a matrix whose diagonal is 1."""
+    solve = quadprog.solve_qp
+
+    def attempt(P, *rest):
+        ridges.append(P[0, 0] - 1.0)
+        if len(ridges) <= times:
+            raise ValueError("matrix G is not positive definite")
+        return solve(P, *rest)
+
+    monkeypatch.setattr(quadprog, "solve_qp", attempt)
+
+
+def test_a_failed_solver_is_given_a_tenfold_ridge(monkeypatch):
+    ridges = []
+    failing(monkeypatch, 2, ridges)
+    correction = projection.gem(np.array([-1.0, -1.0]), lambda: np.eye(2))
+    assert ridges == pytest.approx([1e-6, 1e-5, 1e-4], rel=1e-9)
+    assert correction.rescued and correction.solved and correction.weights == pytest.approx([1 / (1 + 1e-4)] * 2)
+
+
+def test_a_ridge_lifts_the_smallest_eigenvalue(monkeypatch):
+    ridges = []
+    failing(monkeypatch, 1, ridges)
+    projection.gem(np.array([-1.0, -1.0]), lambda: np.array([[1.0, 1.001], [1.001, 1.0]]))
+    assert ridges == pytest.approx([1e-6, 1e-2], rel=1e-6)
+
+
+def test_a_solver_that_always_fails_is_an_error(monkeypatch):
+    ridges = []
+    failing(monkeypatch, 99, ridges)
+    with pytest.raises(
+        FloatingPointError, match=r"^the quadratic program of 2 rows has no solution, whatever the ridge$"
+    ):
+        projection.gem(np.array([-1.0, -1.0]), lambda: np.eye(2))
+    assert len(ridges) == 8
+
+
+def test_what_a_correction_says_of_itself():
+    gram = np.array([[1.0, 0.0], [0.0, 0.0]])
+    one = projection.gem(np.array([-1.0]), lambda: gram[:1, :1])
+    assert one.solved is True and not one.rescued
+    part = projection.gem(np.array([-1.0, 0.0]), lambda: gram)
+    assert part.solved and not part.rescued and part.weights == pytest.approx([1.0, 0.0], abs=1e-5)
+    nothing = projection.gem(np.array([-1.0, 0.0]), lambda: 0 * gram)
+    assert not nothing.solved and not nothing.rescued and nothing.weights.tolist() == [0.0, 0.0]
+    spoilt = projection.gem(np.array([-1.0, -1.0]), lambda: np.array([[1.0, 0.0], [0.0, -1e-20]]))  # by rounding
+    assert spoilt.weights == pytest.approx([1.0, 0.0], abs=1e-5)
+    closed = projection.one_row(np.array([-1.0]), lambda: np.array([[0.25]]))
+    assert closed.weights.tolist() == [4.0] and closed.solved is closed.rescued is False
+
+
+def test_products_that_vanish_beside_their_rows():
+    correction = projection.gem(np.array([-1e-300]), lambda: np.array([[1e300]]))
+    assert correction.weights.tolist() == [0.0] and not correction.solved and not correction.rescued
+    assert projection.gem(np.array([-1e-300]), lambda: np.array([[1e300]]), 2.0).weights == pytest.approx([2.0])
+
+
+def test_what_is_not_finite_is_named():
+    with pytest.raises(FloatingPointError, match=r"^inner products of the gradients are not finite: \[-inf\]$"):
+        projection.one_row(np.array([-np.inf]), lambda: np.ones((1, 1)))
