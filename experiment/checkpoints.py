@@ -42,15 +42,16 @@ class Stopped(KeyboardInterrupt):
 class Checkpoints:
     """The checkpoints of one run: ``resume`` goes on from the latest, ``between`` writes them, ``remove`` ends them.
 
-    ``life``, ``name`` and ``started`` are those of the run, also of its part before a stop.
+    ``life``, ``name`` and ``started`` are those of the run, also of its part before a stop. ``before`` says which data the
+    method had learned when the run began.
     """
 
-    def __init__(self, args, data_hash: str, model, continuum, name: str, started: str):
+    def __init__(self, args, data_hash: str, model, continuum, name: str, started: str, before: str = ""):
         self.args, self.model, self.continuum = args, model, continuum
         self.name, self.started, self.life = name, started, Life()
         self.store = Store(args.save_path, key(args))
         self.identity = {name: getattr(args, name) for name in arguments.of_role(Role.MACHINE)}
-        self.identity |= {"data_hash": data_hash, "program": program()}
+        self.identity |= {"data_hash": data_hash, "program": program(), "learned_before": before}
         self.signal: int | None = None  # what has asked the run to stop
         self.fault: str | None = None  # why the latest checkpoint could not be written
         self.possible = args.checkpoint_every != 0

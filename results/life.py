@@ -103,7 +103,7 @@ def counts(model) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
+def describe(args, argv, data, continuum, model, life: Life, started, before="") -> dict:
     """The record of a run, as docs/results.md lays it down; ``life.unlearning`` only where there was such a phase."""
     baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
@@ -130,6 +130,7 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
             "engine": str(getattr(getattr(model, "engine", None), "form", "foreign")),
             "parity": args.parity,
             "task_order": continuum.order,
+            **({"start_from": before} if before else {}),
         },
         **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),

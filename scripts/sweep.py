@@ -104,12 +104,13 @@ def size(text: str, files: list[str]) -> int:
 def read_jobs(args, grid: list[str]):
     """The jobs of the command, and notes on what was left out."""
     from model import UsageError
+    from results.reading import bounds
     from scripts.sweeping import jobs
 
     texts = {}
     for name in args.files:
         try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+            text = bounds.contents(0 if name == "-" else name, bounds.TEXT).decode("utf-8")
             texts["stdin" if name == "-" else name] = text.removeprefix("\ufeff")  # a byte-order mark
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
