@@ -145,7 +145,7 @@ def disturbed(argv: list[str], folder: Path, kind: str, seconds: float, calls: d
 
 def done(folder: Path) -> bool:
     """Whether the run in ``folder`` has its record and needs no checkpoint any more; a kill may have come even later."""
-    return any((folder / "r").glob("*.json")) and not (folder / "r" / PLACE).exists()
+    return any((folder / "r").glob("*.json")) and not any((folder / "r" / PLACE).glob("*/checkpoint"))
 
 
 def damaged(folder: Path) -> list[str]:

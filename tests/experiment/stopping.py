@@ -1,5 +1,7 @@
 """Runs that are stopped at chosen places and started again until they are done, in this process."""
 
+import pytest
+
 import main
 from experiment.checkpoints import Checkpoints
 from model import arguments
@@ -42,3 +44,8 @@ def words(folder, **flags) -> list[str]:
     small |= {"task_sample": 8, "ogd_per_task": 8, "cov_recompute_every": 2, "num_groups": 2, "agem_batch": 4}
     small = {name: value for name, value in small.items() if arguments.uses(flags.get("model", "single"), name)}
     return [word for name, value in {**small, **flags}.items() for word in (f"--{name}", str(value))]
+
+
+def quickly(names, *quick):
+    """The names as parameters, of which all but the ``quick`` ones are slow."""
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]

@@ -10,7 +10,7 @@ from data import files
 from model import METHODS, UsageError
 from scripts.kill_test import measured
 from tests.conftest import stream
-from tests.experiment.stopping import Stops, words
+from tests.experiment.stopping import Stops, quickly, words
 
 
 @pytest.fixture
@@ -48,7 +48,10 @@ def test_a_method_that_cannot_grow_is_refused(parts):
         run(parts, "two", model="independent", data_file="last.pt", start_from=record_of(parts / "one"))
 
 
-@pytest.mark.parametrize("model", [name for name in METHODS if name != "independent"])
+GROWING = [name for name in METHODS if name != "independent"]
+
+
+@pytest.mark.parametrize("model", quickly(GROWING, "gem", "ewc", "ogd", "spg", "ncl", "agem_group", "meralg1"))
 def test_two_runs_are_one(parts, monkeypatch, model):
     """To rounding: what a first layer or a basis carries along begins anew. Methods draw from generators that go on."""
     if model == "icarl":
