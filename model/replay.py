@@ -36,6 +36,7 @@ class ReplayLearner(Learner):
     The stream is learned example by example, whatever ``--batch_size``. Draws come from the reservoir's own generator.
     """
 
+    CACHES = ("_batches",)
     first_task_differs = "stored examples are replayed from the second example on"
     cannot_unlearn = "it replays stored examples, and has no rule for ascending on some of them"
 
