@@ -17,6 +17,7 @@ if __name__ == "__main__":  # first: the libraries below take seconds
 
 import argparse
 import datetime
+import functools
 import math
 import random
 import sys
@@ -30,7 +31,9 @@ import torch
 
 import model as methods
 from data import DataError, joint, pixels
+from experiment import continued
 from experiment.checkpoints import Checkpoints, Stopped
+from experiment.continued import Earlier
 from experiment.learning import life_experience, training_threads, unlearn
 from experiment.stream import Continuum, load_datasets
 from metrics import metrics, unlearning
@@ -45,22 +48,14 @@ from results.life import Life, describe, doubtful, drowned, short_curves
 
 def parse(argv: list[str]):
     """The settled arguments, the method's module, and the flags that it does not use."""
-    first = arguments.Parser(add_help=False)
-    helped = {"-h", "--help"} & set(argv)  # for a help text a method is imported only if it is named
-    first.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
-    asked = first.parse_known_args(argv)[0].model
+    helped = bool({"-h", "--help"} & set(argv))  # for a help text a method is imported only if it is named
+    asked = _method(helped).parse_known_args(argv)[0].model
     method = None if asked is None else methods.resolve(asked)
     module = methods.load(method) if method else None
     own = own_flags.of(module)
     others = own_flags.elsewhere(argv, {**arguments.FLAGS, **own})
-    parser = arguments.parser(
-        {f"of {method} alone": own.values()} if own else {},
-        others.values(),
-        prog="main.py",
-        description=__doc__,
-        epilog="methods:\n" + methods.describe(),
-    )
-    args = parser.parse_args(argv)
+    epilog = "methods:\n" + methods.describe() if helped else ""
+    args = _parser(method, tuple(own.values()), tuple(others.values()), epilog).parse_args(argv)
     given = arguments.settle(args, {**own, **others})
     for name in others:
         delattr(args, name)
@@ -80,6 +75,20 @@ def parse(argv: list[str]):
     if args.parity and (args.first_task or args.validation):
         raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
+
+
+@functools.cache
+def _method(helped: bool) -> arguments.Parser:
+    """Finds the method in a command line whose flags are not known yet, since methods have flags of their own."""
+    parser = arguments.Parser(add_help=False)
+    parser.add_argument("--model", nargs="?", const="", default=None if helped else arguments.FLAGS["model"].default)
+    return parser
+
+
+@functools.lru_cache(8)  # a sweep parses up to 100,000 command lines
+def _parser(method: str | None, own: tuple, others: tuple, epilog: str) -> arguments.Parser:
+    more = {f"of {method} alone": own} if own else {}
+    return arguments.parser(more, others, prog="main.py", description=__doc__, epilog=epilog)
 
 
 def _say(sentences: list[str]) -> None:
@@ -114,22 +123,28 @@ def main(argv: list | None = None) -> dict:
 
 def run(args, module, argv: list[str], started) -> dict:
     """One run of settled arguments; returns its record."""
+    earlier = Earlier(args) if args.start_from else None
     data = load_datasets(args)
+    whole = earlier.followed_by(data) if earlier else data
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     random.seed(args.seed)
     continuum = Continuum(data.train, args, args.model == "joint", split=data.outputs is not None)
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
-        handed_on = argparse.Namespace(**vars(args), task_outputs=data.outputs, task_sizes=continuum.task_sizes)
-        model = methods.build(module, data, handed_on)
+        task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
+        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=task_sizes)
+        method = methods.build(module, whole, handed_on)
+        with threads(training_threads(method, args)):
+            model = earlier.teach(method) if earlier else method
         if scoring.in_integers(model, args.evaluation, data.file.bytes):
             data = data._replace(test=pixels.signed_tasks(data.test))
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
         folder = record.folder(args.save_path)
         record.check_writable(folder)
         name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
-        kept = Checkpoints(args, data.hash, model, continuum, name, started.isoformat(timespec="seconds"))
+        before = earlier.text if earlier else ""
+        kept = Checkpoints(args, data.hash, method, continuum, name, started.isoformat(timespec="seconds"), before)
         with threads(training_threads(model, args)):
             _say(kept.resume())
         watch = Board(args.tensorboard, kept.name, continuum.position) if args.tensorboard else None
@@ -139,12 +154,16 @@ def run(args, module, argv: list[str], started) -> dict:
                 life_experience(model, continuum, data.test, args, watch, life, kept.between)
             if attack and not life.diverged:
                 unlearn(model, continuum, data, attack, life, args, kept.between)
-        result = describe(args, argv, data, continuum, model, life, kept.started)
+        result = describe(args, argv, data, continuum, model, life, kept.started, before)
         state = model.state_dict()
     base = None
     try:
         with process.uncut():
             base = report(result, data, life, args, folder, kept.name, state)
+            if args.save_state:
+                continued.save(
+                    base, args, method, whole, task_sizes, [*(earlier.learned if earlier else []), data.hash]
+                )
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None

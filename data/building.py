@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import signal
 import sys
 from pathlib import Path
 
@@ -80,6 +81,10 @@ class _Parser(argparse.ArgumentParser):
         raise DataError(f"{message}; see --help")
 
 
+class _Terminated(BaseException):
+    pass
+
+
 def main(build, default_out, argv=None):
     """Command line of a builder: one flag for each argument of `build`, `--i` for raw_path, `--o` for out."""
     parser = _Parser(description=inspect.getmodule(build).__doc__)
@@ -94,6 +99,11 @@ def main(build, default_out, argv=None):
             if name == "dtype":
                 kind = {"choices": DTYPES}
             parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")
+
+    def stop(*_):
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)  # so that a half-written file is removed
     try:
         given = vars(parser.parse_args(argv))
         out = given.pop("o")
@@ -104,6 +114,11 @@ def main(build, default_out, argv=None):
     except KeyboardInterrupt:
         print("interrupted, nothing written", file=sys.stderr)
         return 130
+    except _Terminated:
+        print("terminated, nothing written", file=sys.stderr)
+        return 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"{out}: {size(Path(out).stat().st_size)}")
     return 0
 

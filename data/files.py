@@ -6,6 +6,7 @@ images stay in the file until a run asks for those that it needs. `load` reads t
 """
 
 import hashlib
+import math
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 
 from data import DataError, identity, pixels, serialized, temporary
-from data.stored import File, Stored
+from data.stored import File, Packed, Stored
 
 SPLITS = ("training", "test")
 INTEGRAL = (
@@ -27,8 +28,9 @@ INTEGRAL = (
 LABELS = 2**15
 # Interpolated or float32-rounded images may leave [0, 1] by the last digit.
 ROUNDING = 1e-6
-# Compressed files, and tensors that repeat what is stored, may be so many times as large as the file.
-GROWTH = 1_000
+# What compressed files, and tensors that repeat what is stored, may take: so many times the file's size in memory, and
+# so many times its size to read, where tasks share tensors.
+MEMORY, READING = 100, 1_000
 
 
 @dataclass(frozen=True)
@@ -220,8 +222,9 @@ class _TaskCheck:
     """Checks and normalises one task after another; labels that tasks share are read once."""
 
     def __init__(self, file_size):
-        self.limit = None if file_size is None else GROWTH * file_size
-        self.labels, self.total = {}, 0
+        self.file_size = math.inf if file_size is None else file_size
+        self.labels, self.held = {}, set()
+        self.memory = self.reading = 0
 
     def __call__(self, task, where):
         if not isinstance(task, list | tuple) or len(task) != 3:
@@ -248,12 +251,22 @@ class _TaskCheck:
         return description, x, self._labels(y, where)
 
     def _check_size(self, x, y, where):
-        self.total += x.nbytes + 8 * len(y)
-        if self.limit is not None and self.total > self.limit:
-            raise DataError(
-                f"{where}: x has shape {tuple(x.shape)}, and the tasks up to it would take {self.total / 1e6:,.0f} MB, "
-                f"more than {GROWTH:,} times the file; if that is meant, store tensors that repeat nothing (x.clone())"
-            )
+        for tensor in (x, y):
+            self.reading += tensor.nbytes
+            if isinstance(tensor, Stored):
+                self._hold(tensor.place, tensor.nbytes)
+                self._hold(tensor.storage, tensor.storage.n_bytes if isinstance(tensor.storage, Packed) else 0)
+        for n_bytes, most in ((self.memory, MEMORY), (self.reading, READING)):
+            if n_bytes > most * self.file_size:
+                raise DataError(
+                    f"{where}: x has shape {tuple(x.shape)}, and the tasks up to it come to {n_bytes / 1e6:,.0f} MB, more "
+                    f"than {most:,} times the file; if that is meant, store tensors that repeat nothing (x.clone())"
+                )
+
+    def _hold(self, what, n_bytes):
+        if what not in self.held:
+            self.held.add(what)
+            self.memory += n_bytes
 
     def _labels(self, y, where):
         stored = isinstance(y, Stored)

@@ -1,5 +1,6 @@
 """Files of `torch.save`, of today's form (a zip archive) and of that before torch 1.6, read without executing them."""
 
+import gc
 import struct
 import zipfile
 
@@ -16,6 +17,8 @@ def read(file: File) -> tuple:
     DataError if it is no such file, or wants code to be executed; OSError if it cannot be read.
     """
     head = file.read(0, len(LEGACY))
+    collecting = gc.isenabled()
+    gc.disable()  # it would look through the new objects again and again, and find nothing
     try:
         if head.startswith(b"PK\x03\x04"):
             return _zipped(file)
@@ -34,6 +37,9 @@ def read(file: File) -> tuple:
         raise
     except Exception as error:  # zipfile and struct stumble over damage in many ways
         raise file.damaged() from error
+    finally:
+        if collecting:
+            gc.enable()
     raise DataError(f"{file.path}: is not a data file written by torch.save")
 
 

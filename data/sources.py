@@ -265,10 +265,10 @@ def _idx(content, file):
     """uint8 tensor of an IDX file: two zero bytes, type 8 (uint8), rank, the sizes big-endian, the values."""
     rank = content[3] if len(content) > 3 else 0
     header = 4 + 4 * rank
-    if content[:3] != b"\0\0\x08" or rank == 0 or len(content) < header:
+    if content[:3] != b"\0\0\x08" or not 1 <= rank <= 4 or len(content) < header:
         raise DataError(f"{file}: is not an IDX file of bytes")
     shape = np.frombuffer(content, ">u4", rank, 4).astype(int).tolist()
-    if len(content) - header != math.prod(shape):
+    if 0 in shape or len(content) - header != math.prod(shape):
         raise DataError(f"{file}: has {len(content) - header} values, its header announces {shape}")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).copy()).reshape(shape)
 

@@ -142,20 +142,14 @@ class Stored:
 
     def read(self) -> torch.Tensor:
         """The contents, in memory of their own. DataError if there is too little of it, or the file is damaged."""
-        if self.nbytes >= LARGE and self.nbytes > (left := memory_left()):
-            raise DataError(
-                f"{self.storage.file.path}: {self.nbytes / 1e6:,.0f} MB of it do not fit into memory, which has "
-                f"{left / 1e6:,.0f} MB left; give fewer --n_tasks or --samples_per_task, or build it with --dtype uint8"
-            )
         if not self._contiguous():
             return self._gathered()
-        out = torch.empty(self.nbytes, dtype=torch.uint8)
-        view, row = memoryview(out.numpy()), self.nbytes // max(1, len(self))
-        begin = self.offset * self.dtype.itemsize
+        out = self._room(self.nbytes)
+        view, begin = memoryview(out.numpy()), self.offset * self.dtype.itemsize
         if self.rows is None:
             self.storage.read_into(view, begin)
         else:
-            self._read_rows(view, begin, row)
+            self._read_rows(view, begin, self.nbytes // max(1, len(self)))
         return out.view(self.dtype).view(self.shape)
 
     def blocks(self):
@@ -169,6 +163,19 @@ class Stored:
             offset = self.offset + first * (row // self.dtype.itemsize)
             yield Stored(self.storage, self.dtype, offset, shape, self.strides).read()
 
+    def _room(self, n_bytes: int) -> torch.Tensor:
+        """Memory that is free; DataError if there is too little."""
+        left = memory_left() if n_bytes >= LARGE else n_bytes
+        try:
+            if n_bytes <= left:
+                return torch.empty(n_bytes, dtype=torch.uint8)
+        except RuntimeError:  # a limit of the process's own
+            left = 0
+        raise DataError(
+            f"{self.storage.file.path}: {n_bytes / 1e6:,.0f} MB of it do not fit into memory, which has {left / 1e6:,.0f} MB "
+            f"left; give fewer --n_tasks or --samples_per_task, or build it with --dtype uint8"
+        )
+
     def _contiguous(self) -> bool:
         expected = 1
         for size, stride in zip(reversed(self.whole), reversed(self.strides), strict=True):
@@ -178,7 +185,7 @@ class Stored:
         return True
 
     def _gathered(self) -> torch.Tensor:
-        every = torch.empty(self.storage.n_bytes, dtype=torch.uint8)
+        every = self._room(self.storage.n_bytes)
         self.storage.read_into(memoryview(every.numpy()), 0)
         every = every[: len(every) // self.dtype.itemsize * self.dtype.itemsize].view(self.dtype)
         tensor = every.as_strided(self.whole, self.strides, self.offset)

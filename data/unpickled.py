@@ -4,7 +4,6 @@ It knows lists, tuples, dictionaries, strings, numbers and tensors. An object of
 `Other`; the name of anything else is refused with `Code`.
 """
 
-import math
 import struct
 
 import torch
@@ -227,10 +226,13 @@ def _object(name, arguments):
         dtype = DTYPES.get(_of(_Name, arguments[6]))
         if dtype is None:
             return Other()
-    numbers = (offset, *_of(tuple, shape), *_of(tuple, strides))
-    if len(shape) != len(strides) or any(type(n) is not int or not 0 <= n < 2**62 for n in numbers):
+    end = offset + 1
+    for n, stride in zip(_of(tuple, shape), _of(tuple, strides), strict=True):
+        if type(n) is not int or type(stride) is not int or not 0 <= n < 2**62 or not 0 <= stride < 2**62:
+            raise Damaged
+        end += (n - 1) * stride
+    if type(offset) is not int or offset < 0 or not isinstance(place, Storage):
         raise Damaged
-    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if not isinstance(place, Storage) or (math.prod(shape) and (last + 1) * dtype.itemsize > place.n_bytes):
+    if end * dtype.itemsize > place.n_bytes and 0 not in shape:
         raise Damaged
     return Stored(place, dtype, offset, shape, strides)

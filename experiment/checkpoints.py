@@ -19,14 +19,14 @@ from pathlib import Path
 from experiment.store import Damaged, Store
 from model import UsageError, arguments, state
 from model.flags import Role
-from results import life, record
+from results import record
 from results.life import Life
 
 FORMAT = 1
 INTERVAL = 60.0  # seconds between two checkpoints
 AT_BOUNDARY = 10.0  # the same where a task ends
 SHARE = 50  # the least time from one checkpoint to the next, in times what the first one took: 2 % of the run
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(os.path.abspath(__file__)).parent.parent  # of a checkout whose folders may be links
 MEASURED = tuple(field.name for field in fields(Life) if field.name not in ("diverged", "unlearning"))
 REMEDIES = {"data_hash": "bring that data file back", "program": "go back to that version of the program"}
 
@@ -42,15 +42,16 @@ class Stopped(KeyboardInterrupt):
 class Checkpoints:
     """The checkpoints of one run: ``resume`` goes on from the latest, ``between`` writes them, ``remove`` ends them.
 
-    ``life``, ``name`` and ``started`` are those of the run, also of its part before a stop.
+    ``life``, ``name`` and ``started`` are those of the run, also of its part before a stop. ``before`` says which data the
+    method had learned when the run began.
     """
 
-    def __init__(self, args, data_hash: str, model, continuum, name: str, started: str):
+    def __init__(self, args, data_hash: str, model, continuum, name: str, started: str, before: str = ""):
         self.args, self.model, self.continuum = args, model, continuum
         self.name, self.started, self.life = name, started, Life()
         self.store = Store(args.save_path, key(args))
         self.identity = {name: getattr(args, name) for name in arguments.of_role(Role.MACHINE)}
-        self.identity |= {"data_hash": data_hash, "program": program()}
+        self.identity |= {"data_hash": data_hash, "program": program(), "learned_before": before}
         self.signal: int | None = None  # what has asked the run to stop
         self.fault: str | None = None  # why the latest checkpoint could not be written
         self.possible = args.checkpoint_every != 0
@@ -230,7 +231,7 @@ def key(args) -> str:
 @functools.cache
 def program() -> str:
     """The hash of the program's .py files; of results/, where runs leave their records, those that write them."""
-    files = [ROOT / "main.py", Path(life.__file__), Path(record.__file__)]
+    files = [ROOT / "main.py", ROOT / "results" / "life.py", ROOT / "results" / "record.py"]
     for package in ("data", "experiment", "metrics", "model"):
         for folder, inside, names in os.walk(ROOT / package):
             inside[:] = sorted(name for name in inside if name.isidentifier() and name != "__pycache__")

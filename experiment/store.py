@@ -1,6 +1,6 @@
-"""One run's checkpoint on disk: a file that is whole or not there, in a folder of its own, under a lock.
+"""Exact states on disk: files that are whole or not there, and one run's checkpoint in a folder of its own, under a lock.
 
-The file has three parts: a line with the SHA-256 (hexadecimal) of all that follows it; a line of JSON, the header; and the
+A file has three parts: a line with the SHA-256 (hexadecimal) of all that follows it; a line of JSON, the header; and the
 state as ``torch.save`` writes it. It is read with ``weights_only=True``, so that nothing in it is executed.
 """
 
@@ -20,7 +20,44 @@ HEXADECIMAL = 64  # digits of a SHA-256
 
 
 class Damaged(Exception):
-    """A checkpoint that cannot be read; its text says why."""
+    """A file that cannot be read; its text says why."""
+
+
+def write(file: Path, header: dict, state: dict) -> None:
+    """Write ``file`` under another name, flush it to the disk, then rename it. ``OSError`` if that fails."""
+    temporary = file.with_name(f".{file.name[-60:]}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as opened:
+            opened.write(b" " * HEXADECIMAL + b"\n")
+            hashed = _Hashed(opened)
+            hashed.write(json.dumps(header).encode() + b"\n")
+            try:
+                torch.save(state, hashed)
+            except RuntimeError as error:  # torch's own, when the archive cannot be closed; the disk's came first
+                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from None
+            opened.seek(0)
+            opened.write(hashed.sum.hexdigest().encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(file.parent)
+
+
+def read(file: Path) -> tuple[dict, dict]:
+    """Header and state of a file that ``write`` made. ``Damaged`` if they are not what was written."""
+    try:
+        with open(file, "rb") as opened:
+            digest, content = opened.readline(HEXADECIMAL + 1).decode("ascii", "replace").strip(), opened.read()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise Damaged("its checksum is wrong")
+        header, _, state = content.partition(b"\n")
+        return json.loads(header), torch.load(io.BytesIO(state), weights_only=True)
+    except OSError as error:
+        raise Damaged(error.strerror or str(error)) from None
+    except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}".splitlines()[0]) from None
 
 
 class Store:
@@ -50,44 +87,17 @@ class Store:
             except filelock.Timeout:
                 return False
             self._lock = lock
-            for left in self.folder.glob("*.tmp"):
+            for left in self.folder.glob(".*.tmp"):
                 left.unlink(missing_ok=True)
         return True
 
     def write(self, header: dict, state: dict) -> None:
         """Replace the checkpoint; the previous one stays until the new one is on the disk. ``OSError`` if that fails."""
-        temporary = self.file.with_name(f"{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(b" " * HEXADECIMAL + b"\n")
-                hashed = _Hashed(file)
-                hashed.write(json.dumps(header, sort_keys=True).encode() + b"\n")
-                try:
-                    torch.save(state, hashed)
-                except RuntimeError as error:  # torch's own, when the archive cannot be closed; the disk's came first
-                    raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from None
-                file.seek(0)
-                file.write(hashed.sum.hexdigest().encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.file)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _flush_folder(self.folder)
+        write(self.file, header, state)
 
     def read(self) -> tuple[dict, dict]:
         """Header and state. ``Damaged`` if they are not what was written."""
-        try:
-            with open(self.file, "rb") as file:
-                digest, content = file.readline(HEXADECIMAL + 1).decode("ascii", "replace").strip(), file.read()
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise Damaged("its checksum is wrong")
-            header, _, state = content.partition(b"\n")
-            return json.loads(header), torch.load(io.BytesIO(state), weights_only=True)
-        except OSError as error:
-            raise Damaged(error.strerror or str(error)) from None
-        except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise Damaged(f"{type(error).__name__}: {error}".splitlines()[0]) from None
+        return read(self.file)
 
     def remove(self) -> None:
         """Remove the checkpoint and what belongs to it, if this process has the lock; and folders that are then empty."""

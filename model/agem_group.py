@@ -21,6 +21,8 @@ from model.numeric import blockwise, projection
 
 
 class Net(EpisodicLearner):
+    CACHES = ("_blend", "_of")
+
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         self.grouping = Grouping(self, reverse(self.args, self.args.gem_reverse))

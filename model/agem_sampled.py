@@ -10,6 +10,7 @@ from model.numeric import projection
 
 
 class Net(EpisodicLearner):
+    CACHES = ("_stored",)
     has_margin = False
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):

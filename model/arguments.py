@@ -112,6 +112,7 @@ GROUPS = {
         Flag("tensorboard", str, None, "here", "folder of TensorBoard's scalars, written while training", PLACE),
         Flag("checkpoint_every", whole, None, "here",
              "steps between checkpoints; 0: none (default: after a minute, or after 10 s where a task ends)", PLACE, low=0),
+        Flag("save_state", yes_no, False, "here", "yes: leave the method's whole state beside the record, to start from", PLACE),
         Flag("resume", yes_no, False, "here", "yes: go on from this command's checkpoint, where it was stopped", PLACE),
     ),
     "data": (
@@ -125,6 +126,8 @@ GROUPS = {
         Flag("validation", whole, 0, "here", "test on so many training examples a task, held out, not on test sets", PROTOCOL,
              low=0),
         Flag("samples_per_task", whole, -1, "GEM", "training examples per task; 0 or less: all", PROTOCOL),
+        Flag("start_from", str, None, "here", "a record with a .state beside it: go on learning from the end of that run",
+             PROTOCOL),
         Flag("shuffle_tasks", yes_no_word, "no", "GEM", "learn the tasks in a random order", PROTOCOL),
     ),
 }  # fmt: skip
@@ -212,7 +215,7 @@ def uses(method: str, name: str) -> bool:
     """Whether a method uses a flag. A method that is not in the table may use any."""
     if method not in METHODS or name not in FLAGS:
         return True
-    return FLAGS[name].methods is None or name in METHODS[method].flags
+    return FLAGS[name].everyones or name in METHODS[method].flags
 
 
 def decides(method: str, name: str) -> bool:

@@ -21,6 +21,8 @@ from model.grouped import Grouping, reverse
 
 
 class Net(ewc.Net):
+    CACHES = ("_of",)
+
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         own = bool(self.args.ewc_reverse)

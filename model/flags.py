@@ -96,9 +96,14 @@ class Flag:
     switch: bool = False
 
     @property
+    def everyones(self) -> bool:
+        """Whether every method uses the flag."""
+        return self.role is not Role.SETTING if self.shared is None else self.shared
+
+    @property
     def methods(self) -> tuple[str, ...] | None:
         """The methods of our table that use the flag; None if all methods do."""
-        if self.role is not Role.SETTING if self.shared is None else self.shared:
+        if self.everyones:
             return None
         return tuple(name for name, method in METHODS.items() if self.name in method.flags)
 

@@ -24,6 +24,8 @@ from model.numeric.relatedness import margins
 
 
 class Net(EpisodicLearner):
+    CACHES = ("_bound", "_of")
+
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         fork = self.args.fork_compat and self.args.gem_variant == "rows"

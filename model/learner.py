@@ -14,9 +14,10 @@ MADE = ("args", "outputs", "engine")  # made by the constructor; the engine's st
 class Stateful(nn.Module):
     """Arguments, outputs, rate, counts and the exact state of a method, whatever its networks are.
 
-    A checkpoint holds all attributes but those whose names begin with an underscore (``model.state``).
+    A checkpoint holds all attributes (``model.state``) but those that ``CACHES`` names, which the method makes anew.
     """
 
+    CACHES: tuple[str, ...] = ()
     # Why the first task is not learned exactly as `single` learns it; None where it is.
     first_task_differs: str | None = None
 
@@ -47,12 +48,17 @@ class Stateful(nn.Module):
 
     def checkpoint(self) -> dict:
         """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
-        return {"parameters": state.parameters(self), "attributes": state.attributes(self, MADE)}
+        return {"parameters": state.parameters(self), "attributes": state.attributes(self, but=MADE)}
 
     def restore(self, saved: dict) -> None:
-        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype."""
+        """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype.
+
+        The fresh object may be for more tasks. Without the ``engine``'s state the next batch must begin a task.
+        """
         self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
-        self.load_state_dict(saved["parameters"])
+        self.load_state_dict(
+            {**self.state_dict(), **saved["parameters"]}
+        )  # later tasks may add parameters of their own
         state.set_attributes(self, saved["attributes"])
 
 
@@ -90,7 +96,8 @@ class Learner(Stateful):
 
     def restore(self, saved: dict) -> None:
         super().restore(saved)
-        self.engine.restore(saved["engine"])
+        if "engine" in saved:
+            self.engine.restore(saved["engine"])
 
 
 class PerTask(Stateful):

@@ -87,8 +87,12 @@ class RingMemory:
         return {"pointers": list(self.pointers), "written": self.written.clone(), **_copy(x=self.x, y=self.y)}
 
     def restore(self, state: dict) -> None:
-        self.pointers, self.written = list(state["pointers"]), state["written"].clone()
-        self.x, self.y = (None if state[k] is None else state[k].clone() for k in ("x", "y"))
+        """The counterpart of ``checkpoint``; the state may be of fewer tasks."""
+        more = self.n_tasks - len(state["pointers"])
+        self.pointers = [*state["pointers"], *[0] * more]
+        self.written, self.x, self.y = (
+            None if state[k] is None else _grown(state[k], more) for k in ("written", "x", "y")
+        )
 
 
 class ReservoirMemory:
@@ -153,6 +157,11 @@ class ReservoirMemory:
         self.seen = state["seen"]
         self.generator.set_state(state["generator"])
         self.x, self.y, self.tasks = (None if state[k] is None else state[k].clone() for k in ("x", "y", "tasks"))
+
+
+def _grown(rows: torch.Tensor, n: int) -> torch.Tensor:
+    """A copy with n more rows of zeros."""
+    return torch.cat((rows, rows.new_zeros(n, *rows.shape[1:]))) if n else rows.clone()
 
 
 def _copy(**tensors) -> dict:

@@ -6,8 +6,9 @@ An attribute is state if its value is
 * an array of numpy, or a generator of torch, of numpy or of ``random``;
 * an object with ``checkpoint()`` and ``restore(state)``, or with ``state_dict()`` and ``load_state_dict(state)``.
 
-Functions, modules and arguments are no state, because the constructor makes them. So is an attribute of ours whose name
-begins with an underscore: it holds what can be made anew. Anything else is refused, so that nothing is lost silently.
+Functions, modules and arguments are no state, because the constructor makes them. Nor are the attributes that a method's
+``CACHES`` names, which it can make anew. Anything else is refused, so that nothing is lost silently. (What torch's own
+modules hold beside is their own affair.)
 """
 
 import argparse
@@ -23,7 +24,9 @@ from model import UsageError
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 MADE = (nn.Module, argparse.Namespace)  # made by the constructor, and so is whatever can be called
 KIND = "kind of object"  # the key that marks a dict as a frozen object, not a dict
-TORCH_OWN = frozenset(vars(nn.Module()))  # what torch itself keeps in every module; parameters and buffers among it
+TORCH_OWN = frozenset(vars(nn.Module())) - {
+    "training"
+}  # what torch keeps in every module, parameters and buffers among it
 
 
 def checkpoint(model: nn.Module) -> dict:
@@ -33,7 +36,7 @@ def checkpoint(model: nn.Module) -> dict:
     """
     if hasattr(model, "checkpoint") and hasattr(model, "restore"):
         return model.checkpoint()
-    return {"parameters": parameters(model), "attributes": attributes(model, private=True)}
+    return {"parameters": parameters(model), "attributes": attributes(model)}
 
 
 def restore(model: nn.Module, state: dict) -> None:
@@ -50,23 +53,25 @@ def parameters(model: nn.Module) -> dict:
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 
-def attributes(model: nn.Module, but: tuple = (), private: bool = False) -> dict:
+def attributes(model: nn.Module, but: tuple = ()) -> dict:
     """What the attributes of each module hold, frozen: {name of the module: {name of the attribute: value}}.
 
-    ``but``: attributes of ``model`` that are left out. ``private``: those of ``model`` that begin with an underscore
-    count too.
+    ``but``: attributes of ``model`` that are left out.
     """
     copies: dict[int, tuple] = {}
     memory = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
     found: dict[str, dict] = {}
     for place, module in model.named_modules():
         entries = found[place] = {}
+        left_out = TORCH_OWN if module is not model else {*TORCH_OWN, *but, *getattr(model, "CACHES", ())}
         for name, value in vars(module).items():
-            hidden = name.startswith("_") and not (private and module is model)
-            if name in TORCH_OWN - {"training"} or hidden or (module is model and name in but):
+            if name in left_out or isinstance(value, MADE) or (callable(value) and not _has_state(value)):
                 continue
-            if not isinstance(value, MADE) and (not callable(value) or _has_state(value)):
+            try:
                 entries[name] = freeze(value, _Where(f"{place}.{name}".lstrip("."), copies, memory))
+            except UsageError:
+                if not type(module).__module__.startswith("torch."):
+                    raise
     return found
 
 
@@ -101,7 +106,7 @@ class _Where:
     def refuse(self, value):
         raise UsageError(
             f"a checkpoint cannot hold the attribute {self.name}, a {type(value).__name__}; give it checkpoint() and "
-            "restore(), or a name that begins with an underscore if it can be made anew"
+            "restore(), or name it in CACHES if the method can make it anew"
         )
 
 

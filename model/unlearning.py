@@ -123,7 +123,7 @@ class KeptExamples:
         return {"memory": memory, "attack": attack, "rows": list(self.rows)}
 
     def restore(self, state: dict) -> None:
-        if state["memory"] is not None:
+        if state["memory"] is not None and self.memory is not None:
             self.memory.restore(state["memory"])
         self.attack, self.rows = None, list(state["rows"])
         if state["attack"] is not None:

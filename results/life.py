@@ -103,14 +103,14 @@ def counts(model) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
+def describe(args, argv, data, continuum, model, life: Life, started, before="") -> dict:
     """The record of a run, as docs/results.md lays it down; ``life.unlearning`` only where there was such a phase."""
     baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
     if continuum.together:
-        summary = {key: value if key in ("final", "retained_accuracy") else None for key, value in summary.items()}
+        summary = metrics.of_the_end(summary)
     return {
         "format": 1,
         "status": "diverged" if life.diverged else "done",
@@ -130,6 +130,7 @@ def describe(args, argv, data, continuum, model, life: Life, started) -> dict:
             "engine": str(getattr(getattr(model, "engine", None), "form", "foreign")),
             "parity": args.parity,
             "task_order": continuum.order,
+            **({"start_from": before} if before else {}),
         },
         **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),

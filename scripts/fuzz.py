@@ -4,7 +4,8 @@ An input is made from one that reached new lines before (scripts/fuzzing/). A ta
 read it or refuse it. Anything else counts: a crash is another exception or a signal, among them want of memory beyond
 1 GB, and a hang takes more than 10 seconds. Inputs that crash or hang go to --out; exit status 1 if there are any.
 --keep yes adds the inputs that reached new lines to tests/corpus/<target>/, from where every later hunt and the tests
-start.
+start, and deletes those from it that smaller ones make needless. Put an input that broke something there as
+crash_<what it was>.
 """
 
 import argparse
@@ -31,6 +32,17 @@ def corpus(target: str) -> list[bytes]:
     return [*TARGETS[target].seeds(), *(path.read_bytes() for path in kept)]
 
 
+def prune(name: str, scratch: str) -> None:
+    """Delete from a target's corpus what reaches nothing that the seeds and smaller inputs do not reach.
+
+    Inputs named crash_<what> stay: they broke something once.
+    """
+    hunted = hunt.Hunt(TARGETS[name], TARGETS[name].seeds(), Path(scratch))
+    for path in sorted((CORPUS / name).glob("*"), key=lambda path: (path.stat().st_size, path.name)):
+        if not hunted.attempt(path.read_bytes()) and not path.name.startswith("crash_"):
+            path.unlink()
+
+
 def worker(name: str, seconds: float, inputs: int, seed: int, scratch: str, keep: bool) -> None:
     """One hunt in this process; prints a line of JSON."""
     hunt.bound_memory()
@@ -40,6 +52,8 @@ def worker(name: str, seconds: float, inputs: int, seed: int, scratch: str, keep
         if keep:
             (CORPUS / name).mkdir(parents=True, exist_ok=True)
             (CORPUS / name / hunt.name(data)).write_bytes(data)
+    if keep:
+        prune(name, scratch)
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     failures = {what: data.hex() for what, data in hunted.failures.items()}
     print(json.dumps([hunted.inputs, len(hunted.corpus), len(hunted.seen), more, hunted.slowest, failures]))

@@ -24,6 +24,7 @@ WHOLE = ["1.0", "1.5", "1e1", "+5", " 5 ", "-0", "-1", "1e9", "1e18", "1e19", "1
          2**63, -(2**63), 10**7, 10**12]  # fmt: skip
 REAL = ["0", "-0.0", "1e-45", "1.1e-38", "1.2e-38", "1e-30", "1e-20", "1e-9", "0.01", "0.3", "1", "30", "1e3", "1e6", "1e10",
         "1e19", "1e25", "1e30", "3.4e38", "3.5e38", "1e39", "1e308", "1e309", "-1", "-1e-30", "0,5"]  # fmt: skip
+FILES = {"tiny.pt": False, "split.pt": True}  # whether each task has classes of its own
 YES_NO = ["yes", "no", "True", "False", "1", "0", "YES", "maybe", "2"]
 NAMES = ["", ".", "..", "r", "new", "new/below", "tiny.pt", "tiny.pt/below", "é", "a b", "a'b\"", "\udcff", "a\nb", "~", "-x",
          "$x", "/dev/null", "/dev/full", "/proc/none", "x" * 255, "x" * 303, "漢" * 100, "r/" * 2000]  # fmt: skip
@@ -42,7 +43,7 @@ SMALL = {
     "forgetting_task_ids": ["0", "0,1", "0,1,2", "1,1", "3", "-1", "0,", ",", "x", "0.0", "1e0", " 1", "0;1"],
 }
 PLACES = ("data_path", "data_file", "save_path", "tensorboard", "raw_path", "cuda", "forgetting_task_ids")
-HUGE = {"n_epochs": 10**8, "n_hiddens": 10**6}  # below, a good value of WHOLE would take long
+HUGE = {"n_epochs": 10**8, "n_hiddens": 10**6, "n_layers": 1001}  # below, a good value of WHOLE would take long
 
 
 def values(flag: Flag) -> list:
@@ -68,8 +69,8 @@ def values(flag: Flag) -> list:
         return SMALL.get(flag.name, NAMES)
     edges = [value for edge in (flag.low, flag.high) if edge is not None for value in (edge - 1, edge, edge + 1)]
     if flag.kind is whole:
-        wide = [value for value in WHOLE if flag.name not in HUGE or not 1 < float(value) < HUGE[flag.name]]
-        return [*3 * SMALL.get(flag.name, [1, 2, 3, 10, 50, 200]), *edges, *wide]
+        wide = [value for value in [*edges, *WHOLE] if not 1 < float(value) < HUGE.get(flag.name, 0)]
+        return [*3 * SMALL.get(flag.name, [1, 2, 3, 10, 50, 200]), *wide]
     if flag.kind in (real, median_or_number):
         return [*REAL, *edges, flag.default]
     return YES_NO if flag.kind in (yes_no, yes_no_word) else [*3 * flag.choices]
@@ -92,7 +93,8 @@ def command(number: int) -> list[str]:
     draw, tame = random.Random(number), number % 2 == 0
     model = draw.choice(list(METHODS) if tame or draw.random() < 0.9 else values(FLAGS["model"]))
     given = {
-        **{"data_path": ".", "data_file": "tiny.pt", "save_path": "r", "threads": 1, "model": model, "n_hiddens": 8},
+        **{"data_path": ".", "data_file": "tiny.pt" if draw.random() < 0.8 and model != "icarl" else "split.pt"},
+        **{"save_path": "r", "threads": 1, "model": model, "n_hiddens": 8},
         **{"n_memories": draw.choice([1, 5, 50]), "lr": draw.choice(["0.01", "0.1", "1"])},
     }
     if draw.random() < 0.2:
@@ -142,17 +144,20 @@ def tried(forks: Forks, number: int, limit: float = 60) -> tuple[list[str], Done
         folder = Path(above, "here")
         folder.mkdir()
         for place in (folder, Path(above)):
-            shutil.copy(forks.folder / "tiny.pt", place)
+            for name in FILES:
+                shutil.copy(forks.folder / name, place)
         done = forks(*argv, cwd=folder, limit=limit, memory=800)
         promise = broken(done, folder)
-        good = (forks.folder / "tiny.pt").read_bytes()
-        if any(Path(place, "tiny.pt").read_bytes() != good for place in (folder, above)):
-            promise = "a file was overwritten"
+        for name in FILES:
+            good = (forks.folder / name).read_bytes()
+            if any(Path(place, name).read_bytes() != good for place in (folder, above)):
+                promise = "a file was overwritten"
         return argv, done, promise
 
 
 def prepare(forks: Forks) -> Forks:
-    files.save(forks.folder / "tiny.pt", *stream())
+    for name, split in FILES.items():
+        files.save(forks.folder / name, *stream(n_outputs=6, split=split))
     return forks
 
 

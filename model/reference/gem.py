@@ -10,10 +10,11 @@ from model.reference.arithmetic import Arithmetic
 
 
 class Net(Arithmetic, gem.Net):
+    CACHES = ("_columns",)
+
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        self.n_tasks = n_tasks
-        self.columns = None  # (p, n_tasks): column s is the gradient on task s, of its memory or the current batch
+        self._columns = None  # (p, n_tasks): column s is the gradient on task s, of its memory or the current batch
 
     def observe(self, x, t, y):
         if t != self.task:
@@ -26,8 +27,8 @@ class Net(Arithmetic, gem.Net):
         gradients = self.backward(self.task_loss(x, t, y))
         if past:
             self.note(t, gradients)
-            rows = self.columns.index_select(1, torch.tensor(past, device=self.columns.device))
-            g = self.columns[:, t]
+            rows = self._columns.index_select(1, torch.tensor(past, device=self._columns.device))
+            g = self._columns[:, t]
             if bool((torch.mm(g.unsqueeze(0), rows) < 0).any()):
                 weights, projected = project(g, rows, self.margin)
                 self.count(Correction(weights, solved=True))
@@ -37,9 +38,9 @@ class Net(Arithmetic, gem.Net):
     def note(self, task, gradients):
         """Write the gradient on a task into its column."""
         flat = torch.cat([g.reshape(-1) for g in gradients])
-        if self.columns is None:
-            self.columns = flat.new_empty(len(flat), self.n_tasks)
-        self.columns[:, task] = flat
+        if self._columns is None:
+            self._columns = flat.new_empty(len(flat), self.memory.n_tasks)
+        self._columns[:, task] = flat
 
 
 def project(g: torch.Tensor, columns: torch.Tensor, margin: float) -> tuple[np.ndarray, torch.Tensor]:

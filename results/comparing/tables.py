@@ -5,6 +5,7 @@ import json
 from results.comparing import cells
 from results.comparing.measures import MEASURES, shown
 from results.comparing.rows import UNPAIRED
+from results.record import plain
 from results.table import render
 
 
@@ -14,7 +15,7 @@ def tables(rows, metrics, baseline, form, confidence, title="", notes=()):
     title, notes: sentences above and below the tables; JSON and CSV have none.
     """
     if form == "json":
-        return json.dumps(rows, indent=1)
+        return json.dumps(plain(rows), indent=1)
     by = list(rows[0]["by"])
     if form == "csv":
         return render(*_flat(rows, by, metrics, baseline), form)

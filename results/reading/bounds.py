@@ -21,7 +21,7 @@ LARGEST = 1e15  # magnitude of a measured number
 
 def contents(path, most):
     """The bytes of a file, also of a pipe; RecordError if there are more than ``most``."""
-    with open(path, "rb") as f:
+    with open(path, "rb", closefd=path != 0) as f:
         data = f.read(most + 1)
     if len(data) > most:
         raise RecordError(f"{path}: is larger than the {most // 10**6} MB that are read of such a file")

@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 if sys.path[0] != str(ROOT):
     sys.path[0] = str(ROOT)
 
-from results import RecordError
+from results import RecordError, console
 from results.comparing.measures import shown
 from results.reading import logs
-from results.table import render
+from results.table import render, unmarked
 from scripts.papers import targets
 
 SHOWN = {"final": "ACC", "backward": "BWT", "forward": "FWT", "forgetting": "forgetting"}
@@ -70,8 +70,10 @@ def markdown(head: tuple, rows: list[tuple]) -> str:
 def machine(runs: list[dict]) -> str:
     """A sentence on the machine that made the runs."""
     kinds = sorted({f"torch {run['versions']['torch']}, {run['device']}, --threads {run['threads']}" for run in runs})
-    hours = sum(run["seconds"]["total"] for run in runs) / 3600
-    return f"{len(runs)} run{'s' * (len(runs) != 1)}, {hours:.2f} hours of computing in all; {'; '.join(kinds)}."
+    hours = sum(run["seconds"]["total"] or 0 for run in runs) / 3600
+    return unmarked(
+        f"{len(runs)} run{'s' * (len(runs) != 1)}, {hours:.2f} hours of computing in all; {'; '.join(kinds)}."
+    )
 
 
 def read(folder: str) -> list[dict]:
@@ -113,7 +115,7 @@ def table(paper: str, folder: str) -> str:
             rows += lines(row, group, f"({notes.index(other) + 1})" if other else "")
     sources = dict.fromkeys((row["tag"], row["source"]) for row in wanted if row["source"])
     text = [markdown(HEADER, rows), "", "Protocol differences:", ""]
-    text += [f"{i}. {'; '.join(note)}" for i, note in enumerate(notes, 1)]
+    text += [f"{i}. {unmarked('; '.join(note))}" for i, note in enumerate(notes, 1)]
     text += ["", "Sources of the paper's numbers:", ""]
     text += [f"- [{tag}] {source}" for tag, source in sources] or ["- none that was checked; none is printed"]
     return "\n".join([*text, "", machine(runs), ""])
@@ -122,14 +124,20 @@ def table(paper: str, folder: str) -> str:
 def put_into(path: str, paper: str, text: str):
     """Replace the text between a document's two marks for ``paper``; ``RecordError`` if the marks are missing."""
     begin, end = f"<!-- table {paper} -->\n", f"<!-- end of table {paper} -->"
-    document = Path(path).read_text(encoding="utf-8")
+    try:
+        document = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise RecordError(f"{path}: cannot be read ({getattr(e, 'strerror', None) or e})") from None
     before, found, rest = document.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
         raise RecordError(f"{path}: has no lines {begin.strip()!r} and {end!r}")
     partial = Path(f"{path}.partial")
-    partial.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -140,15 +148,18 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--brief", action="store_true", help="a line a method, without what was not run")
     p.add_argument("--into", metavar="FILE", help="a document with marks for the table, instead of the screen")
     args = p.parse_args(argv)
+    return console.command("papers/table.py", lambda: _print(args))
+
+
+def _print(args) -> int:
+    text = (brief_table if args.brief else table)(args.paper, args.folder)
+    if not args.into:
+        sys.stdout.write(text)
+        return 0
     try:
-        text = (brief_table if args.brief else table)(args.paper, args.folder)
-        if args.into:
-            put_into(args.into, args.paper, text)
-        else:
-            sys.stdout.write(text)
-    except (RecordError, OSError) as error:
-        print(f"papers/table.py: {error}", file=sys.stderr)
-        return 2
+        put_into(args.into, args.paper, text)
+    except OSError as e:
+        raise RecordError(f"{args.into}: cannot be written ({e.strerror or e})") from None
     return 0
 
 

@@ -130,7 +130,7 @@ def compare(row: dict, runs: list[dict]) -> list[Comparison]:
     kept, found = [run for run in runs if run["status"] == "done"], []
     for metric in given or METRICS[:3]:
         paper, spread = number(row[metric])
-        values = [run[metric] if metric in run else run["metrics"].get(metric) for run in kept]
+        values = [run[metric] if metric in run else (run["metrics"] or {}).get(metric) for run in kept]
         values = [value for value in values if value is not None]
         if not values or paper is None:
             difference, side = None, "-" if values else ""
@@ -145,5 +145,5 @@ def compare(row: dict, runs: list[dict]) -> list[Comparison]:
 
 def seconds(runs: list[dict]) -> float | None:
     """Mean wall time, in seconds, of the runs that did not diverge."""
-    kept = [run["seconds"]["total"] for run in runs if run["status"] == "done"]
+    kept = [run["seconds"]["total"] for run in runs if run["status"] == "done" and run["seconds"]["total"] is not None]
     return inference.mean(kept) if kept else None

@@ -81,7 +81,10 @@ printed numbers differ from its grids, `results/logged/README.md` says so.
 
 
 def document(found):
-    """The text of the document from a list of Run; RecordError if they cannot be averaged."""
+    """The text of the document from a list of Run; RecordError if they cannot be averaged, or one has no record."""
+    for run in found:
+        if not (run.record or {}).get("versions") or not run.fact("data_hash"):
+            raise RecordError(f"{run.place}: is not a whole record of a run; leave it out")
     baseline = "agem_closed" if any(cells.method(run) == "agem_closed" for run in found) else None
     rows = compare(found, BY, SHOWN, baseline=baseline)
     return TEXT.format(
@@ -114,13 +117,13 @@ def _verdict(rows):
 def _protocol(found):
     run = found[0]
     versions = run.record["versions"]
-    seeds = sorted({run.fact("seed") for run in found})
+    seeds = sorted({run.fact("seed") for run in found}, key=lambda seed: (len(str(seed)), str(seed)))
     samples = {cells.short(run.fact("samples_per_task")) for run in found}
     return (
         f"{run.fact('data_file')} (sha256 {run.fact('data_hash')[:12]}), {run.n_tasks} tasks, samples {', '.join(samples)}, "
         f"batch {run.fact('batch_size')}, lr {run.fact('lr')}, {run.fact('n_memories')} memories a task; seeds "
         f"{', '.join(map(str, seeds))}; mean ± standard deviation over n seeds. {os.cpu_count()}-core {processor()}, "
-        f"torch {versions['torch']}, {versions['cpu_capability']} kernels; code {str(run.fact('git'))[:12]}. BWT and FWT "
+        f"torch {versions.get('torch')}, {versions.get('cpu_capability')} kernels; code {str(run.fact('git'))[:12]}. BWT and FWT "
         "are divided by T, as the reference prints them."
     )
 
@@ -138,7 +141,10 @@ def _logged(found):
         ours = [other for other in counterparts(run, found) if other.fact("status") != "diverged"]
         otherwise |= differing(run, ours[0]) if ours else {}
         for key in METRICS:
-            value, values = MEASURES[key].value(run), [MEASURES[key].value(other) for other in ours]
+            value, values = (
+                MEASURES[key].value(run),
+                [v for other in ours if (v := MEASURES[key].value(other)) is not None],
+            )
             line = [f"{run.label.split()[0]} `{cells.method(run)}`", MEASURES[key].label, shown(value, 4)]
             if len(values) < 2:
                 body.append([*line, "X", "X", "X"])
@@ -155,7 +161,7 @@ def _logged(found):
 def _caution(found):
     finals = {run.fact("seed"): MEASURES["final"].value(run) for run in found
               if cells.method(run) == "agem" and run.fact("memory_strength") == 10}  # fmt: skip
-    each = ", ".join(f"{shown(value, 3)} (seed {seed})" for seed, value in sorted(finals.items()))
+    each = ", ".join(f"{shown(value, 3)} (seed {seed})" for seed, value in sorted(finals.items(), key=str))
     return (
         f"Way (1) with margin 10 gave final accuracies of {each}. So a single run of it says little, and an interval this wide "
         "holds nearly anything. The permutations behind the logged runs are not known, so the digits cannot be compared."

@@ -17,9 +17,16 @@ from model.flags import Role
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir))
 RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
+PLACES = of_role(Role.PLACE)
 MOST = 100_000  # the most command lines of one sweep
+BLANKS = " \t\r\n"
+LONGEST = 200_000  # characters of one of them; a system takes words of 130,000
 # The part of a line before a comment. As in a shell, # begins a comment only at the start of a word and outside quotes.
 UNCOMMENTED = re.compile(r"""(?:\\.\#*|'[^']*'|"(?:\\.|[^"\\])*"|(?<=\S)\#|[^#])*""")
+# A word of a command line, as pieces that are plain, quoted or escaped. shlex takes the square of a word's length.
+WORD = re.compile(r"""(?:[^ \t\r\n'"\\]+|'[^']*'|"(?:[^"\\]|\\.)*"|\\.)+""", re.DOTALL)
+PIECE = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^'"\\]+)""", re.DOTALL)
+ESCAPED = re.compile(r"""\\(["\\])""")  # in double quotes; before any other character a backslash is one
 
 
 class Job(NamedTuple):
@@ -65,8 +72,7 @@ def of_line(argv: list[str], where: str = "") -> Job:
 
 def used(args: dict) -> dict:
     """The arguments that decide what a run computes: those that its method uses, without the places of files."""
-    places = of_role(Role.PLACE)
-    return {name: value for name, value in args.items() if name not in places and uses(args["model"], name)}
+    return {name: value for name, value in args.items() if name not in PLACES and uses(args["model"], name)}
 
 
 def place(path: str) -> str:
@@ -142,20 +148,38 @@ def _limited(n: int, what: str):
         raise UsageError(f"{what}: {n:,} command lines; a sweep takes at most {MOST:,}, so give fewer values")
 
 
+def split(line: str) -> list[str]:
+    """The words of a line as a shell and ``shlex.split`` make them; ``ValueError`` if a quotation does not end."""
+    found, at = [], 0
+    for word in WORD.finditer(line):
+        if line[at : word.start()].strip(BLANKS):
+            break
+        at = word.end()
+        pieces = PIECE.findall(word[0])
+        found.append("".join(a or ESCAPED.sub(r"\1", b) or c or d for a, b, c, d in pieces))
+    if line[at:].strip(BLANKS):
+        raise ValueError("No closing quotation")
+    return found
+
+
 def lines(text: str, source: str):
     """Yield (place, words) of each command line in ``text``, without comments, blank lines, and words up to main.py."""
     pending, began = "", 1
     for number, line in enumerate([*text.splitlines(), ""], 1):  # a command may end in a backslash on the last line
-        part = UNCOMMENTED.match(line)[0]
+        part = UNCOMMENTED.match(line[: LONGEST + 1])[0]
         if pending and line.strip() and not part.strip():
             raise UsageError(f"{source}:{number}: a comment inside a continued command; write it above the command")
         began = began if pending else number
         pending += part
+        if len(pending) > LONGEST:
+            raise UsageError(
+                f"{source}:{began}: a command line of more than {LONGEST:,} characters; give it in several"
+            )
         if pending.endswith("\\"):
             pending = pending[:-1] + " "
             continue
         try:
-            words = shlex.split(pending)
+            words = split(pending)
         except ValueError as error:
             raise UsageError(f"{source}:{began}: {error}") from None
         pending = ""

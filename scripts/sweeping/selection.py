@@ -27,7 +27,9 @@ from model.flags import Role
 from results import RecordError
 from results.comparing import inference
 from results.comparing.measures import shown
+from results.console import one_line
 from results.reading import logs
+from results.reading.fields import told
 from results.reading.run import Run
 
 NEEDED = ("model", "status", "final", "args.seed", "args.data_file", "args.data_path", "protocol.data_hash")
@@ -38,6 +40,11 @@ def entry(run: Run) -> tuple:
     """((model, data file, data hash), setting, seed) of a run's whole record; a setting is a tuple of (flag, value)."""
     path, run = run.source, run.record
     args = run["args"]
+    wrong = [
+        k for k, kind in (("n_tasks", int), ("data_path", str), ("data_file", str)) if not isinstance(args.get(k), kind)
+    ]
+    if wrong and args.get(wrong[0]) is not None:
+        raise RecordError(f"{path}: its {wrong[0]} is {told(args[wrong[0]])}, which no run has; move it away")
     if args.get("first_task"):
         raise UsageError(f"{path}: begins with task {args['first_task']}; settings are chosen on the first tasks")
     setting = tuple((k, v) for k, v in sorted(args.items()) if decides(run["model"], k))
@@ -84,7 +91,7 @@ def tasks_in_file(data_path: str, data_file: str, data_hash: str) -> int | None:
 
 def check_rule(found: dict):
     """``UsageError`` unless all runs on one data file are on the same tasks, and tested on the same kind of examples."""
-    for data in sorted({key[1:] for key in found}):
+    for data in sorted({key[1:] for key in found}, key=str):
         settings = [dict(setting) for key in found if key[1:] == data for setting in found[key]]
         for name in HELD_OUT:
             given = {setting.get(name) or 0 for setting in settings}
@@ -119,7 +126,7 @@ def behind(runs: dict, chosen: dict) -> str:
 
 def ranked(settings: dict, key) -> list:
     """[(mean, sd, setting)], best first; ``UsageError`` unless all settings have the same seeds."""
-    seeds = sorted({tuple(sorted(runs)) for runs in settings.values()})
+    seeds = sorted({tuple(sorted(runs, key=str)) for runs in settings.values()}, key=lambda them: list(map(str, them)))
     if len(seeds) > 1:
         raise UsageError(
             f"{key[0]} on {key[1]}: settings with different seeds ({'; '.join(' '.join(map(str, s)) for s in seeds)}) "
@@ -174,8 +181,9 @@ def report(key, settings: dict) -> list[str]:
     for name, value in [("data_path", args["data_path"]), *machine, *chosen]:
         default = FLAGS[name].default if name in FLAGS else None
         if name not in HELD_OUT and value != default:  # a value of None is a default
-            words += [f"--{name}", str(value) if not isinstance(value, bool) else "yes" if value else "no"]
-    return [*lines, shlex.join([*words, "--first_task", str(first)])]
+            text = str(value) if not isinstance(value, bool) else "yes" if value else "no"
+            words += [f"--{name}={text}"] if text.startswith("--") else [f"--{name}", text]  # a text is no further flag
+    return [one_line(line) for line in (*lines, shlex.join([*words, "--first_task", str(first)]))]
 
 
 def main(argv: list[str]) -> int:

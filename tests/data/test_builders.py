@@ -1,5 +1,6 @@
 """The builders: their files against the recipe written out, and their command lines."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -238,3 +239,15 @@ def test_interrupted(path, monkeypatch, capsys):
     monkeypatch.setattr(files, "save", interrupt)
     assert building.main(digits_rotations.build, str(path), []) == 130
     assert "nothing written" in capsys.readouterr().err
+
+
+def test_terminated_while_the_file_is_written(path, monkeypatch, capsys):
+    def half(_, file):
+        file.write(b"half a file")
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(torch, "save", half)
+    before = signal.getsignal(signal.SIGTERM)
+    assert building.main(digits_rotations.build, str(path), []) == 143
+    assert capsys.readouterr().err == "terminated, nothing written\n"
+    assert not list(path.parent.iterdir()) and signal.getsignal(signal.SIGTERM) == before

@@ -123,6 +123,10 @@ BAD_CONTENT = {
     "other dtype": (with_x(torch.rand(4, 3).double()), "training task 1: x is torch.float64"),
     "images not flattened": (with_x(torch.rand(4, 3, 1)), "flattened"),
     "bytes in one task": (with_x(torch.ones(4, 3, dtype=torch.uint8)), "training task 1: x is torch.uint8"),
+    "floats in one task": (
+        [[["", torch.ones(2, 3, dtype=torch.uint8), torch.arange(2)]], [task()]],
+        "test task 0: x is torch.float32, training task 0's is torch.uint8; all tasks need the same dtype",
+    ),
     "shorts": (with_x(torch.ones(4, 3, dtype=torch.int16)), "x is torch.int16; store it as float32"),
     "signed bytes": (with_x(torch.ones(4, 3, dtype=torch.int8)), "8-bit images as uint8"),
     "truth values": (with_x(torch.ones(4, 3, dtype=torch.bool)), "x is torch.bool; store it as float32"),

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import main
-from data import DataError, files, identity, standard, stored, temporary
+from data import DataError, files, identity, standard, stored, temporary, unpickled
 from tests.conftest import stream
 from tests.data.test_files import Code, content, identity_file, task
 
@@ -94,7 +94,7 @@ def test_expanded_tensors_are_named(path, zipped):
     n = 10**9
     bad = ["", torch.zeros(1, 4).expand(n, 4), torch.zeros(1, dtype=torch.long).expand(n)]
     torch.save([[task(width=4), bad], [task(width=4)] * 2], path, _use_new_zipfile_serialization=zipped)
-    refused(path, r"training task 1: x has shape \(1000000000, 4\), .* more than 1,000 times the file; .*x.clone\(\)")
+    refused(path, r"training task 1: x has shape \(1000000000, 4\), .* more than 100 times the file; .*x.clone\(\)")
 
 
 def test_a_little_repetition_is_taken(path):
@@ -141,18 +141,27 @@ def test_a_compressed_bomb(path, kind):
             for _ in range(n // MB):
                 entry.write(chunk)
     assert path.stat().st_size < n / 500
-    refused(path, "more than 1,000 times the file" if kind == zipfile.ZIP_DEFLATED else "damaged")
+    refused(path, "more than 100 times the file" if kind == zipfile.ZIP_DEFLATED else "damaged")
+
+
+def test_a_small_view_of_a_compressed_bomb(path):
+    big = torch.zeros(20 * MB, dtype=torch.uint8)
+    few = big.as_strided((4, 3), (1_000, 2))
+    torch.save([[["", few, torch.arange(4)]]] * 2, path)
+    rewritten(path, lambda name, held: (name, held, {"compress_type": zipfile.ZIP_DEFLATED}))
+    assert path.stat().st_size < 100_000
+    refused(path, "more than 100 times the file")
 
 
 def test_a_huge_pickle_is_not_unpacked(path):
     torch.save(content(), path)
-    huge = (b"]a" * (50 * MB))[: 100 * MB]
+    huge = b"]a" * (15 * MB)
     rewritten(
         path,
         lambda name, held: (name, huge if name.endswith("data.pkl") else held, {"compress_type": zipfile.ZIP_DEFLATED}),
     )
     assert path.stat().st_size < MB
-    refused(path, "damaged", most=400 * MB)
+    refused(path, "damaged", most=64 * MB)
 
 
 PICKLES = {
@@ -160,7 +169,7 @@ PICKLES = {
     "an integer of 10 MB": b"\x80\x02\x8b\x00\x00\xa0\x00" + bytes(10 * MB) + b".",
     "a string longer than the file": b"\x80\x02X\xff\xff\xff\x7f.",
     "a string of 2^63 bytes": b"\x80\x04\x8d" + b"\xff" * 8 + b".",
-    "lists in lists": b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
+    "lists in lists": b"\x80\x02" + b"]" * 20_000 + b"a" * 19_999 + b".",
     "tuples in tuples as a key": b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"Ns.",
     "a dictionary in itself": b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",
     "a negative shape": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
@@ -172,7 +181,8 @@ PICKLES = {
 
 @pytest.mark.parametrize("case", PICKLES)
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_wants_memory_time_or_the_impossible(path, case, zipped):
+def test_a_pickle_that_wants_memory_time_or_the_impossible(path, case, zipped, monkeypatch):
+    monkeypatch.setattr(unpickled, "STACK", 2**14)
     torch.save(content(), path, _use_new_zipfile_serialization=zipped)
     if zipped:
         rewritten(path, lambda name, held: (name, PICKLES[case] if name.endswith("data.pkl") else held, {}))
@@ -193,7 +203,7 @@ def test_no_byte_can_be_wrong_without_a_sentence(path, zipped, monkeypatch):
     whole, same = path.read_bytes(), files.load(path).hash
     monkeypatch.setattr(stored, "TICK", 0)
     random = torch.Generator().manual_seed(0)
-    for at in range(0, len(whole), 7):
+    for at in range(0, len(whole), 13):
         wrong = bytearray(whole)
         wrong[at] ^= int(torch.randint(1, 256, (), generator=random))
         path.write_bytes(wrong)
@@ -251,10 +261,11 @@ def test_planted_links_are_not_followed(tmp_path):
     (tmp_path / "data").mkdir()
     for place in ("some.pt", "some.pt.identity.json", "digits_rotations.pt.tmp.lock"):
         (tmp_path / "data" / place).symlink_to(thesis)
+    (tmp_path / "data" / "digits_rotations.pt").symlink_to(tmp_path / "not_there")
     with contextlib.suppress(DataError):
         standard.ensure(tmp_path / "data" / "digits_rotations.pt")
     files.save(tmp_path / "data" / "some.pt", *content())
-    assert thesis.read_text() == "years of work"
+    assert thesis.read_text() == "years of work" and not (tmp_path / "not_there").exists()
 
 
 def test_an_identity_that_came_with_the_file_is_not_believed(path, tmp_path):
@@ -300,8 +311,8 @@ def test_a_change_right_after_a_change_is_noticed(path):
     """Times come in steps of some milliseconds. Nothing that is read in the step of a change is remembered of it."""
     train, test = content()
     files.save(path, train, test)
-    for i in range(20):
-        train[0][1][0, 0] = i / 20
+    for i in range(6):
+        train[0][1][0, 0] = i / 6
         overwrite(path, [train, test])
         first = files.load(path)
         assert float(first.train[0][1][0, 0]) == train[0][1][0, 0]
@@ -466,21 +477,6 @@ def test_what_a_process_of_another_machine_is_writing_is_left_alone(path):
     assert not theirs.exists()
 
 
-def test_a_builder_that_is_killed_leaves_nothing_for_long(tmp_path):
-    script = (
-        "import os, signal, sys, torch\nfrom data import standard\n"
-        "def half(_, file):\n    file.write(bytes(1000)); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
-        "torch.save = half\nstandard.ensure(sys.argv[1])"
-    )
-    command = [sys.executable, "-c", script, tmp_path / "digits_rotations.pt"]
-    assert subprocess.run(command, cwd=ROOT, timeout=60).returncode < 0
-    assert any(".tmp" in place.name for place in tmp_path.iterdir())
-    files.save(tmp_path / "other.pt", *content())
-    assert {place.name for place in tmp_path.iterdir()} <= {
-        "other.pt", "other.pt.identity.json", "digits_rotations.pt.tmp.lock",
-    }  # fmt: skip
-
-
 # -- places that cannot be read or written ---------------------------------------------------------------
 
 
@@ -567,6 +563,17 @@ def test_what_does_not_fit_into_memory_is_a_sentence(path, monkeypatch):
     with pytest.raises(
         DataError, match=r"5 MB of it do not fit into memory, which has 3 MB left; give fewer --n_tasks"
     ):
+        files.in_memory(read.train)
+    monkeypatch.setattr(stored, "memory_left", lambda: 1e12)
+    empty = torch.empty
+
+    def limited(*shape, **how):
+        if shape[0] > MB:
+            raise RuntimeError("can't allocate memory")
+        return empty(*shape, **how)
+
+    monkeypatch.setattr(torch, "empty", limited)
+    with pytest.raises(DataError, match="do not fit into memory"):
         files.in_memory(read.train)
     few = read.train[0][1][torch.arange(0, 5_000, 10)]
     assert few.read().shape == (500, 1_000)

@@ -39,7 +39,7 @@ def refused(folder, name, words, capsys, most=12 * MB):
 
 @pytest.mark.parametrize(("pack", "suffix"), [(bytes, ""), (gzip.compress, ".gz"), (lzma.compress, ".xz")])
 def test_bombs_are_not_unpacked(tmp_path, capsys, pack, suffix):
-    write(tmp_path / "mnist", dict.fromkeys(mnist_files(), bytes(10 * MB)), pack, suffix)
+    write(tmp_path / "mnist", dict.fromkeys(mnist_files(), bytes(5 * MB)), pack, suffix)
     refused(tmp_path, "mnist", "larger than the original", capsys)
 
 
@@ -66,9 +66,9 @@ def member(name, held=b"", kind=tarfile.REGTYPE, link="", **more):
 
 TRAIN, FOLDER = "cifar-100-binary/train.bin", "cifar-100-binary"
 ARCHIVES = {
-    "a bomb": [member(TRAIN, bytes(10 * MB))],
-    "a bomb before it": [member("zeros", bytes(10 * MB)), member(TRAIN, b"x")],
-    "a header that is a bomb": [member(TRAIN, b"x", comment="x" * 10 * MB)],
+    "a bomb": [member(TRAIN, bytes(5 * MB))],
+    "a bomb before it": [member("zeros", bytes(5 * MB)), member(TRAIN, b"x")],
+    "a header that is a bomb": [member(TRAIN, b"x", comment="x" * 5 * MB)],
     "links to itself": [member(TRAIN, kind=tarfile.SYMTYPE, link="train.bin")],
     "a link to the outside": [member(TRAIN, kind=tarfile.SYMTYPE, link="/etc/passwd")],
     "a hard link": [member(TRAIN, kind=tarfile.LNKTYPE, link="../../secret")],
@@ -140,8 +140,10 @@ def test_impossible_folders(tmp_path, place, monkeypatch):
 
 
 def test_sizes_in_headers_are_not_believed():
+    with pytest.raises(DataError, match="its header announces"):
+        sources._idx(b"\0\0\x08\x03" + b"\xff" * 8 + bytes(4), "some-file")
     for shape in (b"\xff" * 12, b"\x7f\xff\xff\xff" * 3, b"\0\0\0\0" * 3):
         with pytest.raises(DataError, match=r"its header announces|is not an IDX file"):
             sources._idx(b"\0\0\x08\x03" + shape + b"12345", "some-file")
     with pytest.raises(DataError, match=r"is not an IDX file|its header announces"):
-        sources._idx(b"\0\0\x08\xff" + b"\0\0\0\x01" * 255 + b"12", "some-file")
+        sources._idx(b"\0\0\x08\xff" + b"\0\0\0\x01" * 255 + b"1", "some-file")

@@ -141,6 +141,7 @@ def test_killed_while_writing_leaves_no_file_under_the_name(tmp_path):
     path = tmp_path / "digits_rotations.pt"
     run = subprocess.run([sys.executable, "-c", KILLED_HALFWAY, path], cwd=ROOT, timeout=60)
     assert run.returncode == -signal.SIGKILL
-    assert not path.exists()
+    assert not path.exists() and any(".tmp" in left.name for left in tmp_path.iterdir())
     assert standard.ensure(path)  # nor does what it left stand in the way
     files.load(path)
+    assert {left.name for left in tmp_path.iterdir()} == {path.name, f"{path.name}.identity.json"}

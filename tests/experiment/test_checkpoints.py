@@ -15,8 +15,9 @@ from experiment import checkpoints
 from experiment.checkpoints import Checkpoints
 from experiment.store import PLACE, Damaged, Store
 from model import UsageError, single
+from scripts.kill_test import measured
 from tests.conftest import DROPPED_IN, stream
-from tests.experiment.stopping import Killed, Stops, measured, words
+from tests.experiment.stopping import Killed, Stops, words
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_write_that_fails_leaves_the_previous_one(store, monkeypatch):
 
 def test_a_full_disk_is_an_os_error(store):
     """torch reports what it could not write as an error of its own."""
-    (store.folder / f"{os.getpid()}.tmp").symlink_to("/dev/full")
+    (store.folder / f".checkpoint.{os.getpid()}.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         store.write({}, {"x": torch.rand(100_000)})
 
@@ -99,9 +100,9 @@ def test_a_full_disk_is_an_os_error(store):
 def test_one_run_at_a_time_and_leftovers_of_dead_ones_go(tmp_path):
     one, two = Store(tmp_path, "a"), Store(tmp_path, "a")
     one.folder.mkdir(parents=True)
-    (one.folder / "123.tmp").touch()
+    (one.folder / ".checkpoint.123.tmp").touch()
     assert one.lock() and one.lock() and not two.lock()
-    assert not (one.folder / "123.tmp").exists()
+    assert not (one.folder / ".checkpoint.123.tmp").exists()
     one.write({}, {})
     two.remove()  # has no lock
     assert one.exists()

@@ -212,3 +212,67 @@ def test_learning_curve_area_by_hand():
     assert metrics.lca(accuracies, "trapezoid") == pytest.approx(0.95 / 2)
     with pytest.raises(ValueError, match="rule"):
         metrics.lca(accuracies, "simpson")
+
+
+@pytest.mark.parametrize(
+    ("t", "a", "order", "sentence"),
+    [
+        ([], torch.zeros(0, 2), None, "0 task ids for accuracies of shape (0, 2): needs one id per evaluation and at "
+                                      "least one evaluation"),
+        ([0, 1], torch.zeros(2, 2, 2), None, "2 task ids for accuracies of shape (2, 2, 2): needs one id per evaluation "
+                                             "and at least one evaluation"),
+        ([0, 0, 2], torch.zeros(3, 2), None, "tasks learned in the order [0, 2]: each of the 2 at most once"),
+        ([0, -1], torch.zeros(2, 2), None, "tasks learned in the order [-1]: each of the 2 at most once"),
+        ([0, 0, 1], torch.zeros(3, 2), [1, 0], "tasks learned in the order [0, 1], not [1, 0]"),
+    ],
+)  # fmt: skip
+def test_split_says_what_it_refuses(t, a, order, sentence):
+    with pytest.raises(ValueError) as error:
+        metrics.split(t, a, order)
+    assert str(error.value) == sentence
+
+
+def test_summary_says_what_it_refuses():
+    for grid, order in ((R, [0, 1]), ([[0.5], [0.5]], None), (R, [0, 1, 3]), (R, [0, 1, 1])):
+        with pytest.raises(ValueError, match=r"^a grid of \d rows and \d columns does not fit the task order \["):
+            metrics.summary(None, grid, order)
+    with pytest.raises(ValueError, match=r"^rule 'x': 'sum' or 'trapezoid'$"):
+        metrics.lca([[0.5]], "x")
+
+
+def test_an_order_longer_than_the_grid():
+    """Two of three tasks learned, in a known order: the last one's zero-shot accuracy is measured."""
+    two = metrics.summary(B, [[0.2, 0.3, 0.9], [0.7, 0.3, 0.8]], [2, 0, 1])
+    assert two["forward"] == pytest.approx((0.2 - 0.1 + 0.3 - 0.2) / 3)
+    assert two["forward_paper"] == pytest.approx(0.1) and two["final"] is None
+
+
+def test_shots_end_where_one_is_missing():
+    assert metrics.shots([[0.1, 0.5, None], [0.3, 0.7, 0.9]]) == pytest.approx([0.2, 0.6])
+    assert metrics.shots([[0.1, 0.5, 0.6], [0.3]]) == pytest.approx([0.2])
+    assert metrics.shots([[None], [0.3]]) == [] and metrics.shots([]) == []
+
+
+def test_texts():
+    assert metrics.grid_text(None, [[0.5, None]]) == "0.5000 nan"
+    assert metrics.grid_text([0.1], [[0.25], [1.0]]) == "0.1000\n|\n0.2500\n1.0000"
+    assert metrics.grid_text(torch.tensor([0.1]), torch.tensor([[0.25]])) == "0.1000\n|\n0.2500"
+    assert metrics.stats_text(0.5, -0.25, 0.125) == "Final Accuracy: 0.5000\nBackward: -0.2500\nForward:  0.1250"
+
+
+def test_one_task():
+    s = metrics.summary([0.1], [[0.9]])
+    assert s["final"] == s["learning_accuracy"] == 0.9
+    assert s["backward"] == s["forward"] == s["forgetting"] == s["forward_paper"] == s["backward_paper"] == 0
+
+
+def test_integers_are_numbers():
+    assert metrics.summary(torch.tensor([0, 0]), torch.tensor([[1, 0], [0, 1]]))["final"] == 0.5
+    assert metrics.lca([[1, 0, 0]], "trapezoid") == 0.25
+    assert metrics.summary(None, [[1, None], [0, 1]])["final"] == 0.5
+
+
+def test_confusion_matrix_without_a_file_writes_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metrics.confusion_matrix(*history(B, R, range(3)))
+    assert list(tmp_path.iterdir()) == []

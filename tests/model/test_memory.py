@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import UsageError
-from model.memory import ReservoirMemory, RingMemory
+from model.memory import ReservoirMemory, RingMemory, averaged, per_task, pooled, set_rows, summed
 
 
 def batch(values):
@@ -94,3 +94,93 @@ def test_going_on_after_a_restore(make):
         memory.write(1, *batch([5, 6, 7, 8, 9]))
     one, two = (m.rows([0, 1]) if isinstance(m, RingMemory) else m.rows() for m in (first, second))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+TASKS = torch.tensor([2, 2, 2, 0])  # three examples of task 2, one of task 0
+
+
+def test_weights_of_rows():
+    third = 1 / 3
+    assert per_task(TASKS).tolist() == [[third] * 3 + [0.0], [0.0] * 3 + [1.0]]
+    assert summed(TASKS).tolist() == [[third] * 3 + [1.0]]
+    assert averaged(TASKS).tolist() == [[third / 2] * 3 + [0.5]]
+    assert pooled(TASKS).tolist() == [[0.25] * 4]
+    assert all(rows(TASKS).dtype == torch.float64 for rows in (per_task, summed, averaged, pooled))
+
+
+class Noted:
+    """An engine that notes its rows."""
+
+    rows = "untouched"
+
+    def set_rows(self, *given):
+        self.rows = given
+
+    def clear_rows(self):
+        self.rows = None
+
+
+@pytest.mark.parametrize(("rows", "total"), [(per_task, 1.0), (summed, 2.0), (averaged, 1.0), (pooled, 1.0)])
+def test_rows_are_given_to_the_engine_with_their_weight(rows, total):
+    engine, stored = Noted(), (torch.rand(4, 3), torch.zeros(4), TASKS)
+    assert set_rows(engine, stored, rows) == total
+    assert engine.rows[:3] == stored and torch.equal(engine.rows[3], rows(TASKS))
+    assert set_rows(engine, None, rows) == 0.0 and engine.rows is None
+
+
+def test_what_is_erased_is_gone_and_its_place_free():
+    memory = RingMemory(2, 3)
+    memory.erase([0])  # before anything was written
+    memory.write(0, *batch([1, 2, 3, 4]))
+    memory.write(1, *batch([5]))
+    memory.erase([0])
+    assert memory.rows([0])[1].tolist() == [] and memory.rows([1])[1].tolist() == [5]
+    assert memory.x[0].tolist() == [[0]] * 3 and memory.y[0].tolist() == [0] * 3
+    memory.write(0, *batch([6]))
+    assert memory.y[0].tolist() == [6, 0, 0] and memory.written.tolist() == [[True, False, False]] * 2
+
+
+def test_a_batch_larger_than_the_ring_goes_on_from_where_it_would_have():
+    memory, one_by_one = RingMemory(1, 3), RingMemory(1, 3)
+    for values in ([1, 2], [3, 4, 5, 6, 7, 8, 9, 10], [11]):
+        memory.write(0, *batch(values))
+        for value in values:
+            one_by_one.write(0, *batch([value]))
+    assert memory.y.tolist() == one_by_one.y.tolist() and memory.pointers == one_by_one.pointers
+
+
+def test_incomplete_memory_is_refused_in_a_sentence():
+    memory = RingMemory(2, 2, shared_pointer=True)
+    memory.write(0, *batch([1, 2]))
+    assert memory.rows([0])[1].tolist() == [1, 2]
+    memory.write(1, *batch([3]))
+    with pytest.raises(UsageError) as error:
+        memory.rows([0, 1])
+    assert str(error.value) == (
+        "--parity yes: only 1 of --n_memories 2 rows of task 1 were written, and the reference would use the rest "
+        "unwritten; give fewer --n_memories or --parity no"
+    )
+
+
+def test_draws_are_indices_even_of_nothing():
+    memory = ReservoirMemory(4, 0)
+    assert memory.draw(3).dtype == torch.long and memory.draw(3).tolist() == []
+    memory.write(0, *batch([1, 2]))
+    assert memory.draw(9).shape == (2,) and memory.draw(1).shape == (1,)
+    assert sorted(memory.shuffled(5).tolist()) == [0, 1, 2, 3, 4]
+    assert memory.tasks.dtype == torch.long and memory.x.shape == (4, 1)
+
+
+def test_a_state_does_not_follow_its_memory():
+    for memory in (RingMemory(1, 2), ReservoirMemory(2, 0)):
+        before = memory.checkpoint()
+        assert before["x"] is None and before["y"] is None
+        memory.write(0, *batch([1, 2]))
+        state = memory.checkpoint()
+        memory.write(0, *batch([8, 9, 10, 11]))
+        assert state["y"].flatten().tolist() == [1, 2]
+        memory.restore(state)
+        memory.y.fill_(5)
+        assert state["y"].flatten().tolist() == [1, 2]
+        memory.restore(before)
+        assert memory.x is None and memory.y is None

@@ -4,95 +4,15 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from model import UsageError
 from model.memory import ReservoirMemory
 from tests.conftest import learn, net, parameters, stream
+from tests.model import plain
 
 NAMES = ("eralg4", "eralg5", "meralg1", "meralg6", "meralg7")
 MER = NAMES[2:]
 RATES = {"beta": 0.3, "gamma": 0.6, "s": 4.0, "batches_per_example": 2}
-
-
-class Plain:
-    """Algorithms 1, 4, 5, 6 and 7 of Riemer et al. on a list of examples, with the draws of a generator of its own."""
-
-    def __init__(self, name, model, seed, outputs, memories, replay_batch_size, lr):
-        self.theta = [p.detach().clone().requires_grad_() for p in model.parameters()]
-        self.algorithm, self.lr, self.outputs = int(name[-1]), lr, outputs
-        self.M, self.seen, self.capacity, self.k = [], 0, memories, replay_batch_size
-        self.draw = torch.Generator().manual_seed(seed)
-
-    def loss(self, examples):
-        """The mean loss, each example's over the outputs of its task."""
-        losses = []
-        for x, y, t in examples:
-            for W, b in zip(self.theta[::2], self.theta[1::2], strict=True):
-                x = W @ x + b
-                if b is not self.theta[-1]:
-                    x = x.relu()
-            own = self.outputs[t] if self.outputs else list(range(len(x)))
-            losses.append(F.cross_entropy(x[own], torch.tensor(own.index(int(y)))))
-        return sum(losses) / len(losses)
-
-    def step(self, loss, scale=1.0):
-        for p, g in zip(self.theta, torch.autograd.grad(loss, self.theta), strict=True):
-            p.data -= self.lr * scale * g
-
-    def replayed(self):
-        if not self.M:
-            return []
-        n = len(self.M)
-        return [self.M[i] for i in torch.randint(n, (min(self.k, n),), generator=self.draw).tolist()]
-
-    def reptile(self, start, rate):
-        for p, s in zip(self.theta, start, strict=True):
-            p.data = s + rate * (p.data - s)
-
-    def now(self):
-        return [p.data.clone() for p in self.theta]
-
-    def observe(self, x, t, y):
-        for current in zip(x, y, [t] * len(y), strict=True):
-            getattr(self, f"algorithm_{self.algorithm}")(current)
-            self.seen += 1
-            place = self.seen - 1
-            if place >= self.capacity:
-                place = int(torch.randint(self.seen, (), generator=self.draw))
-            if place < self.capacity:
-                self.M[place : place + 1] = [current]
-
-    def algorithm_4(self, current):
-        self.step(self.loss([*self.replayed(), current]))
-
-    def algorithm_5(self, current):
-        E = [*self.replayed(), current]
-        self.step(sum(self.loss([e for e in E if e[2] == t]) for t in {e[2] for e in E}))
-
-    def algorithm_1(self, current):
-        A = self.now()
-        for _ in range(RATES["batches_per_example"]):
-            W = self.now()
-            for e in [current, *self.replayed()]:
-                self.step(self.loss([e]))
-            self.reptile(W, RATES["beta"])
-        self.reptile(A, RATES["gamma"])
-
-    def algorithm_6(self, current):
-        for _ in range(RATES["batches_per_example"]):
-            W = self.now()
-            for e in [*self.replayed(), current]:
-                self.step(self.loss([e]))
-            self.reptile(W, RATES["gamma"])
-
-    def algorithm_7(self, current):
-        if not self.M:
-            return
-        W, E = self.now(), [current, *self.replayed()]
-        for i in torch.randperm(len(E), generator=self.draw).tolist():
-            self.step(self.loss([E[i]]), RATES["s"] if i == 0 else 1.0)
-        self.reptile(W, RATES["gamma"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,13 +27,12 @@ def test_the_papers_algorithm(name, engine, split, n_layers):
     given = {"memories": 17, "replay_batch_size": 4, "lr": 0.2}
     sizes = {"n_outputs": C, "n_layers": n_layers, "seed": 5, "task_outputs": outputs}
     model = net(name, engine=engine, **sizes, **given, **RATES).double()
-    plain = Plain(name, model, 5, outputs, **given)
+    by_hand = plain.make(model)
     for t, (_, x, y) in enumerate(train):
         for i in range(0, 14, 3):
-            for each in (model, plain):
+            for each in (model, by_hand):
                 each.observe(x[i : i + 3], t, y[i : i + 3])
-        wanted = torch.cat([p.detach().reshape(-1) for p in plain.theta])
-        assert torch.allclose(parameters(model), wanted, rtol=1e-9, atol=1e-12)
+        assert torch.allclose(parameters(model), by_hand.theta, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", MER)
@@ -190,7 +109,7 @@ def test_with_s_one_algorithm_7_is_algorithm_6_in_the_same_order():
 
     seven.engine.one_by_one = noted
     seven.observe(x[5:6], 0, y[5:6])
-    six.drawn, (xs, ys, tasks, _) = lambda current: type(current)(*(part[:0] for part in current)), E["of 7"]
+    xs, ys, tasks, _ = E["of 7"]
     given = six.engine.one_by_one
     six.engine.one_by_one = lambda *_: given(xs, ys, tasks, [six.lr] * len(ys))
     six.observe(x[5:6], 0, y[5:6])

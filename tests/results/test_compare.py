@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 
 from results import RecordError, compare, table
-from results.comparing import cells, comparable, inference
+from results.comparing import cells, comparable
 from tests.results.records import make, write
 
 ROOT = Path(compare.__file__).parents[1]
@@ -32,40 +32,6 @@ def test_the_learning_curve_area_of_the_runs_that_measured_it(tmp_path, capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["model", "n", "ACC", "LCA"]
     assert out[1].endswith("0.5500 ± 0.0707 (n 2)") and out[2].split()[-1] == "X"
-
-
-def test_paired_interval_is_scipys():
-    pair = inference.difference(dict(enumerate(OURS)), dict(enumerate(THEIRS)))
-    reference = stats.ttest_rel(OURS, THEIRS).confidence_interval(0.95)
-    assert pair.low == pytest.approx(reference.low, abs=1e-12)
-    assert pair.high == pytest.approx(reference.high, abs=1e-12)
-    assert pair.mean == pytest.approx(0.094) and pair.n == 5
-
-
-def test_paired_over_common_seeds_only():
-    pair = inference.difference({0: 1.0, 1: 2.0, 2: 9.0}, {1: 1.5, 0: 0.0, 7: 3.0})
-    assert pair.mean == pytest.approx(0.75) and pair.n == 2
-    assert inference.difference({0: 1.0}, {0: 0.5}) == (0.5, None, None, 1)
-    assert inference.difference({0: 1.0}, {}) is None
-
-
-@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy's, of the group without any spread
-@pytest.mark.parametrize("ours, theirs", [(OURS, THEIRS[:3]), ([0.1, 0.9], THEIRS), (OURS, [0.5, 0.5])])
-def test_without_common_seeds_the_interval_is_welchs(ours, theirs):
-    found = inference.difference(dict(enumerate(ours)), {100 + i: v for i, v in enumerate(theirs)}, 0.9)
-    reference = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.9)
-    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=1e-12) and found.n == 0
-    assert found.mean == pytest.approx(inference.mean(ours) - inference.mean(theirs))
-
-
-def test_too_few_runs_for_an_interval():
-    assert inference.difference({0: 1.0}, {1: 0.5, 2: 0.5}) == (0.5, None, None, 0)
-    assert inference.welch(inference.Sample(0.5, 0.0, 2), inference.Sample(0.25, 0.0, 5)) == (0.25, 0.25)
-
-
-def test_spread():
-    assert inference.deviation([1.0]) is None
-    assert inference.deviation(OURS) == pytest.approx(stats.tstd(OURS))
 
 
 def compared(tmp_path, *arguments):
@@ -123,6 +89,16 @@ RULES = [  # cell, how it is printed in each form
     ("[0, 1]", "latex", "{}[0, 1]"),
     ("*", "latex", "{}*"),
     ("a|b <script> `c` **d** 1 < 2", "markdown", r"a\|b &lt;script> `c` **d** 1 &lt; 2"),
+    (" [2cm]", "latex", "{} [2cm]"),
+    (r"a\|b \ c", "markdown", r"a\\\|b \\ c"),
+    ("[x](javascript:alert(1)) ![y](http://z) [0, 1]", "markdown", r"[x\](javascript:alert(1)) ![y\](http://z) [0, 1]"),
+    ("[x][y] [x]: z", "markdown", r"[x\][y] [x\]: z"),
+    ("&lt;b&gt; &#60; a & b", "markdown", "&amp;lt;b&amp;gt; &amp;#60; a & b"),
+    ("a\x1b[31m\x9b\u202e\ud800\x00b", "text", "a?[31m????b"),
+    ("a\x1b\u2028b", "latex", "a? b"),
+    ("\t=1+1", "csv", "'=1+1"),
+    (" =1+1", "csv", "' =1+1"),
+    ("＝1+1", "csv", "'＝1+1"),
     ("two\nlines\tand a tab", "markdown", "two lines and a tab"),
     ("two\nlines", "text", "two lines"),
     ("two\nlines", "csv", "two lines"),

@@ -1,17 +1,13 @@
 """python -m results.regress: digits that must agree, values that must lie in the prediction interval, and causes."""
 
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from scipy import stats
 
 from results import regress
-from results.comparing import inference
 from results.reading.logs import parse
 from tests.results.records import make, write
 
@@ -38,29 +34,6 @@ def fixture(path, *lines, known=False, **args):
         content["versions"] = {"torch": "2.13.0+cpu", "cpu_capability": "AVX512"}
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
-
-
-def test_prediction_interval():
-    low, high = inference.prediction(FINALS)
-    half = stats.t.ppf(0.975, 4) * np.std(FINALS, ddof=1) * math.sqrt(1 + 1 / 5)
-    assert (low, high) == pytest.approx((0.75 - half, 0.75 + half))
-    assert inference.surprise(high, FINALS) == pytest.approx(0.05)
-    assert inference.surprise(high + 0.001, FINALS, rounding=0.001) == pytest.approx(0.05)
-    assert inference.surprise(0.75, [0.75, 0.75]) == 1 and inference.surprise(0.76, [0.75, 0.75]) == 0
-    with pytest.raises(ValueError, match="1 value"):
-        inference.prediction([0.5])
-
-
-def test_holm():
-    assert inference.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert inference.holm([0.9, 0.8]) == [1.0, 1.0] and inference.holm([]) == []
-
-
-def test_prediction_interval_holds_what_it_says():
-    """A further value of the same normal distribution lies inside 95 % of the time."""
-    draw = np.random.default_rng(0).normal(size=(2000, 6))
-    inside = [low <= row[5] <= high for row in draw for low, high in [inference.prediction(list(row[:5]))]]
-    assert 0.935 < np.mean(inside) < 0.965
 
 
 def test_exact_agreement(tmp_path, capsys):

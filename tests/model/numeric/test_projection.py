@@ -128,6 +128,68 @@ def test_ten_thousand_hard_cases_never_fail():
     assert rescued < solved / 100
 
 
+def stress(rng, rows):
+    """(Gram matrix, products, rows' norms) of a hard case: parallel, duplicated, zero, or rows of any scale."""
+    p = int(rng.integers(2, 60))
+    G = rng.standard_normal((rows, p))
+    kind = int(rng.integers(6))
+    if kind in (0, 4):
+        G = rng.standard_normal(p) + 10.0 ** -rng.uniform(1, 15) * G
+    if kind in (1, 5):
+        G = G[rng.integers(0, max(1, rows // 2), rows)]
+    if kind in (2, 5):
+        G[rng.random(rows) < 0.3] = 0
+    if kind >= 3:
+        G *= 10.0 ** rng.uniform(-12, 12, (rows, 1))
+    else:
+        G *= 10.0 ** rng.uniform(-12, 12)
+    g = rng.standard_normal(p) * 10.0 ** rng.uniform(-12, 12)
+    if rng.random() < 0.3:  # against all rows at once
+        g = g - 10 * np.linalg.norm(g) * (G / np.maximum(np.linalg.norm(G, axis=1), 1e-300)[:, None]).mean(0)
+    return G @ G.T, G @ g
+
+
+def residual(gram, dots, margin, weights):
+    """The largest relative violation of the conditions of the ridged, normalised dual at ``weights``."""
+    d = np.sqrt(gram.diagonal())
+    kept = d > 0
+    d, P = d[kept], gram[np.ix_(kept, kept)]
+    P, a, bound = P / np.outer(d, d) + projection.RIDGE * np.eye(len(d)), -dots[kept] / d, margin * d
+    scale = max(np.abs(a).max(), bound.max())
+    assert (weights[~kept] == 0).all()
+    return kkt(P, a / scale, bound / scale, weights[kept] * d / scale)
+
+
+def stressed(n_cases, seed=0):
+    """Solve ``n_cases`` cases of 1 to 200 rows; how many had a violation, were rescued, and the worst residual."""
+    rng, solved, rescued, worst, largest = np.random.default_rng(seed), 0, 0, 0.0, 0
+    for _ in range(n_cases):
+        rows = int(np.exp(rng.uniform(0, np.log(200.99)))) if rng.random() < 0.3 else int(rng.integers(1, 12))
+        gram, dots = stress(rng, rows)
+        margin = float(rng.choice([0.0, 0.5, 10.0]))
+        correction = projection.gem(dots, lambda gram=gram: gram, margin)
+        if correction is None or not correction.solved:
+            continue
+        assert np.isfinite(correction.weights).all()
+        solved, rescued, largest = solved + 1, rescued + correction.rescued, max(largest, rows)
+        if not correction.rescued:
+            worst = max(worst, residual(gram, dots, margin, correction.weights))
+    return solved, rescued, worst, largest
+
+
+def test_a_thousand_cases_of_any_scale():
+    solved, rescued, worst, _ = stressed(1_000, seed=1)
+    assert solved > 500 and rescued == 0 and worst < 1e-8
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_cases_of_any_scale(capsys):
+    solved, rescued, worst, largest = stressed(100_000)
+    with capsys.disabled():
+        print(f"\n{solved:,} programs of 100,000, up to {largest} rows: {rescued} rescued, worst residual {worst:.1e}")
+    assert rescued == 0 and worst < 1e-8
+
+
 def test_an_indefinite_matrix_is_rescued_and_said_so():
     gram = np.array([[1.0, 1.001], [1.001, 1.0]])  # a Gram matrix spoilt by rounding: smallest eigenvalue -1e-3
     correction = projection.gem(np.array([-1.0, -1.0]), lambda: gram)
@@ -184,3 +246,66 @@ def test_what_is_not_finite_never_reaches_the_solver(spoilt):
         projection.gem(np.array([-1.0, 1.0]), lambda: np.full((2, 2), spoilt))
     with pytest.raises(FloatingPointError, match="not finite"):
         projection.one_row(np.array([-1.0]), lambda: np.full((1, 1), spoilt))
+
+
+def failing(monkeypatch, times, ridges):
+    """Let quadprog fail so many times; notes the ridge of each attempt at a matrix whose diagonal is 1."""
+    solve = quadprog.solve_qp
+
+    def attempt(P, *rest):
+        ridges.append(P[0, 0] - 1.0)
+        if len(ridges) <= times:
+            raise ValueError("matrix G is not positive definite")
+        return solve(P, *rest)
+
+    monkeypatch.setattr(quadprog, "solve_qp", attempt)
+
+
+def test_a_failed_solver_is_given_a_tenfold_ridge(monkeypatch):
+    ridges = []
+    failing(monkeypatch, 2, ridges)
+    correction = projection.gem(np.array([-1.0, -1.0]), lambda: np.eye(2))
+    assert ridges == pytest.approx([1e-6, 1e-5, 1e-4], rel=1e-9)
+    assert correction.rescued and correction.solved and correction.weights == pytest.approx([1 / (1 + 1e-4)] * 2)
+
+
+def test_a_ridge_lifts_the_smallest_eigenvalue(monkeypatch):
+    ridges = []
+    failing(monkeypatch, 1, ridges)
+    projection.gem(np.array([-1.0, -1.0]), lambda: np.array([[1.0, 1.001], [1.001, 1.0]]))
+    assert ridges == pytest.approx([1e-6, 1e-2], rel=1e-6)
+
+
+def test_a_solver_that_always_fails_is_an_error(monkeypatch):
+    ridges = []
+    failing(monkeypatch, 99, ridges)
+    with pytest.raises(
+        FloatingPointError, match=r"^the quadratic program of 2 rows has no solution, whatever the ridge$"
+    ):
+        projection.gem(np.array([-1.0, -1.0]), lambda: np.eye(2))
+    assert len(ridges) == 8
+
+
+def test_what_a_correction_says_of_itself():
+    gram = np.array([[1.0, 0.0], [0.0, 0.0]])
+    one = projection.gem(np.array([-1.0]), lambda: gram[:1, :1])
+    assert one.solved is True and not one.rescued
+    part = projection.gem(np.array([-1.0, 0.0]), lambda: gram)
+    assert part.solved and not part.rescued and part.weights == pytest.approx([1.0, 0.0], abs=1e-5)
+    nothing = projection.gem(np.array([-1.0, 0.0]), lambda: 0 * gram)
+    assert not nothing.solved and not nothing.rescued and nothing.weights.tolist() == [0.0, 0.0]
+    spoilt = projection.gem(np.array([-1.0, -1.0]), lambda: np.array([[1.0, 0.0], [0.0, -1e-20]]))  # by rounding
+    assert spoilt.weights == pytest.approx([1.0, 0.0], abs=1e-5)
+    closed = projection.one_row(np.array([-1.0]), lambda: np.array([[0.25]]))
+    assert closed.weights.tolist() == [4.0] and closed.solved is closed.rescued is False
+
+
+def test_products_that_vanish_beside_their_rows():
+    correction = projection.gem(np.array([-1e-300]), lambda: np.array([[1e300]]))
+    assert correction.weights.tolist() == [0.0] and not correction.solved and not correction.rescued
+    assert projection.gem(np.array([-1e-300]), lambda: np.array([[1e300]]), 2.0).weights == pytest.approx([2.0])
+
+
+def test_what_is_not_finite_is_named():
+    with pytest.raises(FloatingPointError, match=r"^inner products of the gradients are not finite: \[-inf\]$"):
+        projection.one_row(np.array([-np.inf]), lambda: np.ones((1, 1)))

@@ -1,0 +1,134 @@
+"""The state that a finished run leaves beside its record, and a run that goes on from it with other data."""
+
+import os
+from pathlib import Path
+
+import model as methods
+from experiment import store
+from experiment.checkpoints import FORMAT, settings
+from experiment.stream import Datasets
+from model import UsageError, arguments, common, state
+from model.flags import Role
+from results import RecordError, record
+
+STATE = ".state"  # the ending of its name
+
+
+def save(base: str, args, model, data: Datasets, task_sizes: list[int], learned: list[str]) -> None:
+    """Leave ``<base>.state``: all of the method, and what a run that goes on from it must know. ``RecordError`` if it fails.
+
+    ``task_sizes``: the examples of each task so far. ``learned``: the hashes of the data of all runs so far, this one's last.
+    """
+    sizes = {name: getattr(data, name) for name in ("n_inputs", "n_outputs", "n_tasks", "outputs")}
+    sizes["task_sizes"] = task_sizes
+    header = {"format": FORMAT, "settings": _deciding(args), "sizes": sizes, "learned": learned}
+    file = Path(base + STATE)
+    try:
+        store.write(file, header, state.checkpoint(model))
+    except OSError as error:
+        raise RecordError(f"--save_state yes: {file} cannot be written ({error.strerror or error})") from None
+
+
+def _deciding(args) -> dict:
+    """The flags that shape a method's state, which a run that goes on cannot change."""
+    free = arguments.of_role(Role.PROTOCOL, Role.RUN, Role.MACHINE, Role.PLACE)
+    kept = ("model", "n_memories", "engine", "cuda", "parity")
+    found = {name: getattr(args, name) for name in kept if arguments.uses(args.model, name)}
+    return found | {name: value for name, value in settings(args).items() if name not in (*free, *methods.UNLEARNING)}
+
+
+class Earlier:
+    """A finished run from whose state another one goes on. ``UsageError`` if there is none, or if the flags do not fit it."""
+
+    def __init__(self, args):
+        name = os.fspath(args.start_from)
+        base = name.removesuffix(STATE)
+        for suffix in record.SUFFIXES:
+            base = base.removesuffix(suffix)
+        self.file, self.flag = Path(base + STATE), f"--start_from {name}"
+        if not self.file.is_file():
+            raise UsageError(f"{self.flag}: there is no {self.file}; make that run again with --save_state yes")
+        try:
+            header, self.method = store.read(self.file)
+        except store.Damaged as error:
+            raise UsageError(f"{self.flag}: {self.file} cannot be read ({error}); give another record") from None
+        if header["format"] != FORMAT:
+            raise UsageError(
+                f"{self.flag}: {self.file} has the format {header['format']}, not {FORMAT}; give another record"
+            )
+        if args.forgetting_mode:
+            raise UsageError(
+                f"{self.flag} --forgetting_mode True: only tasks of one run can be unlearned; give one of them"
+            )
+        here = _deciding(args)
+        for flag, value in header["settings"].items():
+            if here.get(flag) != value:
+                raise UsageError(
+                    f"{self.flag}: that run had --{flag} {value}, this one has {here.get(flag)}; give the same"
+                )
+        self.learned = header["learned"]
+        sizes = header["sizes"]
+        self.n_inputs, self.n_outputs, self.n_tasks = (sizes[name] for name in ("n_inputs", "n_outputs", "n_tasks"))
+        self.outputs, self.task_sizes = sizes["outputs"], sizes["task_sizes"]
+
+    @property
+    def text(self) -> str:
+        """What was learned before, for the record's protocol: the same for runs that went on from the same data."""
+        return " ".join(hash[:12] for hash in self.learned)
+
+    def followed_by(self, data: Datasets) -> Datasets:
+        """``data`` with the sizes of the network and of all tasks, the earlier ones first. ``UsageError`` if they do not fit."""
+        if data.n_inputs != self.n_inputs:
+            raise UsageError(
+                f"{self.flag}: its data have {self.n_inputs} inputs, these have {data.n_inputs}; give other data"
+            )
+        if data.n_outputs > self.n_outputs:
+            raise UsageError(
+                f"{self.flag}: its network has {self.n_outputs} outputs, and the labels of these data go to "
+                f"{data.n_outputs - 1}; give data with labels from 0 to {self.n_outputs - 1}"
+            )
+        if (data.outputs is None) != (self.outputs is None):
+            heads = ["shared" if outputs is None else "split" for outputs in (self.outputs, data.outputs)]
+            raise UsageError(
+                f"{self.flag}: its tasks have a {heads[0]} head, these a {heads[1]} one; give --head {heads[0]}"
+            )
+        outputs = None if data.outputs is None else [*self.outputs, *data.outputs]
+        return data._replace(n_outputs=self.n_outputs, n_tasks=self.n_tasks + data.n_tasks, outputs=outputs)
+
+    def teach(self, model) -> "Continued":
+        """Give a fresh method the state of the earlier one; the tasks of a stream are numbered from its last one on."""
+        if not hasattr(model, "restore"):
+            raise UsageError(
+                f"{self.flag}: the module of this method has no checkpoint() and restore(); give another --model"
+            )
+        if reason := getattr(model, "cannot_continue", None):
+            raise UsageError(f"{self.flag}: {model.name} cannot go on with more tasks: {reason}; give another --model")
+        counts = dict(getattr(model, "counts", {}))
+        state.restore(model, {name: value for name, value in self.method.items() if name != "engine"})
+        if counts:
+            model.counts = counts  # of this run alone
+        return Continued(model, self.n_tasks)
+
+
+class Continued:
+    """A method that has learned ``first`` tasks before: task t of its stream is its task ``first + t``."""
+
+    def __init__(self, model, first: int):
+        self.model, self.first = model, first
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def __call__(self, x, t):
+        return self.model(x, self.first + t)
+
+    def observe(self, x, t, y) -> None:
+        self.model.observe(x, self.first + t, y)
+
+    @property
+    def outputs(self) -> common.TaskOutputs:
+        """Those of the tasks of the stream."""
+        whole = self.model.outputs
+        result = common.TaskOutputs(whole.n_outputs)
+        result.foreign = None if whole.foreign is None else whole.foreign[self.first :]
+        return result

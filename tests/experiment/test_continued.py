@@ -1,0 +1,123 @@
+"""A run that starts from the state of another one goes on as one run over both streams would."""
+
+import json
+
+import pytest
+import torch
+
+import main
+from data import files
+from model import METHODS, UsageError
+from scripts.kill_test import measured
+from tests.conftest import stream
+from tests.experiment.stopping import Stops, quickly, words
+
+
+@pytest.fixture
+def parts(data_file):
+    """The tasks of tiny.pt in two files: the first two, and the last one."""
+    train, test = stream()
+    folder = data_file.parent
+    files.save(folder / "first.pt", train[:2], test[:2])
+    files.save(folder / "last.pt", train[2:], test[2:])
+    return folder
+
+
+def split_heads(folder):
+    """The same three files with tasks of own classes, twice two of them; the first have the largest labels."""
+    train, test = (tasks[::-1] for tasks in stream(n_tasks=4, n_outputs=8, split=True))
+    files.save(folder / "tiny.pt", train, test)
+    files.save(folder / "first.pt", train[:2], test[:2])
+    files.save(folder / "last.pt", train[2:], test[2:])
+
+
+def run(folder, save_path, **flags):
+    return main.main(words(folder, save_path=folder / save_path, resume=False, **flags))
+
+
+def record_of(folder):
+    (path,) = folder.glob("*.json")
+    return path
+
+
+def test_a_method_that_cannot_grow_is_refused(parts):
+    run(parts, "one", model="independent", data_file="first.pt", save_state=True)
+    with pytest.raises(
+        UsageError, match=r"independent cannot go on with more tasks: the width .*; give another --model"
+    ):
+        run(parts, "two", model="independent", data_file="last.pt", start_from=record_of(parts / "one"))
+
+
+GROWING = [name for name in METHODS if name != "independent"]
+
+
+@pytest.mark.parametrize("model", quickly(GROWING, "gem", "ewc", "ogd", "spg", "ncl", "agem_group", "meralg1"))
+def test_two_runs_are_one(parts, monkeypatch, model):
+    """To rounding: what a first layer or a basis carries along begins anew. Methods draw from generators that go on."""
+    if model == "icarl":
+        split_heads(parts)
+    monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n))  # examples in the order of the file
+    monkeypatch.setattr("random.shuffle", lambda _: None)
+    whole = run(parts, "whole", model=model)
+    run(parts, "one", model=model, data_file="first.pt", save_state=True)
+    record = record_of(parts / "one")
+    assert record.with_suffix(".state").exists()
+    two = run(parts, "two", model=model, data_file="last.pt", start_from=record)
+    first = json.loads(record.read_text())["protocol"]["data_hash"]
+    assert two["protocol"]["start_from"] == first[:12] and two["counts"]["steps"] == whole["counts"]["steps"] - 20
+    if model == "multimodal":  # its initial values depend on the number of tasks
+        return
+    assert two["grid"][-1] == pytest.approx(whole["grid"][-1][2:], abs=0.026)
+    assert two["baseline"] == pytest.approx(whole["grid"][1][2:], abs=0.026)
+    ours, theirs = (torch.load(record_of(parts / p).with_suffix(".pt"), weights_only=True)[2] for p in ("two", "whole"))
+    assert all(torch.allclose(ours[key], theirs[key], rtol=1e-3, atol=1e-4) for key in theirs)
+
+
+def test_a_chain_of_three_and_a_stop_within(parts, monkeypatch):
+    run(parts, "one", model="gem", data_file="first.pt", save_state=True)
+    run(parts, "two", model="gem", data_file="last.pt", start_from=record_of(parts / "one"), save_state=True)
+    flags = {"model": "gem", "start_from": record_of(parts / "two").with_suffix("")}
+    main.main(words(parts, save_path=parts / "whole", **flags))
+    Stops(monkeypatch).run(words(parts, save_path=parts / "parts", **flags), [3, 9, 11])
+    assert measured(parts / "whole") == measured(parts / "parts")
+    assert len(measured(parts / "whole")[0]["protocol"]["start_from"].split()) == 2
+
+
+def test_split_heads_go_on(data_file):
+    folder = data_file.parent
+    files.save(data_file, *stream(n_outputs=6, split=True))
+    one = run(folder, "one", model="agem_closed", save_state=True)
+    two = run(folder, "two", model="agem_closed", start_from=record_of(folder / "one"))
+    assert two["protocol"]["head"] == "split" and len(two["grid"]) == 3
+    assert two["baseline"] == one["grid"][-1]
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (
+            {"start_from": "nothing.json"},
+            r"--start_from nothing.json: there is no nothing.state; make that run again with",
+        ),
+        ({"n_hiddens": 9}, "that run had --n_hiddens 8, this one has 9; give the same"),
+        ({"lr": 0.2}, "that run had --lr 0.1, this one has 0.2"),
+        ({"model": "single"}, "that run had --model gem, this one has single"),
+        ({"data_file": "wide.pt"}, "its data have 12 inputs, these have 13; give other data"),
+        ({"data_file": "more.pt"}, "its network has 4 outputs, and the labels of these data go to 4; give data with"),
+        ({"forgetting_mode": True, "forgetting_task_ids": 1}, "only tasks of one run can be unlearned"),
+    ],
+)
+def test_what_does_not_fit_is_told(parts, flags, said):
+    files.save(parts / "wide.pt", *stream(n_inputs=13))
+    files.save(parts / "more.pt", *stream(n_outputs=5))
+    run(parts, "one", model="gem", data_file="first.pt", save_state=True)
+    with pytest.raises(UsageError, match=said):
+        run(parts, "two", **{"model": "gem", "start_from": record_of(parts / "one"), **flags})
+
+
+def test_a_damaged_state_is_told(parts):
+    run(parts, "one", model="single", data_file="first.pt", save_state=True)
+    state = record_of(parts / "one").with_suffix(".state")
+    state.write_bytes(state.read_bytes()[:-9])
+    with pytest.raises(UsageError, match=r"cannot be read \(its checksum is wrong\); give another record"):
+        run(parts, "two", model="single", start_from=state)
