@@ -609,7 +609,7 @@ def test_a_running_cluster_without_common_disk(data_file, tmp_path):
     there, here, checkout = tmp_path / "there", tmp_path / "here", tmp_path / "checkout"
     for folder in (there, here, checkout):
         folder.mkdir()
-    for entry in ("main.py", "scripts", "model", "metrics", "results"):
+    for entry in ("main.py", "experiment", "scripts", "model", "metrics", "results"):
         (checkout / entry).symlink_to(ROOT / entry)
     shutil.copytree(ROOT / "data", checkout / "data", ignore=shutil.ignore_patterns("*.pt", "raw", "__pycache__"))
     shutil.copy(data_file, checkout / "data")
