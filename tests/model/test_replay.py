@@ -44,7 +44,7 @@ def test_with_all_rates_one_it_is_plain_sgd_and_with_one_of_them_zero_nothing_is
     one_by_one = model.engine.one_by_one
 
     def noted(x, y, tasks, rates):
-        steps.extend(zip(x, y, tasks, rates, strict=True))
+        steps.extend(zip(x.clone(), y.clone(), tasks.clone(), rates, strict=True))
         one_by_one(x, y, tasks, rates)
 
     model.engine.one_by_one = noted
