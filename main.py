@@ -132,7 +132,8 @@ def run(args, module, argv: list[str], started) -> dict:
     continuum = Continuum(data.train, args, args.model == "joint", split=data.outputs is not None)
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
-        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=continuum.task_sizes)
+        task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
+        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=task_sizes)
         method = methods.build(module, whole, handed_on)
         with threads(training_threads(method, args)):
             model = earlier.teach(method) if earlier else method
@@ -160,7 +161,9 @@ def run(args, module, argv: list[str], started) -> dict:
         with process.uncut():
             base = report(result, data, life, args, folder, kept.name, state)
             if args.save_state:
-                continued.save(base, args, method, whole, [*(earlier.learned if earlier else []), data.hash])
+                continued.save(
+                    base, args, method, whole, task_sizes, [*(earlier.learned if earlier else []), data.hash]
+                )
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None

@@ -19,14 +19,14 @@ from pathlib import Path
 from experiment.store import Damaged, Store
 from model import UsageError, arguments, state
 from model.flags import Role
-from results import life, record
+from results import record
 from results.life import Life
 
 FORMAT = 1
 INTERVAL = 60.0  # seconds between two checkpoints
 AT_BOUNDARY = 10.0  # the same where a task ends
 SHARE = 50  # the least time from one checkpoint to the next, in times what the first one took: 2 % of the run
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(os.path.abspath(__file__)).parent.parent  # of a checkout whose folders may be links
 MEASURED = tuple(field.name for field in fields(Life) if field.name not in ("diverged", "unlearning"))
 REMEDIES = {"data_hash": "bring that data file back", "program": "go back to that version of the program"}
 
@@ -231,7 +231,7 @@ def key(args) -> str:
 @functools.cache
 def program() -> str:
     """The hash of the program's .py files; of results/, where runs leave their records, those that write them."""
-    files = [ROOT / "main.py", Path(life.__file__), Path(record.__file__)]
+    files = [ROOT / "main.py", ROOT / "results" / "life.py", ROOT / "results" / "record.py"]
     for package in ("data", "experiment", "metrics", "model"):
         for folder, inside, names in os.walk(ROOT / package):
             inside[:] = sorted(name for name in inside if name.isidentifier() and name != "__pycache__")

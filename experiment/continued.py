@@ -14,12 +14,13 @@ from results import RecordError, record
 STATE = ".state"  # the ending of its name
 
 
-def save(base: str, args, model, data: Datasets, learned: list[str]) -> None:
+def save(base: str, args, model, data: Datasets, task_sizes: list[int], learned: list[str]) -> None:
     """Leave ``<base>.state``: all of the method, and what a run that goes on from it must know. ``RecordError`` if it fails.
 
-    ``learned``: the hashes of the data of all runs so far, this one's last.
+    ``task_sizes``: the examples of each task so far. ``learned``: the hashes of the data of all runs so far, this one's last.
     """
     sizes = {name: getattr(data, name) for name in ("n_inputs", "n_outputs", "n_tasks", "outputs")}
+    sizes["task_sizes"] = task_sizes
     header = {"format": FORMAT, "settings": _deciding(args), "sizes": sizes, "learned": learned}
     file = Path(base + STATE)
     try:
@@ -66,7 +67,9 @@ class Earlier:
                     f"{self.flag}: that run had --{flag} {value}, this one has {here.get(flag)}; give the same"
                 )
         self.learned = header["learned"]
-        self.n_inputs, self.n_outputs, self.n_tasks, self.outputs = header["sizes"].values()
+        sizes = header["sizes"]
+        self.n_inputs, self.n_outputs, self.n_tasks = (sizes[name] for name in ("n_inputs", "n_outputs", "n_tasks"))
+        self.outputs, self.task_sizes = sizes["outputs"], sizes["task_sizes"]
 
     @property
     def text(self) -> str:
@@ -98,6 +101,8 @@ class Earlier:
             raise UsageError(
                 f"{self.flag}: the module of this method has no checkpoint() and restore(); give another --model"
             )
+        if reason := getattr(model, "cannot_continue", None):
+            raise UsageError(f"{self.flag}: {model.name} cannot go on with more tasks: {reason}; give another --model")
         counts = dict(getattr(model, "counts", {}))
         state.restore(model, {name: value for name, value in self.method.items() if name != "engine"})
         if counts:

@@ -137,6 +137,11 @@ def summary(baseline, grid, order=None):
     return {key: value if value is None or math.isfinite(value) else None for key, value in out.items()}
 
 
+def of_the_end(numbers):
+    """The summary ``numbers`` of a run whose rows are no tasks: those of its last row alone, the others None."""
+    return {key: value if key in ("final", "retained_accuracy") else None for key, value in numbers.items()}
+
+
 REFERENCE_KEYS = ("final", "backward", "forward")  # the three numbers that the reference prints
 KEYS = (
     *REFERENCE_KEYS,

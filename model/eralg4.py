@@ -9,5 +9,5 @@ from model.replay import ReplayLearner
 class Net(ReplayLearner):
     def observe(self, x, t, y):
         for current in self.examples(x, t, y):
-            E = self.drawn(current) + current
-            self.engine.gradients(*E).descend(self.lr)
+            E = self.with_drawn(current, last=True)
+            self.engine.step(*E, self.lr)

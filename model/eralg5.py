@@ -9,6 +9,6 @@ from model.replay import ReplayLearner
 class Net(ReplayLearner):
     def observe(self, x, t, y):
         for current in self.examples(x, t, y):
-            E = current + self.drawn(current)
+            E = self.with_drawn(current)
             of_its_task = (E.tasks == E.tasks.unsqueeze(1)).sum(1)
-            self.engine.gradients(*E, weights=of_its_task.to(E.x).reciprocal()).descend(self.lr)
+            self.engine.step(*E, self.lr, of_its_task.to(E.x).reciprocal())

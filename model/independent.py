@@ -16,6 +16,7 @@ MAPS = 20  # feature maps of the usual ResNet18
 
 class Net(PerTask):
     first_task_differs = "its network is narrower, and serves one task"
+    cannot_continue = "the width of its networks follows from the number of tasks"
     cannot_unlearn = "each task has a network of its own, so that a task is forgotten by deleting its network"
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):

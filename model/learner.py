@@ -56,7 +56,9 @@ class Stateful(nn.Module):
         The fresh object may be for more tasks. Without the ``engine``'s state the next batch must begin a task.
         """
         self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
-        self.load_state_dict(saved["parameters"])
+        self.load_state_dict(
+            {**self.state_dict(), **saved["parameters"]}
+        )  # later tasks may add parameters of their own
         state.set_attributes(self, saved["attributes"])
 
 

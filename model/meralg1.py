@@ -20,7 +20,7 @@ class Net(ReplayLearner):
             theta_A = self.parameters_now()
             for _ in range(self.args.batches_per_example):
                 theta_W = self.parameters_now()
-                E = current + self.drawn(current)
+                E = self.with_drawn(current)
                 self.engine.one_by_one(*E, [self.lr] * len(E.y))
                 self.go_from(theta_W, self.args.beta)
             self.go_from(theta_A, self.args.gamma)

@@ -16,6 +16,6 @@ class Net(ReplayLearner):
         for current in self.examples(x, t, y):
             for _ in range(self.args.batches_per_example):
                 theta_W = self.parameters_now()
-                E = self.drawn(current) + current
+                E = self.with_drawn(current, last=True)
                 self.engine.one_by_one(*E, [self.lr] * len(E.y))
                 self.go_from(theta_W, self.args.gamma)

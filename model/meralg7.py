@@ -17,7 +17,7 @@ class Net(ReplayLearner):
             if not len(self.memory):
                 continue
             theta_W = self.parameters_now()
-            E = current + self.drawn(current)
+            E = self.with_drawn(current)
             order = self.memory.shuffled(len(E.y))
             rates = [self.lr * (self.args.s if i == 0 else 1) for i in order.tolist()]
             self.engine.one_by_one(*E.at(order), rates)

@@ -1,5 +1,6 @@
 """What ER and MER share (Riemer et al. 2019): a reservoir of examples, and learning from them example by example."""
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -16,16 +17,17 @@ class Examples(NamedTuple):
     y: torch.Tensor
     tasks: torch.Tensor
 
-    def __add__(self, others: "Examples") -> "Examples":
-        """These examples, then the ``others``."""
-        x, y, tasks = others
-        return Examples(torch.cat((self.x, x)), torch.cat((self.y, y)), torch.cat((self.tasks, tasks)))
-
     def at(self, index: torch.Tensor) -> "Examples":
         """The examples with these indices."""
         x, y, tasks = self
         there = index.to(x.device)
         return Examples(x.index_select(0, there), y.index_select(0, there), tasks.index_select(0, index))
+
+
+@functools.cache
+def task_id(t: int) -> torch.Tensor:
+    """t as a tensor (1,), which takes as long to make as a step on a layer."""
+    return torch.tensor([t])
 
 
 class ReplayLearner(Learner):
@@ -34,6 +36,7 @@ class ReplayLearner(Learner):
     The stream is learned example by example, whatever ``--batch_size``. Draws come from the reservoir's own generator.
     """
 
+    CACHES = ("_batches",)
     first_task_differs = "stored examples are replayed from the second example on"
     cannot_unlearn = "it replays stored examples, and has no rule for ascending on some of them"
 
@@ -45,25 +48,39 @@ class ReplayLearner(Learner):
                     f"--{name} {getattr(self.args, name)}: {self.name} replays stored examples; give 1 or more"
                 )
         self.memory = ReservoirMemory(self.args.memories, self.args.seed, "memories")
+        self._batches: dict[tuple, tuple] = {}
 
     def examples(self, x, t: int, y):
         """Each example of a batch of task t, as ``Examples`` of length 1. It is offered to the reservoir after its step."""
         self.begin(t)
-        task = torch.tensor([t])
-        for i in range(len(y)):
-            current = Examples(x[i : i + 1], y[i : i + 1], task)
-            yield current
-            self.memory.write(t, current.x, current.y)
+        for one_x, one_y in zip(x.split(1), y.split(1), strict=True):
+            yield Examples(one_x, one_y, task_id(t))
+            self.memory.write(t, one_x, one_y)
 
-    def drawn(self, like: Examples) -> Examples:
-        """``--replay_batch_size`` stored examples, or as many as are stored; each drawn uniformly from all of them.
+    def with_drawn(self, current: Examples, last: bool = False) -> Examples:
+        """The current example and ``--replay_batch_size`` stored ones, or all if fewer are stored; the current one first.
 
-        Without stored examples, none, in the dtypes of ``like``.
+        Each is drawn uniformly from all that are stored. ``last``: the current one comes last. The next call overwrites them.
         """
-        memory = self.memory
-        if not memory.seen:
-            return Examples(*(part[:0] for part in like))
-        return Examples(memory.x, memory.y, memory.tasks).at(memory.draw(self.args.replay_batch_size))
+        index = self.memory.draw(self.args.replay_batch_size)
+        E, drawn, place = self._batch(current, len(index), last)
+        for part, value in zip(place, current, strict=True):
+            part.copy_(value)
+        if len(index):
+            memory, there = self.memory, index.to(current.x.device)
+            torch.index_select(memory.x, 0, there, out=drawn.x)
+            torch.index_select(memory.y, 0, there, out=drawn.y)
+            torch.index_select(memory.tasks, 0, index, out=drawn.tasks)
+        return E
+
+    def _batch(self, like: Examples, n: int, last: bool) -> tuple[Examples, Examples, Examples]:
+        """Memory for n drawn examples and the current one, made once: the batch, and views of both."""
+        key = (n, last, like.x.dtype, like.x.device)
+        if key not in self._batches:
+            E = Examples(*(part.new_empty(n + 1, *part.shape[1:]) for part in like))
+            drawn, place = (slice(n), slice(n, None)) if last else (slice(1, None), slice(1))
+            self._batches[key] = E, Examples(*(part[drawn] for part in E)), Examples(*(part[place] for part in E))
+        return self._batches[key]
 
     def parameters_now(self) -> torch.Tensor:
         """A copy of all parameters (p,)."""

@@ -7,8 +7,8 @@ An attribute is state if its value is
 * an object with ``checkpoint()`` and ``restore(state)``, or with ``state_dict()`` and ``load_state_dict(state)``.
 
 Functions, modules and arguments are no state, because the constructor makes them. Nor are the attributes that a method's
-``CACHES`` names, which it can make anew. Anything else is refused, so that nothing is lost silently. Torch's own modules have
-no state beside their parameters and buffers.
+``CACHES`` names, which it can make anew. Anything else is refused, so that nothing is lost silently. (What torch's own
+modules hold beside is their own affair.)
 """
 
 import argparse
@@ -65,10 +65,13 @@ def attributes(model: nn.Module, but: tuple = ()) -> dict:
         entries = found[place] = {}
         left_out = TORCH_OWN if module is not model else {*TORCH_OWN, *but, *getattr(model, "CACHES", ())}
         for name, value in vars(module).items():
-            if name in left_out or (name != "training" and type(module).__module__.startswith("torch.")):
+            if name in left_out or isinstance(value, MADE) or (callable(value) and not _has_state(value)):
                 continue
-            if not isinstance(value, MADE) and (not callable(value) or _has_state(value)):
+            try:
                 entries[name] = freeze(value, _Where(f"{place}.{name}".lstrip("."), copies, memory))
+            except UsageError:
+                if not type(module).__module__.startswith("torch."):
+                    raise
     return found
 
 

@@ -110,7 +110,7 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
     if continuum.together:
-        summary = {key: value if key in ("final", "retained_accuracy") else None for key, value in summary.items()}
+        summary = metrics.of_the_end(summary)
     return {
         "format": 1,
         "status": "diverged" if life.diverged else "done",

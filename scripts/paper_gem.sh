@@ -13,12 +13,18 @@ resnet="--batch_size 10 --n_epochs 1 --log_every 100 --n_tasks 20 --samples_per_
 paper gem <<EOT
 --model single $mlp --data_file mnist_permutations.pt --lr 0.03
 --model single $mlp --data_file mnist_rotations.pt --lr 0.003
+--model independent $mlp --data_file mnist_permutations.pt --lr 0.03 --finetune yes
+--model independent $mlp --data_file mnist_rotations.pt --lr 0.1 --finetune yes
+--model multimodal $mlp --data_file mnist_permutations.pt --lr 0.1
+--model multimodal $mlp --data_file mnist_rotations.pt --lr 0.1
+--model joint $mlp --data_file mnist_rotations.pt --lr 0.003
 --model ewc $mlp --data_file mnist_permutations.pt --lr 0.1 --n_memories 10 --memory_strength 3
 --model ewc $mlp --data_file mnist_rotations.pt --lr 0.01 --n_memories 1000 --memory_strength 1000
 --model gem $mlp --data_file mnist_permutations.pt --lr 0.1 --n_memories 256 --memory_strength 0.5
 --model gem $mlp --data_file mnist_rotations.pt --lr 0.1 --n_memories 256 --memory_strength 0.5
 --model single $resnet --data_file cifar100.pt --lr 1.0
 --model ewc $resnet --data_file cifar100.pt --lr 1.0 --n_memories 10 --memory_strength 1
+--model icarl $resnet --data_file cifar100.pt --lr 1.0 --n_memories 1280 --memory_strength 1
 --model gem $resnet --data_file cifar100.pt --lr 0.1 --n_memories 256 --memory_strength 0.5
 --model gem $resnet --data_file cifar100.pt --lr 0.1 --n_memories 128 --memory_strength 0.5
 --model gem $resnet --data_file cifar100.pt --lr 0.1 --n_memories 64 --memory_strength 0.5

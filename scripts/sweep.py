@@ -123,9 +123,7 @@ def read_jobs(args, grid: list[str]):
 
 
 def gpus_for(args, jobs) -> int:
-    """How many workers of this machine get a GPU; ``UsageError`` if jobs need one and there is none."""
-    from model import UsageError
-
+    """How many workers get a GPU: 0 if no job asks for one, or, which is then said, if this machine has none."""
     if not any(job.args["cuda"] for job in jobs):
         return 0
     if args.scheduler or args.slurm is not None:
@@ -134,7 +132,8 @@ def gpus_for(args, jobs) -> int:
 
     n = torch.cuda.device_count() if args.gpus is None else args.gpus
     if n < 1:
-        raise UsageError("--cuda yes: this machine has no GPU that torch sees; give --cuda no, or --scheduler ADDRESS")
+        print("note: --cuda yes: torch sees no GPU here, so these jobs run on the CPU", file=sys.stderr)
+        return 0
     return min(n, args.workers)
 
 
@@ -164,7 +163,7 @@ def sweep(argv: list[str]) -> int:
         print(f"{len(jobs)} jobs, {found} finished before; records go to {args.out}", file=sys.stderr, flush=True)
         gpus = gpus_for(args, todo)
         with clusters.client(args.scheduler, args.slurm, args.workers, gpus, args.memory_limit) as client:
-            counts, failures = execute.run(todo, store, client, args.retries, args.memory_limit, str(ROOT))
+            counts, failures = execute.run(todo, store, client, args.retries, args.memory_limit, str(ROOT), gpus)
     for job, result in failures:
         print(f"\nfailed, {execute.why(result)}: {job.command}\n{execute.tail(result)}", file=sys.stderr, end="")
         print(f"  all of its output: {store.path(job.name)}.failed", file=sys.stderr)

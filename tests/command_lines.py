@@ -43,7 +43,7 @@ SMALL = {
     "forgetting_task_ids": ["0", "0,1", "0,1,2", "1,1", "3", "-1", "0,", ",", "x", "0.0", "1e0", " 1", "0;1"],
 }
 PLACES = ("data_path", "data_file", "save_path", "tensorboard", "raw_path", "cuda", "forgetting_task_ids")
-HUGE = {"n_epochs": 10**8, "n_hiddens": 10**6}  # below, a good value of WHOLE would take long
+HUGE = {"n_epochs": 10**8, "n_hiddens": 10**6, "n_layers": 1001}  # below, a good value of WHOLE would take long
 
 
 def values(flag: Flag) -> list:
@@ -69,8 +69,8 @@ def values(flag: Flag) -> list:
         return SMALL.get(flag.name, NAMES)
     edges = [value for edge in (flag.low, flag.high) if edge is not None for value in (edge - 1, edge, edge + 1)]
     if flag.kind is whole:
-        wide = [value for value in WHOLE if flag.name not in HUGE or not 1 < float(value) < HUGE[flag.name]]
-        return [*3 * SMALL.get(flag.name, [1, 2, 3, 10, 50, 200]), *edges, *wide]
+        wide = [value for value in [*edges, *WHOLE] if not 1 < float(value) < HUGE.get(flag.name, 0)]
+        return [*3 * SMALL.get(flag.name, [1, 2, 3, 10, 50, 200]), *wide]
     if flag.kind in (real, median_or_number):
         return [*REAL, *edges, flag.default]
     return YES_NO if flag.kind in (yes_no, yes_no_word) else [*3 * flag.choices]

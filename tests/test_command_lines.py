@@ -15,7 +15,7 @@ def prepared(forks):
     return command_lines.prepare(forks)
 
 
-@pytest.mark.parametrize("first", range(0, 40, 10))
+@pytest.mark.parametrize("first", range(0, 30, 10))
 def test_ten_command_lines(first, prepared):
     check(prepared, range(first, first + 10))
 

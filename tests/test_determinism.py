@@ -46,19 +46,8 @@ def bytes_of(forks, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_command_twice(method, bytes_of, data_file):
-    argv = ["--model", method, "--n_memories", "6", "--memory_strength", "0.5", "--lr", "0.1", "--batch_size", "3"]
-    argv += [
-        "--shuffle_tasks",
-        "yes",
-        "--n_hiddens",
-        "8",
-        "--cov_recompute_every",
-        "3",
-        "--seed",
-        "6",
-        "--threads",
-        "2",
-    ]
+    argv = f"--model {method} --n_memories 6 --memory_strength 0.5 --lr 0.1 --batch_size 3 --shuffle_tasks yes".split()
+    argv += "--n_hiddens 8 --cov_recompute_every 3 --seed 5 --threads 2".split()
     if method in NEED_CLASSES:
         files.save(data_file, *stream(n_outputs=6, split=True))
     if hasattr(load(method).Net, "unlearn"):

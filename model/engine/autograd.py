@@ -121,6 +121,13 @@ class AutogradEngine:
             raise FloatingPointError(f"the loss of the batch is {loss}")
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
 
+    def step(self, x: torch.Tensor, y: torch.Tensor, tasks, rate: float, weights=None) -> None:
+        """A step of SGD on the mean cross-entropy of x (k, n_inputs), y (k,) of ``tasks`` (k,), or the sum with ``weights``.
+
+        Raises ``FloatingPointError`` if a loss is not finite.
+        """
+        self.gradients(x, y, tasks, weights=weights).descend(rate)
+
     def one_by_one(self, x: torch.Tensor, y: torch.Tensor, tasks, rates) -> None:
         """A step of SGD on the cross-entropy of each example in turn: x (k, n_inputs), y (k,), tasks and ``rates`` (k,).
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from model import UsageError, common
 from model.engine import sequence
+from model.engine.batch import BatchStep
 from model.engine.flat import FlatParameters
 from model.engine.held import held_by
 from model.engine.layers import Blocks, FirstLayer, KeptFirstLayer, Layer
@@ -80,6 +81,7 @@ class FastEngine:
         self.held, self._held_class = False, None
         self._carried: dict | None = None  # what the carrier is to go on with, once it is made
         self.capacity, self._since_fold, self._passes = 1, 0, {}
+        self._steps, self._stepped = {}, None  # of ``step``, for each number of examples; the theta that they are of
 
     @property
     def form(self) -> str:
@@ -236,23 +238,43 @@ class FastEngine:
         self._check()
         self.basis, self.layers, self.span, self._carried = basis, None, None, None
 
-    def gradients(self, x: torch.Tensor, y: torch.Tensor, task, blended: bool = False, weights=None) -> Pass:
-        """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,), or the sum with ``weights`` (B,), and of all rows.
+    def gradients(self, x: torch.Tensor, y: torch.Tensor, task: int, blended: bool = False) -> Pass:
+        """Of the mean cross-entropy of a batch x (B, n_inputs), y (B,) of one task, and of all rows.
 
-        ``task`` is one task, or (B,) of them. ``blended`` says that products will be asked for with a
-        ``partition.Blend``; a pass is the same. Raises ``FloatingPointError`` if the batch's loss is not finite.
+        ``blended`` says that products will be asked for with a ``partition.Blend``; a pass is the same. Raises
+        ``FloatingPointError`` if the batch's loss is not finite.
         """
         self._take()
         B = len(y)
-        return (self._passes.get(B) or self._pass(B)).run(x, y, task, weights)
+        return (self._passes.get(B) or self._pass(B)).run(x, y, task)
+
+    # ---------------------------------------------------------------- steps on examples of any tasks
+
+    def step(self, x: torch.Tensor, y: torch.Tensor, tasks, rate: float, weights=None) -> None:
+        """A step of SGD on the mean cross-entropy of x (k, n_inputs), y (k,) of ``tasks`` (k,), or the sum with ``weights``.
+
+        Raises ``FloatingPointError`` if a loss is not finite.
+        """
+        theta = self.theta
+        if theta is not self._stepped:
+            self._steps, self._stepped = {}, theta
+        step = self._steps.get(len(y))
+        if step is None:
+            step = self._steps[len(y)] = BatchStep(self._plain_layers(), len(y))
+        step.run(x, y, rate, weights, None if self.outputs.foreign is None else self.outputs.foreign[tasks])
+
+    def _plain_layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """W and b of each layer, as views into ``flat.theta``."""
+        views = self.flat.split(self.flat.theta)
+        return list(zip(views[::2], views[1::2], strict=True))
 
     def one_by_one(self, x: torch.Tensor, y: torch.Tensor, tasks, rates) -> None:
         """A step of SGD on the cross-entropy of each example in turn: x (k, n_inputs), y (k,), tasks and ``rates`` (k,).
 
         Raises ``FloatingPointError`` if a loss is not finite.
         """
-        views = self.flat.split(self.theta)
-        layers = list(zip(views[::2], views[1::2], strict=True))
+        self._open()
+        layers = self._plain_layers()
         foreign = None if self.outputs.foreign is None else self.outputs.foreign[tasks]
         for start in range(0, len(y), sequence.LENGTH):
             at = slice(start, start + sequence.LENGTH)
@@ -363,5 +385,5 @@ class FastEngine:
     def __getstate__(self) -> dict:
         """For copies and pickles: complete parameters, and what is carried along; layers and buffers are made anew."""
         carried = self._carrier_state()
-        gone = {"layers": None, "span": None, "_passes": {}, "_held_class": None}
+        gone = {"layers": None, "span": None, "_passes": {}, "_steps": {}, "_stepped": None, "_held_class": None}
         return {**self.__dict__, **gone, "_carried": carried}

@@ -57,7 +57,7 @@ class Pass:
         self.targets = like.new_empty(M, C)
         self.current_targets, self.targets_T = self.targets[N:], self.targets.t()
         self.weights = like.new_full((M,), 1.0 / B)
-        self.weighted, self.reweighted = N > 0 or B > 1, False
+        self.weighted = N > 0 or B > 1
         self.foreign, self.foreign_task = None, None
         if engine.outputs.foreign is not None:
             self.foreign = torch.zeros(C, M, dtype=torch.bool, device=like.device)
@@ -81,7 +81,7 @@ class Pass:
 
     # ---------------------------------------------------------------- the pass
 
-    def run(self, x: torch.Tensor, y: torch.Tensor, task, weights: torch.Tensor | None = None) -> "Pass":
+    def run(self, x: torch.Tensor, y: torch.Tensor, task: int) -> "Pass":
         """Activations and weighted deltas of all examples. Raises ``FloatingPointError`` if they are not finite."""
         for layer in self.layers:
             layer.prepared = None
@@ -92,15 +92,12 @@ class Pass:
         probe = self.probe.item()
         if probe - probe != 0:
             raise FloatingPointError("the loss of the batch is not finite")
-        if self.reweighted or weights is not None:
-            self.weights[self.N :] = 1.0 / self.B if weights is None else weights
-            self.reweighted = weights is not None
-        if self.weighted or self.reweighted:
+        if self.weighted:
             self.DT.mul_(self.weights)
         self.backward()
         return self
 
-    def forward(self, x: torch.Tensor, task) -> None:
+    def forward(self, x: torch.Tensor, task: int) -> None:
         """Activations of all examples, and masked logits."""
         self.x = x
         self.first.forward(x, self.current, self.k)
@@ -111,9 +108,7 @@ class Pass:
                 above.relu_()
         self.output()
         if self.foreign is not None:
-            if isinstance(task, torch.Tensor):
-                self.foreign[:, self.N :], self.foreign_task = self.engine.outputs.foreign[task].t(), None
-            elif task != self.foreign_task:
+            if task != self.foreign_task:
                 self.foreign[:, self.N :] = self.engine.outputs.foreign[task].unsqueeze(1)
                 self.foreign_task = task
             self.logits.masked_fill_(self.foreign, FOREIGN_LOGIT)

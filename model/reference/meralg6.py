@@ -9,5 +9,5 @@ class Net(Replay, meralg6.Net):
 
     def examples(self, x, t, y):
         for current in super().examples(x, t, y):
-            self.drawn(current)
+            self.memory.draw(self.args.replay_batch_size)
             yield current

@@ -16,25 +16,31 @@ class Tensorwise(Arithmetic):
     def __init__(self, net, lr: float, s: float = 1.0):
         self.net, self.lr, self.s = net, lr, s
 
-    def gradients(self, x, y, tasks, weights=None):
-        """The gradient of the mean loss; with ``weights``, of the sum of the tasks' means, in the order of the batch."""
-        if weights is None:
-            loss = F.cross_entropy(self.net(x), y)
-        else:
-            groups = [tasks == t for t in dict.fromkeys(tasks.tolist())]
-            loss = sum(F.cross_entropy(self.net(x[group]), y[group]) for group in groups)
-        self._gradient = self.backward(loss)
+    def gradients(self, x, y, task):
+        """The gradient of the mean loss."""
+        self._gradient = self.backward(F.cross_entropy(self.net(x), y))
         return self
 
     def descend(self, lr):
         """theta -= lr g."""
-        self.step(self._gradient)
+        super().step(self._gradient)
+
+    def step(self, x, y, tasks, rate, weights=None):
+        """A step on the mean loss; with ``weights``, on the sum of the tasks' means, in the order of the batch."""
+        if weights is None:
+            self.gradients(x, y, tasks).descend(rate)
+            return
+        groups = [tasks == t for t in dict.fromkeys(tasks.tolist())]
+        self._go(sum(F.cross_entropy(self.net(x[group]), y[group]) for group in groups))
+
+    def _go(self, loss):
+        super().step(self.backward(loss))
 
     def one_by_one(self, x, y, tasks, rates):
         """A step on each example, which lies in memory of its own."""
         for i, rate in enumerate(rates):
             loss = F.cross_entropy(self.net(x[i : i + 1].clone()), y[i : i + 1])
-            self.step(self.backward(loss if rate == self.lr else self.s * loss))
+            self._go(loss if rate == self.lr else self.s * loss)
 
     def predict(self, x, t):
         """Logits (B, n_outputs)."""

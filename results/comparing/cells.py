@@ -1,5 +1,6 @@
 """Runs gathered into the cells of a comparison; what a run is comes from its record, never from a file's name."""
 
+import functools
 from pathlib import PurePath
 
 from model.arguments import FLAGS, decides, of_role, uses
@@ -51,6 +52,7 @@ def method(run):
     return None if name is None else resolved(str(name))
 
 
+@functools.lru_cache(1024)  # every field of every run asks for it, and a module that is not here is looked for on disk
 def resolved(name):
     """A method's canonical name; ``name`` unchanged if the method is not among ours."""
     return canonical(name) or name

@@ -23,6 +23,7 @@ def facts(run):
     known = {name: _parsed(name, value) for name, value in given.items()}
     known |= {name: protocol.get(name) for name in ("data_hash", "head")}  # args may say `auto` for the head
     known["n_tasks"] = run.n_tasks or known.get("n_tasks")
+    known["start_from"] = protocol.get("start_from") or known.get("start_from") or "nothing"  # known of every log
     known = {name: value for name, value in known.items() if value is not None}
     return known if "data_hash" in known else known | _data_file(run)
 

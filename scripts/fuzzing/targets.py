@@ -7,29 +7,12 @@ import lzma
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from data import DataError, files, identity, sources, stored, unpickled
-
-
-@dataclass(frozen=True)
-class Target:
-    """`read(path)` may return, or raise one of `refused`; everything else is a crash.
-
-    `seeds()` are inputs that it reads; `words` are pieces worth putting into others; `follow` are the modules whose lines
-    tell whether an input does something new; `name` is that of the file which holds the input.
-    """
-
-    read: Callable[[Path], object]
-    refused: tuple
-    seeds: Callable[[], list[bytes]]
-    follow: tuple
-    words: tuple[bytes, ...] = ()
-    name: str = "input"
+from scripts.fuzzing import readers
+from scripts.fuzzing.target import Target
 
 
 def _tasks(n=2, dtype=torch.float32):
@@ -175,4 +158,5 @@ TARGETS = {
         (b"\0" * 512, b"L", b"K", b"x", b"g", b"S", b"1", b"2", b"5", b"11 size=9\n", b"30 GNU.sparse.major=1\n", b"path="),
         "cifar-100-binary.tar.gz",
     ),
+    **readers.TARGETS,
 }  # fmt: skip

@@ -56,11 +56,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def run(jobs: list, store, client, retries: int, memory: int | None, root: str) -> tuple[dict, list]:
+def run(jobs: list, store, client, retries: int, memory: int | None, root: str, gpus=0) -> tuple[dict, list]:
     """Run ``jobs``; return {"done": n, "diverged": n} and the list of failures (job, result of the last attempt).
 
     A job fails if main.py ends with another status than FINISHED, if it needs more than ``memory`` bytes, or if its
     worker died too often; it is then tried up to ``retries`` times more. ``root``: the checkout whose main.py is run.
+    ``gpus``: whether a job with ``--cuda yes`` is to wait for a worker with a GPU.
     ``clusters.Lost`` if the scheduler is gone.
     """
     from distributed import as_completed
@@ -74,7 +75,7 @@ def run(jobs: list, store, client, retries: int, memory: int | None, root: str) 
 
     def submit(job, attempt):
         task = {"argv": job.argv, "root": root, "cwd": os.getcwd(), "memory": memory}
-        resources = {"GPU": 1} if job.args["cuda"] else None
+        resources = {"GPU": 1} if gpus and job.args["cuda"] else None
         key = f"{job.name}-{sweep}-{attempt}"
         future = client.submit(run_job, task, key=key, resources=resources, priority=order[job.name], pure=False)
         waiting[future.key] = (job, attempt)

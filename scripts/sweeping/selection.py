@@ -126,7 +126,7 @@ def behind(runs: dict, chosen: dict) -> str:
 
 def ranked(settings: dict, key) -> list:
     """[(mean, sd, setting)], best first; ``UsageError`` unless all settings have the same seeds."""
-    seeds = sorted({tuple(sorted(runs, key=str)) for runs in settings.values()}, key=str)
+    seeds = sorted({tuple(sorted(runs, key=str)) for runs in settings.values()}, key=lambda them: list(map(str, them)))
     if len(seeds) > 1:
         raise UsageError(
             f"{key[0]} on {key[1]}: settings with different seeds ({'; '.join(' '.join(map(str, s)) for s in seeds)}) "

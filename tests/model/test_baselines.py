@@ -12,6 +12,7 @@ import model as methods
 from data import joint
 from model import UsageError, common
 from model.icarl import herd
+from results.reading import logs
 from tests.conftest import SPLIT, learn, net, parameters, stream
 
 ENGINES = pytest.mark.parametrize("engine", ["fast", "autograd"])
@@ -194,7 +195,7 @@ def test_joint_is_single_on_the_tasks_of_the_examples(split):
 
 
 def test_a_joint_record_says_what_its_numbers_mean(data_file, tmp_path, capsys):
-    argv = ["--data_path", data_file.parent, "--data_file", "tiny.pt", "--save_path", tmp_path, "--lr", 0.1]
+    argv = ["--data_path", data_file.parent, "--data_file", "tiny.pt", "--save_path", tmp_path / "r", "--lr", 0.1]
     record = main.main([*argv, "--model", "joint"])
     assert record["joint"] == joint.NOTE and f"note: {joint.NOTE}\n" in capsys.readouterr().err
     assert len(record["grid"]) == 3 and record["final"] == pytest.approx(sum(record["grid"][-1]) / 3)
@@ -202,6 +203,9 @@ def test_a_joint_record_says_what_its_numbers_mean(data_file, tmp_path, capsys):
     assert {name for name, value in record["metrics"].items() if value is not None} == {"retained_accuracy"}
     with pytest.raises(UsageError, match="--lca yes: joint learns no task by itself"):
         main.main([*argv, "--model", "joint", "--lca", "yes"])
+    for run in logs.runs([tmp_path / "r"]):
+        assert run.recomputed["final"] == pytest.approx(record["final"], abs=1e-4) and run.problems == []
+        assert run.recomputed["backward"] is run.recomputed["forgetting"] is None and run.disagreements() == []
     assert "joint" not in main.main([*argv, "--model", "single"])
 
 

@@ -15,7 +15,8 @@ from model.numeric.basis import Basis
 from tests.conftest import net, suitable
 
 SETTINGS = [
-    *((name, {"engine": engine}) for name in METHODS for engine in ("fast", "autograd")),
+    *((name, {}) for name in METHODS),
+    *(pytest.param(name, {"engine": "autograd"}, marks=pytest.mark.slow) for name in METHODS),
     *(("ogd", {"ogd_mode": mode}) for mode in ("ave", "loss_mean")),
     ("ogd", {"ogd_max_basis": 9}),
     *(("ncl", given) for given in ({"ncl_diag": True}, {"ncl_momentum": 0.5}, {"ncl_data_size": 40})),

@@ -1,5 +1,6 @@
 """The short form of scripts/kill_test.py: a few kills of every kind, in processes of their own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ def test_runs_that_are_killed_end_as_if_they_were_not(data_file):
     done = subprocess.run(
         [*command, *map(str, own)],
         cwd=ROOT,
-        env={**kill_test.os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )

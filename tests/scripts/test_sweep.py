@@ -1,5 +1,6 @@
 """scripts/sweep.py: which jobs a command means, what is kept of them, and what survives a crash."""
 
+import argparse
 import json
 import os
 import shutil
@@ -608,7 +609,7 @@ def test_a_running_cluster_without_common_disk(data_file, tmp_path):
     there, here, checkout = tmp_path / "there", tmp_path / "here", tmp_path / "checkout"
     for folder in (there, here, checkout):
         folder.mkdir()
-    for entry in ("main.py", "scripts", "model", "metrics", "results"):
+    for entry in ("main.py", "experiment", "scripts", "model", "metrics", "results"):
         (checkout / entry).symlink_to(ROOT / entry)
     shutil.copytree(ROOT / "data", checkout / "data", ignore=shutil.ignore_patterns("*.pt", "raw", "__pycache__"))
     shutil.copy(data_file, checkout / "data")
@@ -790,3 +791,18 @@ def test_best_names_a_record_that_is_not_whole(tmp_path):
     path.write_text(json.dumps({**content, "args": {**content["args"], "lr": [0.1]}}))
     with pytest.raises(RecordError, match=r"a\.json: has a list where a flag has one value"):
         selection.main([str(tmp_path)])
+
+
+def test_without_a_gpu_jobs_run_on_the_cpu(monkeypatch, capsys):
+    import torch
+
+    from scripts.sweep import gpus_for
+
+    args = argparse.Namespace(scheduler=None, slurm=None, gpus=None, workers=4)
+    job, other = (argparse.Namespace(args={"cuda": cuda}) for cuda in (True, False))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert gpus_for(args, [other, job]) == 0
+    assert capsys.readouterr().err == "note: --cuda yes: torch sees no GPU here, so these jobs run on the CPU\n"
+    assert gpus_for(args, [other]) == 0 and capsys.readouterr().err == ""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert gpus_for(args, [job]) == 2 and capsys.readouterr().err == ""

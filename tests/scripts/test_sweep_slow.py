@@ -1,5 +1,6 @@
 """scripts/sweep.py under stress: workers killed at random, another network namespace, a stand-in for SLURM, speed."""
 
+import json
 import os
 import random
 import shutil
@@ -11,6 +12,8 @@ import time
 
 import pytest
 
+from experiment.store import PLACE
+from scripts.sweeping import process
 from tests.scripts.test_sweep import (
     ROOT,
     alive,
@@ -168,3 +171,30 @@ def test_little_time_is_lost_to_the_sweep(data_file, tmp_path):
     theirs = time.perf_counter() - began
     print(f"\n{n} jobs of {theirs / n:.1f} s: sweep {ours:.1f} s, shell loop {theirs:.1f} s")
     assert ours / theirs < 1.05
+
+
+def test_a_job_that_is_tried_again_goes_on_from_its_checkpoint(data_file, tmp_path):
+    """Each attempt but the last is stopped after half a second, for want of memory."""
+    words = [
+        "--model",
+        "agem_closed",
+        "--data_path",
+        data_file.parent,
+        "--data_file",
+        data_file.name,
+        "--n_memories",
+        5,
+    ]
+    words += ["--batch_size", 1, "--n_epochs", 60, "--log_every", 500, "--checkpoint_every", 20, "--threads", 1]
+    task = {"argv": list(map(str, words)), "root": str(ROOT), "memory": None}
+    whole = process.run({**task, "cwd": str(tmp_path / "whole")})
+    for _ in range(20):
+        stopped = process.run({**task, "cwd": str(tmp_path / "parts"), "memory": 1})
+        if list((tmp_path / "parts" / "results" / PLACE).glob("*/checkpoint")):
+            break
+    assert stopped["code"] is None and "memory" in stopped["reason"]
+    retried = process.run({**task, "cwd": str(tmp_path / "parts")})
+    assert retried["code"] == 0 and b"note: the run goes on at step " in retried["output"]
+    grids = [json.loads(next(v for k, v in run["files"].items() if k.endswith(".json"))) for run in (whole, retried)]
+    assert grids[0]["evolution"] == grids[1]["evolution"]
+    assert not (tmp_path / "parts" / "results" / PLACE).exists()

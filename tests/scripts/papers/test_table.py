@@ -197,12 +197,12 @@ def test_into_a_document(tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     kept(tmp_path / "runs")
     document = tmp_path / "doc.md"
-    document.write_text("before\n<!-- table gem -->\nold\n<!-- end of table gem -->\nafter\n")
+    document.write_text("before\n<!-- table gem -->\na former table\n<!-- end of table gem -->\nafter\n")
     for _ in range(2):
         assert paper_table.main(["gem", str(tmp_path / "runs"), "--into", str(document)]) == 0
     text = document.read_text()
     assert text.startswith("before\n<!-- table gem -->\n\n| stream") and text.endswith("gem -->\nafter\n")
-    assert "old" not in text and text.count("| stream") == 1
+    assert "former" not in text and text.count("| stream") == 1
     document.write_text("nothing")
     assert paper_table.main(["gem", str(tmp_path / "runs"), "--into", str(document)]) == 2
     assert paper_table.main(["other", str(tmp_path)]) == 2
