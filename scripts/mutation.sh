@@ -39,7 +39,7 @@ for module in "${modules[@]}"; do
         printf '    %s\n' $copied
         printf 'pytest_add_cli_args_test_selection=\n'
         printf '    %s\n' ${tests[$module]}
-        printf 'pytest_add_cli_args=\n    -p\n    no:cacheprovider\n    -x\n'
+        printf 'pytest_add_cli_args=\n    -p\n    no:cacheprovider\n    -k\n    not thousand\n' # thousands of cases take seconds
     } > "$copy/setup.cfg"
     (cd "$copy" && "$python" -m mutmut run --max-children "${MUTATION_PROCESSES:-1}" > mutmut.log 2>&1) || tail -5 "$copy/mutmut.log"
     (cd "$copy" && "$python" - "$module") <<'PYTHON'

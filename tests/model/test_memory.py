@@ -184,3 +184,13 @@ def test_a_state_does_not_follow_its_memory():
         assert state["y"].flatten().tolist() == [1, 2]
         memory.restore(before)
         assert memory.x is None and memory.y is None
+
+
+def test_draws_of_a_reservoir_are_its_own():
+    """They follow from its seed alone, and leave torch's own generator where it is."""
+    drawn, before = [], torch.get_rng_state()
+    for seed in (7, 7, 8):
+        memory = ReservoirMemory(4, seed)
+        memory.write(0, *batch(list(range(50))))
+        drawn.append((*memory.rows()[1].tolist(), *memory.draw(4).tolist(), *memory.shuffled(20).tolist()))
+    assert drawn[0] == drawn[1] != drawn[2] and torch.equal(torch.get_rng_state(), before)

@@ -276,6 +276,28 @@ def test_a_ridge_lifts_the_smallest_eigenvalue(monkeypatch):
     assert ridges == pytest.approx([1e-6, 1e-2], rel=1e-6)
 
 
+def test_a_rescue_is_said_beside_a_row_of_norm_zero_too():
+    gram = np.zeros((3, 3))
+    gram[:2, :2] = [[1.0, 1.001], [1.001, 1.0]]
+    correction = projection.gem(np.array([-1.0, -1.0, 0.0]), lambda: gram)
+    assert correction.rescued and correction.weights[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("dots", "margin"), [([-1e-9, 1e9], 0.0), ([-1e9, 1e-9], 0.0), ([-1e-9, 1.0], 1e9), ([-1e-12, 1e-13], 0.0)]
+)
+def test_the_solver_is_given_numbers_of_size_one(monkeypatch, dots, margin):
+    sizes, solve = [], quadprog.solve_qp
+
+    def watched(P, a, C, bound):
+        sizes.append(max(np.abs(a).max(), bound.max()))
+        return solve(P, a, C, bound)
+
+    monkeypatch.setattr(quadprog, "solve_qp", watched)
+    projection.gem(np.array(dots), lambda: np.eye(2), margin)
+    assert sizes == [1.0]
+
+
 def test_a_solver_that_always_fails_is_an_error(monkeypatch):
     ridges = []
     failing(monkeypatch, 99, ridges)
