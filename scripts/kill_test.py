@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ SIGNALS = {"kill": [signal.SIGKILL], "term": [signal.SIGTERM], "int": [signal.SI
 WRITERS = {"checkpoint": (Store, "write"), "record": (record, "write")}
 KINDS = (*SIGNALS, *WRITERS)
 STOPPED = (-signal.SIGKILL, -signal.SIGTERM, 130, 143)  # how a run ends that was killed
+ENDING = 10.0  # seconds in which a command that a killed run had begun, such as git, comes to its own end
 LEFT = 7_200  # seconds by which files are made older, so that a later run takes them for left behind
 
 
@@ -177,13 +179,20 @@ def left_behind(folder: Path, pids: list[int]) -> list[str]:
     files = [path.name for path in (folder / "r").iterdir()]
     bases = {name.rsplit(".", 1)[0] for name in files}
     left = [] if len(files) == 3 and len(bases) == 1 else sorted(files)
+    until = time.monotonic() + ENDING
+    while (running := of_sessions(pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return [*left, *(f"process {pid}" for pid in running)]
+
+
+def of_sessions(pids: list[int]) -> list[str]:
+    """The processes whose session is one of ``pids``."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with suppress(OSError):  # it has ended
             if int(entry.read_text().rpartition(")")[2].split()[3]) in pids:
-                left.append(f"process {entry.parent.name}")
-        except OSError:
-            pass  # it has ended
-    return left
+                found.append(entry.parent.name)
+    return found
 
 
 def measured(folder: Path) -> tuple[dict, dict, str]:

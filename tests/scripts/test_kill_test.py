@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import main
@@ -51,3 +52,17 @@ def test_what_is_damaged_or_left_is_found(tmp_path):
 def test_a_command_that_is_wrong(capsys):
     assert kill_test.main(["--model", "gem", "--n_hiddens", "none"]) == 2
     assert capsys.readouterr().err.startswith("kill_test.py: --n_hiddens none: not a whole number")
+
+
+def test_a_process_that_stays_is_an_orphan_and_one_that_ends_is_none(tmp_path, monkeypatch):
+    """Such as the git that a killed run had just started."""
+    (tmp_path / "r").mkdir()
+    monkeypatch.setattr(kill_test, "ENDING", 2.0)
+    for seconds, orphans in (("0.3", 0), ("60", 1)):
+        started = subprocess.Popen(["sleep", seconds], start_new_session=True)
+        threading.Thread(target=started.wait, daemon=True).start()
+        try:
+            left = kill_test.left_behind(tmp_path, [started.pid])
+            assert sum(each.startswith("process") for each in left) == orphans
+        finally:
+            started.kill()
