@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from data import DataError, pixels
+from model.room import available_memory
 
 BLOCK = 2**22  # bytes read at once
 APART = 2**13  # rows further apart than so many bytes are read one by one
@@ -165,7 +166,7 @@ class Stored:
 
     def _room(self, n_bytes: int) -> torch.Tensor:
         """Memory that is free; DataError if there is too little."""
-        left = memory_left() if n_bytes >= LARGE else n_bytes
+        left = available_memory() if n_bytes >= LARGE else n_bytes
         try:
             if n_bytes <= left:
                 return torch.empty(n_bytes, dtype=torch.uint8)
@@ -210,20 +211,3 @@ class Stored:
             self.storage.read_into(memoryview(block.view(-1).numpy())[: n * row], begin + start * row)
             torch.index_select(block, 0, self.rows[first:until] - start, out=into[first:until])
             first = until
-
-
-def memory_left() -> float:
-    """Bytes of memory that this process may still take; infinity where the system does not say."""
-    left = float("inf")
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                left = 1024.0 * int(line.split()[1])
-        group = Path("/sys/fs/cgroup")
-        limit, used = (group / name for name in ("memory.max", "memory.current"))
-        if limit.exists() and (most := limit.read_text().strip()) != "max":
-            held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            left = min(left, int(most) - int(used.read_text()) + int(held.get("inactive_file", 0)))
-    except (OSError, ValueError, IndexError):
-        pass
-    return left

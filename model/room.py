@@ -2,12 +2,14 @@
 
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
 from model import UsageError
 
+GROUP = Path("/sys/fs/cgroup")  # what Linux says of this process's control group
 LITTLE = 2**26  # bytes that nobody needs to ask for
 REFUSED = re.compile("alloc|out of memory|not enough memory", re.IGNORECASE)  # torch says so in a RuntimeError
 
@@ -16,17 +18,13 @@ def available_memory(cuda: bool = False) -> int:
     """Bytes that can still be had: of the GPU, or of the machine and this process's control group."""
     if cuda:
         return torch.cuda.mem_get_info()[0]
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        with open("/proc/meminfo") as file:
-            free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass  # not Linux: the machine's whole memory is the bound
-    try:
-        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
-            free = min(free, int(limit.read()) - int(used.read()))
-    except (OSError, ValueError):
-        pass  # no control group, or one without a limit
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # the bound where the system does not say more
+    with suppress(OSError, StopIteration), open("/proc/meminfo") as file:
+        free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
+    with suppress(OSError, ValueError):  # no control group, or one without a limit ("max")
+        most, used = (int((GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        held = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
+        free = min(free, most - used + int(held.get("inactive_file", 0)))  # files in its cache make room
     return free
 
 

@@ -554,17 +554,17 @@ def test_a_full_disk(full_disk, monkeypatch):
 def test_what_does_not_fit_into_memory_is_a_sentence(path, monkeypatch):
     x = torch.zeros(5_000, 1_000, dtype=torch.uint8)
     files.save(path, [["", x, torch.arange(5_000) % 7]], [["", x[:5].clone(), torch.arange(5)]])
-    left = stored.memory_left()
+    left = stored.available_memory()
     assert 10 * MB < left < 2**50
     monkeypatch.setattr(stored, "LARGE", MB)
     files.load(path)
-    monkeypatch.setattr(stored, "memory_left", lambda: 3e6)
+    monkeypatch.setattr(stored, "available_memory", lambda: 3e6)
     read = files.examine(path)
     with pytest.raises(
         DataError, match=r"5 MB of it do not fit into memory, which has 3 MB left; give fewer --n_tasks"
     ):
         files.in_memory(read.train)
-    monkeypatch.setattr(stored, "memory_left", lambda: 1e12)
+    monkeypatch.setattr(stored, "available_memory", lambda: 1e12)
     empty = torch.empty
 
     def limited(*shape, **how):

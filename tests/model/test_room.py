@@ -13,6 +13,16 @@ def test_memory_that_is_available_is_a_sensible_number():
     assert 10**7 < room.available_memory() < 10**15
 
 
+@pytest.mark.parametrize("limit, free", [(2**30, 2**30 - 900 * 2**20 + 500 * 2**20), (2**62, None), ("max", None)])
+def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch, limit, free):
+    """Files that its cache holds make room. Without a limit, or with a large one, the machine's memory is the bound."""
+    machine = room.available_memory()
+    for name, text in (("max", limit), ("current", 900 * 2**20), ("stat", f"anon 7\ninactive_file {500 * 2**20}")):
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    monkeypatch.setattr(room, "GROUP", tmp_path)
+    assert room.available_memory() == (free or pytest.approx(machine, rel=0.5))
+
+
 def test_what_fits_is_not_asked_for(monkeypatch):
     monkeypatch.setattr(room, "available_memory", lambda cuda=False: 10**9)
     room.require(10**9, "--n_memories 3: what 2 tasks store")
