@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from results import record
+
 PLACE = (
     ".checkpoints"  # the folder of all checkpoints below --save_path; hidden, so that no tool looks for records in it
 )
@@ -25,7 +27,7 @@ class Damaged(Exception):
 
 def write(file: Path, header: dict, state: dict) -> None:
     """Write ``file`` under another name, flush it to the disk, then rename it. ``OSError`` if that fails."""
-    temporary = file.with_name(f".{file.name[-60:]}.{os.getpid()}.tmp")
+    temporary = record.temporary(file)
     try:
         with open(temporary, "wb") as opened:
             opened.write(b" " * HEXADECIMAL + b"\n")

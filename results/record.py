@@ -26,7 +26,7 @@ from results import RecordError
 FORMAT = 1
 SUFFIXES = (".json", ".pt", ".txt")  # in the order in which a reader prefers them
 ROOT = Path(__file__).resolve().parent.parent
-TEMPORARY = re.compile(r"\..{1,60}\.(\d+)\.tmp", re.DOTALL)  # the names that _temporary gives
+TEMPORARY = re.compile(r"\..{1,60}\.(\d+)\.tmp", re.DOTALL)  # the names that temporary gives
 STALE = 3600  # seconds after which a temporary file of a dead process counts as left behind
 
 
@@ -67,7 +67,7 @@ def check_writable(save_path, file_name=None, flag="--save_path"):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _clear(folder)
-        probe = _temporary(folder / f"{file_name or secrets.token_hex(8)}.json")
+        probe = temporary(folder / f"{file_name or secrets.token_hex(8)}.json")
         with open(probe, "x", encoding="utf-8") as f:  # never through a link that somebody laid there
             try:
                 f.write("{}\n")
@@ -96,7 +96,7 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
     args = plain(args if isinstance(args, dict) else vars(args))
     state = {key: v.detach().clone() if isinstance(v, torch.Tensor) else v for key, v in state_dict.items()}
     paths = {suffix: base.with_name(base.name + suffix) for suffix in SUFFIXES}
-    partial = {suffix: _temporary(path) for suffix, path in paths.items()}
+    partial = {suffix: temporary(path) for suffix, path in paths.items()}
     try:
         try:
             Path(save_path).mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def peak_memory_mb():
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def _temporary(path):
+def temporary(path):
     """The name under which `path` is written first: beside it, and hidden, so that no reader takes it for a record."""
     return path.with_name(f".{path.name[-60:]}.{os.getpid()}.tmp")
 

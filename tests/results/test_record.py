@@ -213,7 +213,7 @@ def test_check_writable(tmp_path):
 def test_trying_a_folder_follows_no_link(tmp_path, monkeypatch):
     (tmp_path / "theirs").write_text("kept")
     (tmp_path / "link").symlink_to(tmp_path / "theirs")
-    monkeypatch.setattr(record, "_temporary", lambda path: tmp_path / "link")
+    monkeypatch.setattr(record, "temporary", lambda path: tmp_path / "link")
     with pytest.raises(RecordError, match="File exists"):
         record.check_writable(tmp_path)
     assert (tmp_path / "theirs").read_text() == "kept" and (tmp_path / "link").is_symlink()
