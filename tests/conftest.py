@@ -1,6 +1,7 @@
 """Shared by all tests: small data files, and arguments for methods."""
 
 import argparse
+import builtins
 import io
 import os
 import sys
@@ -154,3 +155,20 @@ def parameters(model) -> torch.Tensor:
     """The complete parameters of ``model`` as one vector."""
     wanted = dict(model.named_parameters())
     return torch.cat([value.reshape(-1) for key, value in model.state_dict().items() if key in wanted])
+
+
+@pytest.fixture
+def hide(monkeypatch):
+    """A function after which no module whose name begins so can be imported."""
+
+    def hide(beginning):
+        real = builtins.__import__
+
+        def without(name, *rest, **more):
+            if name.startswith(beginning):
+                raise ImportError(name)
+            return real(name, *rest, **more)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+
+    return hide

@@ -114,12 +114,10 @@ class Net(torch.nn.Module):
 """
 
 
-def test_every_network_of_a_parity_run_and_no_later_one(drop, data_file, tmp_path):
-    """Plain layouts wherever a ResNet18 is made, numpy on one thread, each batch in memory of its own: foreign modules too."""
-    drop(FOREIGN)
-    argv = [
+def words(model, data_file, tmp_path):
+    return [
         "--model",
-        NAME,
+        model,
         "--data_path",
         str(data_file.parent),
         "--data_file",
@@ -127,6 +125,12 @@ def test_every_network_of_a_parity_run_and_no_later_one(drop, data_file, tmp_pat
         "--save_path",
         str(tmp_path / "r"),
     ]
+
+
+def test_every_network_of_a_parity_run_and_no_later_one(drop, data_file, tmp_path):
+    """Plain layouts wherever a ResNet18 is made, numpy on one thread, each batch in memory of its own: foreign modules too."""
+    drop(FOREIGN)
+    argv = words(NAME, data_file, tmp_path)
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         for wanted in ("yes", "no", "yes"):
             sys.modules.pop(f"model.{NAME}", None)
@@ -168,16 +172,7 @@ def test_labels_that_the_reference_has_no_output_for(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["ewc", "gem"])
 def test_a_parity_run_may_unlearn(name, data_file, tmp_path):
     """The reference has no such phase; ours follows its digits."""
-    argv = [
-        "--model",
-        name,
-        "--data_path",
-        str(data_file.parent),
-        "--data_file",
-        "tiny.pt",
-        "--save_path",
-        str(tmp_path / "r"),
-    ]
+    argv = words(name, data_file, tmp_path)
     argv += ["--parity", "yes", "--n_memories", "5", "--memory_strength", "0.5", "--lr", "0.1", "--batch_size", "1"]
     plain, unlearned = main.main(argv), main.main([*argv, "--forgetting_mode", "True", "--forgetting_task_ids", "0"])
     assert plain["grid"] == unlearned["grid"] and unlearned["status"] == "done"

@@ -1,6 +1,5 @@
 """Runs as a DataFrame, and in long form: nothing is averaged, and nothing is left out."""
 
-import builtins
 import csv
 import io
 import subprocess
@@ -65,15 +64,8 @@ def test_what_cannot_be_read(tmp_path, capsys):
     assert "broken.json:1: is not JSON" in capsys.readouterr().err
 
 
-def test_without_pandas(folder, monkeypatch, capsys):
-    real = builtins.__import__
-
-    def without(name, *rest, **more):
-        if name.startswith("pandas"):
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_without_pandas(folder, hide, capsys):
+    hide("pandas")
     with pytest.raises(RecordError, match="a frame of runs needs pandas: pip install -r requirements-results"):
         frame(folder)
     assert compare.main([folder, "--format", "long"]) == 0

@@ -1,6 +1,5 @@
 """python -m results.plot_results: every figure is drawn from records, and what cannot be drawn is said."""
 
-import builtins
 import subprocess
 import sys
 from pathlib import Path
@@ -88,15 +87,8 @@ def test_wrong_commands(folder, capsys, arguments, said):
     assert said in capsys.readouterr().err
 
 
-def test_without_matplotlib(folder, capsys, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest, **more):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_without_matplotlib(folder, capsys, hide):
+    hide("matplotlib")
     assert plot_results.main([folder]) == 2
     assert capsys.readouterr().err == (
         "results.plot_results: figures need matplotlib: pip install -r requirements-results.txt\n"

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.numeric import blockwise, projection
+from tests.model.numeric.test_projection import failing
 
 
 @st.composite
@@ -188,19 +189,12 @@ def test_the_forks_program_without_layers_and_its_first_block():
 
 
 def test_the_forks_program_fails_and_is_rescued_as_the_other(monkeypatch):
-    solve, ridges, times = quadprog.solve_qp, [], 2
-
-    def attempt(P, *rest):
-        ridges.append(P[0, 0] - 1.0)
-        if len(ridges) <= times:
-            raise ValueError("matrix G is not positive definite")
-        return solve(P, *rest)
-
-    monkeypatch.setattr(quadprog, "solve_qp", attempt)
+    ridges = []
+    failing(monkeypatch, 2, ridges)
     given = np.array([[-1.0]]), lambda: np.ones((1, 1, 1)), np.zeros((1, 1)), []
     assert blockwise.gem_fork(*given).rescued and ridges == pytest.approx([1e-3, 1e-2, 1e-1])
     ridges.clear()
-    times = 99
+    failing(monkeypatch, 99, ridges)
     with pytest.raises(
         FloatingPointError, match=r"^the quadratic program of 1 rows has no solution, whatever the ridge$"
     ):
