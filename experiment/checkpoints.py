@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
-from experiment.store import Damaged, Store
+from experiment.store import Damaged, Store, remove_left_behind
 from model import UsageError, arguments, state
 from model.flags import Role
 from results import record
@@ -49,6 +49,7 @@ class Checkpoints:
     def __init__(self, args, data_hash: str, model, continuum, name: str, started: str, before: str = ""):
         self.args, self.model, self.continuum = args, model, continuum
         self.name, self.started, self.life = name, started, Life()
+        remove_left_behind(args.save_path)
         self.store = Store(args.save_path, key(args))
         self.identity = {name: getattr(args, name) for name in arguments.of_role(Role.MACHINE)}
         self.identity |= {"data_hash": data_hash, "program": program(), "learned_before": before}

@@ -9,6 +9,8 @@ import io
 import json
 import os
 import pickle
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,6 +25,22 @@ HEXADECIMAL = 64  # digits of a SHA-256
 
 class Damaged(Exception):
     """A file that cannot be read; its text says why."""
+
+
+def remove_left_behind(save_path) -> None:
+    """Remove the folders below ``save_path`` in which dead processes left no checkpoint, only what belongs to one.
+
+    A process that has just begun makes its folder before it has the lock. So only folders that nobody has written to for
+    an hour count as left behind.
+    """
+    for folder in (Path(save_path) / PLACE).glob("*"):
+        with suppress(OSError):  # another process may remove it too
+            if time.time() - folder.stat().st_mtime > record.STALE:
+                left = Store(save_path, folder.name)
+                if not left.exists() and left.lock():
+                    left.remove()
+    with suppress(OSError):  # there are checkpoints, or none ever were
+        (Path(save_path) / PLACE).rmdir()
 
 
 def write(file: Path, header: dict, state: dict) -> None:

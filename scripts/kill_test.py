@@ -5,7 +5,7 @@
 
 Other flags go to main.py. A run is a process of its own: a copy of this one, which has loaded torch. It is killed after a
 random time (SIGKILL, SIGTERM, SIGINT, or SIGINT twice), or by SIGKILL at a random one of the calls that writing a
-checkpoint or a record makes. Methods that can unlearn do so at the end. Compared are the records, without what varies
+checkpoint, writing the record or removing the checkpoint makes. Methods that can unlearn do so at the end. Compared are the records, without what varies
 from run to run, and the parameters bit for bit.
 
 Exit status: 0; 1 if a run differs, or a file is half-written or left behind; 2 if the command is wrong.
@@ -35,7 +35,7 @@ import main as program
 import model as methods
 from data import DataError, standard
 from experiment import checkpoints
-from experiment.store import PLACE, Damaged, Store
+from experiment.store import PLACE, Damaged, Store, remove_left_behind
 from results import record
 from results.table import render
 
@@ -47,7 +47,7 @@ COMMAND = (
 UNLEARN = "--forgetting_mode True --forgetting_task_ids 1 --forgetting_resee_size 10".split()
 VARY = ("seconds", "peak_memory_mb", "started", "git", "command")  # entries of a record that differ from run to run
 SIGNALS = {"kill": [signal.SIGKILL], "term": [signal.SIGTERM], "int": [signal.SIGINT], "twice": [signal.SIGINT] * 2}
-WRITERS = {"checkpoint": (Store, "write"), "record": (record, "write")}
+WRITERS = {"checkpoint": (Store, "write"), "record": (record, "write"), "removal": (Store, "remove")}
 KINDS = (*SIGNALS, *WRITERS)
 STOPPED = (-signal.SIGKILL, -signal.SIGTERM, 130, 143)  # how a run ends that was killed
 ENDING = 10.0  # seconds in which a command that a killed run had begun, such as git, comes to its own end
@@ -130,7 +130,8 @@ def disturbed(argv: list[str], folder: Path, kind: str, seconds: float, calls: d
     """Start or resume the run in ``folder`` and kill it as ``kind`` says; it may end before."""
     begun = time.monotonic()
     if kind in WRITERS:
-        return wait(start(argv, folder, watched(kind, draw.randint(1, 3), draw.randint(1, calls[kind]))), begun)
+        at_call = draw.randint(1, 3) if kind == "checkpoint" else 1  # a run writes one record
+        return wait(start(argv, folder, watched(kind, at_call, draw.randint(1, calls[kind]))), begun)
     pid = start(argv, folder)
     handle = os.pidfd_open(pid)
     try:
@@ -173,9 +174,10 @@ def damaged(folder: Path) -> list[str]:
 
 def left_behind(folder: Path, pids: list[int]) -> list[str]:
     """Files beside the one record, once a later run has begun; and processes of the sessions of those that were killed."""
-    for path in (folder / "r").rglob(".*"):
+    for path in [*(folder / "r").glob(".*"), *(folder / "r" / PLACE).rglob("*")]:
         os.utime(path, (time.time() - LEFT,) * 2)
     record.check_writable(folder / "r")
+    remove_left_behind(folder / "r")
     files = [path.name for path in (folder / "r").iterdir()]
     bases = {name.rsplit(".", 1)[0] for name in files}
     left = [] if len(files) == 3 and len(bases) == 1 else sorted(files)

@@ -13,7 +13,7 @@ import main
 from data import files
 from experiment import checkpoints
 from experiment.checkpoints import Checkpoints
-from experiment.store import PLACE, Damaged, Store
+from experiment.store import PLACE, Damaged, Store, remove_left_behind
 from model import UsageError, single
 from scripts.kill_test import measured
 from tests.conftest import DROPPED_IN, stream
@@ -107,6 +107,32 @@ def test_one_run_at_a_time_and_leftovers_of_dead_ones_go(tmp_path):
     two.remove()  # has no lock
     assert one.exists()
     one.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [[], ["lock"], ["lock", ".checkpoint.123.tmp"]])
+def test_folders_of_dead_processes_go_and_no_others(tmp_path, left):
+    """A process may be killed between any two of the calls that make a checkpoint's folder or remove it."""
+    stores = {key: Store(tmp_path, key) for key in ("dead", "waiting", "running", "young")}
+    for key in ("waiting", "running"):
+        assert stores[key].lock()
+    stores["waiting"].write({}, {})
+    stores["waiting"]._lock.release()
+    for key in ("dead", "young"):
+        stores[key].folder.mkdir()
+        for name in left:
+            (stores[key].folder / name).touch()
+    for key in ("dead", "waiting", "running"):
+        os.utime(stores[key].folder, (time.time() - 7200,) * 2)
+    remove_left_behind(tmp_path)
+    assert sorted(path.name for path in (tmp_path / PLACE).iterdir()) == ["running", "waiting", "young"]
+    assert stores["waiting"].exists() and not Store(tmp_path, "running").lock()
+
+
+def test_a_place_without_checkpoints_goes(tmp_path):
+    (tmp_path / PLACE).mkdir()
+    remove_left_behind(tmp_path)
+    remove_left_behind(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
