@@ -10,11 +10,14 @@ EVALUATION_CHUNK = 2_500  # test examples in one forward pass of an MLP
 CONVOLUTION_CHUNK = 100  # test examples in one forward pass of a ResNet, whose maps should stay in a cache
 
 
-def eval_tasks(model, tasks: list, args, only: list[int] | None = None, tally: dict | None = None) -> list[float]:
+def eval_tasks(
+    model, tasks: list, args, only: list[int] | None = None, tally: dict | None = None, known: dict | None = None
+) -> list[float]:
     """Accuracy on each task's test set, or on those of the tasks ``only``.
 
     The accuracies of an MLP follow from its parameters alone, whatever the kernels and threads (``model.engine.scoring``).
-    ``tally`` then counts the examples that were computed again. With ``--parity yes`` the function evaluates as the
+    ``tally`` then counts the examples that were computed again. ``known`` is a dictionary of the caller's, empty at first:
+    it keeps, for later evaluations, what depends on the test sets alone. With ``--parity yes`` the function evaluates as the
     reference does: the last example of a test set is never scored, and all others are scored in one pass.
     """
     model.eval()
@@ -27,12 +30,12 @@ def eval_tasks(model, tasks: list, args, only: list[int] | None = None, tally: d
         for t in range(len(tasks)) if only is None else only:
             _, x, y = tasks[t]
             n = len(y) - 1 if args.parity and len(y) > 1 else len(y)
-            right = 0
+            right, sizes = 0, _sizes(x, known, t) if scorer and known is not None else None
             for start in range(0, n, chunk):
                 end = min(start + chunk, n)
                 xs, ys = x[start:end], y[start:end]
                 if scorer:
-                    right += scorer.right(xs, ys, t)
+                    right += scorer.right(xs, ys, t, sizes and sizes.rows(slice(start, end)))
                     continue
                 xs = pixels.floats(xs)
                 if args.cuda:
@@ -43,6 +46,14 @@ def eval_tasks(model, tasks: list, args, only: list[int] | None = None, tally: d
         scorer.add_to(tally)
     model.train()
     return result
+
+
+def _sizes(x, known: dict, t: int) -> scoring.Sizes | None:
+    """What the rounding of the first layer depends on in the test images of task t; not needed of signed bytes."""
+    if t not in known and x.dtype != torch.int8:
+        parts = [scoring.sizes(pixels.floats(rows)) for rows in x.split(pixels.ROWS)]
+        known[t] = scoring.Sizes(*map(torch.cat, zip(*parts, strict=True)))
+    return known.get(t)
 
 
 def finite(model) -> bool:

@@ -32,13 +32,14 @@ def life_experience(
     i = begun = continuum.position
     current = continuum.task_before(begun)
     finish = getattr(model, "finish_task", lambda: None)
+    known = {}  # of the test sets, for all evaluations
 
     def evaluate():
         with life.spends("eval"):
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
             with threads(args.threads):
-                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally)
+                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally, known=known)
             life.result_t.append(current)
             life.result_a.append(accuracies)
             life.steps.append(i)
@@ -50,7 +51,7 @@ def life_experience(
         if len(curve) > metrics.LCA_BATCHES:
             return
         with life.spends("eval"), threads(args.threads):
-            curve.append(eval_tasks(model, tasks_te, args, [task])[0] if finite(model) else None)
+            curve.append(eval_tasks(model, tasks_te, args, [task], known=known)[0] if finite(model) else None)
 
     with (
         life.spends("train"),
