@@ -123,15 +123,32 @@ def in_memory(tasks) -> list:
 
 
 def save(path, train, test):
-    """Check the two task lists and write them to `path`: under a temporary name first, renamed at the end.
+    """Check the tasks and write them to `path`: under a temporary name first, renamed at the end.
 
-    Nothing is left behind on failure. Returns the file's identity.
+    `train` and `test` are lists, or iterators, whose tasks are examined while they make the next. Nothing is left behind
+    on failure. Returns the file's identity.
     """
+    path = Path(path)
+    examination, check, tasks = _Examination(path), _TaskCheck(None), ([], [])
+    with ThreadPoolExecutor(1) as beside:
+        try:
+            examined = []
+            for split, given, taken in zip(SPLITS, (train, test), tasks, strict=True):
+                for t, task in enumerate(given):
+                    name, x, y = check(task, f"{path}: {split} task {t}")
+                    taken.append((name, _unshared(x), _unshared(y)))
+                    examined.append(beside.submit(examination.add, split, t, *taken[-1][1:]))
+            _check_numbers(tasks, path)
+            _check_alike(tasks, path)
+            return _write(path, tasks, lambda: [each.result() for each in examined] and examination.found())
+        finally:
+            beside.shutdown(cancel_futures=True)
+
+
+def _write(path, tasks, examined):
+    """Write checked tasks to `path`; `examined()` says what was found of them, or raises DataError."""
     from tqdm import tqdm
 
-    path = Path(path)
-    tasks = _normalised([train, test], path)
-    tasks = [[(name, _unshared(x), _unshared(y)) for name, x, y in split] for split in tasks]
     # Storages shared between tasks (labels, mostly) are written once.
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks)}
     n_bytes = sum(storages.values())
@@ -145,10 +162,9 @@ def save(path, train, test):
     try:
         # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
         with temporary.replacing(path) as file:
-            with ThreadPoolExecutor(1) as beside, tqdm.wrapattr(file, "write", **bar) as out:
-                examined = beside.submit(_examined, tasks, path)
+            with tqdm.wrapattr(file, "write", **bar) as out:
                 torch.save([[list(task) for task in split] for split in tasks], out)
-            known = examined.result()
+            known = examined()
             descriptor = os.dup(file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
         # Closing the archive fails too, with an error of torch's own; the disk's came first.
@@ -193,15 +209,26 @@ def _normalised(content, path, file_size=None):
     pair = isinstance(content, list | tuple) and len(content) == 2
     if not pair or not all(isinstance(tasks, list | tuple) for tasks in content):
         raise DataError(f"{path}: does not hold a pair [training tasks, test tasks]")
-    if not content[0] and not content[1]:
-        raise DataError(f"{path}: holds no tasks")
-    if len(content[0]) != len(content[1]):
-        raise DataError(f"{path}: holds {len(content[0])} training tasks but {len(content[1])} test tasks")
+    _check_numbers(content, path)
     check = _TaskCheck(file_size)
     splits = [
         [check(task, f"{path}: {split} task {t}") for t, task in enumerate(tasks)]
         for split, tasks in zip(SPLITS, content, strict=True)
     ]
+    _check_alike(splits, path)
+    return splits
+
+
+def _check_numbers(splits, path):
+    """DataError unless there are as many training as test tasks, and some."""
+    if not splits[0] and not splits[1]:
+        raise DataError(f"{path}: holds no tasks")
+    if len(splits[0]) != len(splits[1]):
+        raise DataError(f"{path}: holds {len(splits[0])} training tasks but {len(splits[1])} test tasks")
+
+
+def _check_alike(splits, path):
+    """DataError unless all tasks have x of the same width and dtype."""
     _, first, _ = splits[0][0]
     for split, tasks in zip(SPLITS, splits, strict=True):
         for t, (_, x, _) in enumerate(tasks):
@@ -215,7 +242,6 @@ def _normalised(content, path, file_size=None):
                     f"{path}: {split} task {t}: x is {x.dtype}, training task 0's is {first.dtype}; "
                     f"all tasks need the same dtype"
                 )
-    return splits
 
 
 class _TaskCheck:
@@ -293,20 +319,41 @@ def _dense(value) -> bool:
 
 def _examined(tasks, path):
     """What a `DataFile` says of its tasks; DataError for values that nobody can train on. Reads all contents."""
-    digest, are_bytes = hashlib.sha256(), True
+    examination = _Examination(path)
     for split, split_tasks in zip(SPLITS, tasks, strict=True):
         for t, (_, x, y) in enumerate(split_tasks):
-            # Over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes. Bytes count as
-            # the floats that they stand for: the same images are the same data, however they are stored.
-            digest.update(f"{split} {pixels.dtype(x)} {tuple(x.shape)}\n".encode())
-            bounds = _Bounds(f"{path}: {split} task {t}")
-            for rows in x.blocks() if isinstance(x, Stored) else x.split(pixels.ROWS):
-                bounds.add(rows)
-                are_bytes = are_bytes and pixels.are_bytes(rows)
-                digest.update(pixels.floats(rows).numpy())
-            bounds.check()
-            digest.update(y.numpy())
-    return {"hash": digest.hexdigest(), "bytes": are_bytes}
+            examination.add(split, t, x, y)
+    return examination.found()
+
+
+class _Examination:
+    """As `_examined`, of one task after another, the training tasks first."""
+
+    def __init__(self, path):
+        self.path, self._digest, self._bytes, self._floats = path, hashlib.sha256(), True, None
+
+    def add(self, split, t, x, y):
+        # Over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes. Bytes count as
+        # the floats that they stand for: the same images are the same data, however they are stored.
+        self._digest.update(f"{split} {pixels.dtype(x)} {tuple(x.shape)}\n".encode())
+        bounds = _Bounds(f"{self.path}: {split} task {t}")
+        for rows in x.blocks() if isinstance(x, Stored) else x.split(pixels.ROWS):
+            bounds.add(rows)
+            self._bytes = self._bytes and pixels.are_bytes(rows)
+            self._digest.update(self._as_floats(rows).numpy())
+        bounds.check()
+        self._digest.update(y.numpy())
+
+    def found(self):
+        return {"hash": self._digest.hexdigest(), "bytes": self._bytes}
+
+    def _as_floats(self, rows):
+        """`pixels.floats(rows)`, in the same memory every time: new memory takes longer than the conversion."""
+        if rows.dtype != torch.uint8:
+            return rows
+        if self._floats is None or self._floats.shape[1:] != rows.shape[1:]:
+            self._floats = torch.empty(pixels.ROWS, *rows.shape[1:])
+        return pixels.floats(rows, self._floats[: len(rows)])
 
 
 class _Bounds:
