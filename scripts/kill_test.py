@@ -5,8 +5,8 @@
 
 Other flags go to main.py. A run is a process of its own: a copy of this one, which has loaded torch. It is killed after a
 random time (SIGKILL, SIGTERM, SIGINT, or SIGINT twice), or by SIGKILL at a random one of the calls that writing a
-checkpoint, writing the record or removing the checkpoint makes. Methods that can unlearn do so at the end. Compared are the records, without what varies
-from run to run, and the parameters bit for bit.
+checkpoint, writing the record or removing the checkpoint makes. Methods that can unlearn do so at the end. Compared are
+the records, without what varies from run to run, and the parameters bit for bit.
 
 Exit status: 0; 1 if a run differs, or a file is half-written or left behind; 2 if the command is wrong.
 """
