@@ -295,7 +295,10 @@ class AGEMMeanQP(Episodic):
         if self.args.agem_trigger == "mean":
             x = agem(r, g, self.margin)
         elif (self.rows(stored) @ g < 0).any():
-            x = g + quadprog.solve_qp(np.array([[r @ r]]), -np.array([r @ g]), np.eye(1), np.array([self.margin]))[0] * r
+            x = (
+                g
+                + quadprog.solve_qp(np.array([[r @ r]]), -np.array([r @ g]), np.eye(1), np.array([self.margin]))[0] * r
+            )
         return x
 
 
@@ -803,7 +806,10 @@ class AGEMGroup(GroupEpisodic):
         scale = np.sqrt(r @ r)  # the solver needs a normalised row
         if not r @ g < 0:
             return g
-        return g + quadprog.solve_qp(np.eye(1), -np.array([r @ g]) / scale, np.eye(1), np.array([h * scale]))[0] * r / scale
+        return (
+            g
+            + quadprog.solve_qp(np.eye(1), -np.array([r @ g]) / scale, np.eye(1), np.array([h * scale]))[0] * r / scale
+        )
 
     def corrected(self, g, stored):
         if self.args.agem_group_rule == "mean_h":

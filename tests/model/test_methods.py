@@ -151,7 +151,8 @@ def test_with_one_past_task_the_triggers_coincide_and_with_two_they_do_not(name)
     train, _ = stream(n_tasks=3, dtype=torch.float64)
     for n, same in ((2, True), (3, False)):
         mean, every = (
-            parameters(learn(net(name, agem_trigger=trigger, lr=0.1).double(), train[:n])) for trigger in ("mean", "any")
+            parameters(learn(net(name, agem_trigger=trigger, lr=0.1).double(), train[:n]))
+            for trigger in ("mean", "any")
         )
         assert torch.allclose(mean, every, rtol=1e-9, atol=1e-12) is same
 
