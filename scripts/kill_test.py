@@ -36,7 +36,7 @@ import model as methods
 from data import DataError, standard
 from experiment import checkpoints
 from experiment.store import PLACE, Damaged, Store, remove_left_behind
-from results import record
+from results import process, record
 from results.table import render
 
 COMMAND = (
@@ -65,8 +65,10 @@ class Ended(NamedTuple):
 
 def start(argv: list[str], folder: Path, before=lambda: None) -> int:
     """The number of a new process that runs ``main.py argv`` in ``folder``, with ``before()`` first."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, process.SIGNALS)  # until the new process heeds them as main.py does
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         return pid
     status = 99
     try:
@@ -76,8 +78,10 @@ def start(argv: list[str], folder: Path, before=lambda: None) -> int:
         for number in (1, 2):
             os.dup2(out, number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        process.prepare("main.py")
         before()
-        status = program.cli(argv)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        status = process.run("main.py", lambda: program.cli(argv))
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
