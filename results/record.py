@@ -4,6 +4,7 @@
 .pt    the reference's 6-tuple (result_t (E,), result_a (E, T), state_dict, stats, one_liner, args), builtins
        and tensors only, args a dict: torch.load(weights_only=True) reads it
 .json  everything, format 1; this is what tools read
+.npz   only where a probe has arrays: those, by name (docs/probes.md)
 
 The .json is renamed into place last: where it stands, the record is complete.
 """
@@ -25,6 +26,7 @@ from results import RecordError
 
 FORMAT = 1
 SUFFIXES = (".json", ".pt", ".txt")  # in the order in which a reader prefers them
+ARRAYS = ".npz"  # the ending of a fourth file, for what probes measured
 ROOT = Path(__file__).resolve().parent.parent
 TEMPORARY = re.compile(r"\..{1,60}\.(\d+)\.tmp", re.DOTALL)  # the names that temporary gives
 STALE = 3600  # seconds after which a temporary file of a dead process counts as left behind
@@ -79,12 +81,13 @@ def check_writable(save_path, file_name=None, flag="--save_path"):
         ) from None
 
 
-def write(save_path, file_name, record, result_t, result_a, state_dict, one_liner, args=None):
+def write(save_path, file_name, record, result_t, result_a, state_dict, one_liner, args=None, arrays=None):
     """Write the three files of a run and return their common path without suffix.
 
     result_t (E,), result_a (E, T): tensors as for metrics.split(); args: the run's arguments, the record's
-    own by default; one_liner: as one_liner() makes it. All three files are complete under temporary names
-    before the first is renamed, so that a failure leaves whatever stood there before.
+    own by default; one_liner: as one_liner() makes it; arrays: those of probes, by name, for a fourth file.
+    All files are complete under temporary names before the first is renamed, so that a failure leaves
+    whatever stood there before.
     """
     import torch
 
@@ -95,7 +98,8 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
     args = record["args"] if args is None else args
     args = plain(args if isinstance(args, dict) else vars(args))
     state = {key: v.detach().clone() if isinstance(v, torch.Tensor) else v for key, v in state_dict.items()}
-    paths = {suffix: base.with_name(base.name + suffix) for suffix in SUFFIXES}
+    suffixes = (*SUFFIXES, ARRAYS) if arrays else SUFFIXES
+    paths = {suffix: base.with_name(base.name + suffix) for suffix in suffixes}
     partial = {suffix: temporary(path) for suffix, path in paths.items()}
     try:
         try:
@@ -107,9 +111,14 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
             with open(partial[".pt"], "wb") as f:
                 torch.save((result_t, result_a, state, stats, str(one_liner), args), f)
             partial[".json"].write_text(to_json(record), encoding="utf-8")
+            if arrays:
+                import numpy as np
+
+                with open(partial[ARRAYS], "wb") as f:
+                    np.savez_compressed(f, **arrays)
             for path in partial.values():
                 _flush(path)
-            for suffix in reversed(SUFFIXES):
+            for suffix in reversed(suffixes):
                 os.replace(partial[suffix], paths[suffix])
         finally:
             for path in partial.values():
