@@ -31,7 +31,7 @@ import torch
 
 import model as methods
 from data import DataError, joint, pixels
-from experiment import continued
+from experiment import continued, probes
 from experiment.checkpoints import Checkpoints, Stopped
 from experiment.continued import Earlier
 from experiment.learning import life_experience, training_threads, unlearn
@@ -74,6 +74,8 @@ def parse(argv: list[str]):
         )
     if args.parity and (args.first_task or args.validation):
         raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
+    if probes.names(args.probe) and args.parity:
+        raise UsageError("--parity yes: the reference knows no --probe; leave it out")
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
 
 
@@ -144,22 +146,28 @@ def run(args, module, argv: list[str], started) -> dict:
         record.check_writable(folder)
         name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
         before = earlier.text if earlier else ""
-        kept = Checkpoints(args, data.hash, method, continuum, name, started.isoformat(timespec="seconds"), before)
+        onlookers = probes.of_run(args, method, model, data, continuum)
+        when = started.isoformat(timespec="seconds")
+        kept = Checkpoints(args, data.hash, method, continuum, name, when, before, onlookers)
         with threads(training_threads(model, args)):
             _say(kept.resume())
         watch = Board(args.tensorboard, kept.name, continuum.position) if args.tensorboard else None
         with kept.heeding_signals():
             life = kept.life
             if not life.seen:
-                life_experience(model, continuum, data.test, args, watch, life, kept.between)
+                learner = onlookers.around(model, life) if onlookers else model
+                life_experience(learner, continuum, data.test, args, watch, life, kept.between)
             if attack and not life.diverged:
                 unlearn(model, continuum, data, attack, life, args, kept.between)
         result = describe(args, argv, data, continuum, model, life, kept.started, before)
+        if onlookers:
+            result["probes"] = onlookers.report()
+        arrays = onlookers.arrays() if onlookers else {}
         state = model.state_dict()
     base = None
     try:
         with process.uncut():
-            base = report(result, data, life, args, folder, kept.name, state)
+            base = report(result, data, life, args, folder, kept.name, state, arrays)
             if args.save_state:
                 continued.save(
                     base, args, method, whole, task_sizes, [*(earlier.learned if earlier else []), data.hash]
@@ -174,7 +182,7 @@ def run(args, module, argv: list[str], started) -> dict:
     return result
 
 
-def report(result: dict, data, life: Life, args, folder: str, name: str, state: dict) -> str:
+def report(result: dict, data, life: Life, args, folder: str, name: str, state: dict, arrays: dict) -> str:
     """Print what a run measured, then write its record, whose path without suffix is returned.
 
     The order matters: a disk that is full must not lose the numbers.
@@ -188,7 +196,7 @@ def report(result: dict, data, life: Life, args, folder: str, name: str, state: 
         print(metrics.unmasked_text(result["unmasked"]), flush=True)
     if life.unlearning:
         print(unlearning.text(life.unlearning), flush=True)
-    base = record.write(folder, name, result, *life.complete(), state, one_liner)
+    base = record.write(folder, name, result, *life.complete(), state, one_liner, arrays=arrays)
     print(f"{base}: {one_liner} # {result['seconds']['total']:.3f}", flush=True)
     return base
 
