@@ -141,6 +141,7 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
+        "so_far": metrics.so_far(grid, continuum.order, [len(y) for _, _, y in data.test]).tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
         "metrics": summary,
         "counts": {"steps": continuum.position, **counts(model)},

@@ -1,6 +1,7 @@
 """Networks with normalisation, dropout, a penalty on activations, and LeNet-5, against plain modules and autograd."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ class Plain(nn.Module):
     def __init__(self, norm):
         super().__init__()
         kinds = {"none": lambda n: nn.Identity(), "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-        self.fc = nn.ModuleList(nn.Linear(*pair) for pair in zip(SIZES, SIZES[1:], strict=False))
+        self.fc = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(SIZES))
         self.norm = nn.ModuleList(kinds[norm](n) for n in SIZES[1:3])
 
     def forward(self, x, masks):
