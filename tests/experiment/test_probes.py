@@ -260,7 +260,10 @@ def test_a_probe_that_cannot_serve_is_refused_before_training(data_file, capsys)
     for flags, sentence in [
         ({"probe": "sparsty"}, "--probe sparsty: no such probe; the probes are alignment, "),
         ({"probe": "sparsity", "n_layers": 0}, "--probe sparsity: MLP has no hidden layer with a ReLU of its own; "),
-        ({"probe": "curve", "parity": True, "resume": False}, "--parity yes: the reference knows no --probe; "),
+        (
+            {"probe": "curve", "parity": True, "resume": False},
+            "--probe curve --parity yes: the reference does not know --probe; ",
+        ),
     ]:
         assert main.cli(words(data_file.parent, save_path=data_file.parent / "r", model="single", **flags)) == 2
         said = capsys.readouterr().err.strip().splitlines()
