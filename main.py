@@ -18,6 +18,7 @@ if __name__ == "__main__":  # first: the libraries below take seconds
 import argparse
 import datetime
 import functools
+import itertools
 import math
 import random
 import sys
@@ -37,7 +38,7 @@ from experiment.continued import Earlier
 from experiment.learning import life_experience, training_threads, unlearn
 from experiment.stream import Continuum, load_datasets
 from metrics import metrics, unlearning
-from model import UsageError, arguments, foreign, own_flags, reference, room
+from model import UsageError, arguments, combinations, foreign, networks, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
 from model.unlearning import plan
@@ -64,18 +65,8 @@ def parse(argv: list[str]):
         module = methods.load(method, parity=True)
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
     arguments.require_threads(args.threads)
-    if method in arguments.FLAGS["n_memories"].methods:
-        arguments.require_memories(args, method)
-    if args.parity and args.shuffle_tasks == "yes":
-        raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
-    if method == "joint" and args.lca:
-        raise UsageError(
-            "--lca yes: joint learns no task by itself, so that no task has a learning curve; leave it out"
-        )
-    if args.parity and (args.first_task or args.validation):
-        raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
-    if probes.names(args.probe) and args.parity:
-        raise UsageError("--parity yes: the reference knows no --probe; leave it out")
+    combinations.require(args, given)
+    probes.names(args.probe)
     return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
 
 
@@ -142,6 +133,7 @@ def run(args, module, argv: list[str], started) -> dict:
         if scoring.in_integers(model, args.evaluation, data.file.bytes):
             data = data._replace(test=pixels.signed_tasks(data.test))
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
+        require_pairs(method, continuum, args)
         folder = record.folder(args.save_path)
         record.check_writable(folder)
         name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
@@ -180,6 +172,19 @@ def run(args, module, argv: list[str], started) -> dict:
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
+
+
+def require_pairs(model, continuum: Continuum, args) -> None:
+    """``UsageError`` if a batch has one example, and the network's batch normalisation needs two."""
+    size, task = continuum.smallest_batch()
+    if size > 1 or not networks.needs_two(model):
+        return
+    which = f"the last batch of task {task}" if args.batch_size > 1 else "every batch"
+    able = next(b for b in itertools.count(args.batch_size + 1) if continuum.smallest_batch(b)[0] > 1)
+    raise UsageError(
+        f"--batch_size {args.batch_size}: {which} has one example, and batch normalisation needs two; "
+        f"give --batch_size {able}, or --norm layer"
+    )
 
 
 def report(result: dict, data, life: Life, args, folder: str, name: str, state: dict, arrays: dict) -> str:

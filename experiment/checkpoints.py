@@ -86,6 +86,7 @@ class Checkpoints:
             return [f"{mistake}; the run starts anew"]
         self.name, self.started = header["name"], header["started"]
         self.life = Life(**saved["life"])
+        self.continuum.ended = saved["ended"]
         self.continuum.position = saved["position"]
         state.restore(self.model, saved["method"])
         if self.onlookers:
@@ -170,6 +171,7 @@ class Checkpoints:
         }
         return header, {
             "position": len(self.continuum) if self.life.seen else step,
+            "ended": self.continuum.ended,
             "life": {name: getattr(self.life, name) for name in MEASURED},
             "random": state.random_state(),
             "method": state.checkpoint(self.model),

@@ -72,17 +72,6 @@ def forgetting(grid, order):
     return float((grid[:-1].amax(0) - grid[-1])[early].double().mean())
 
 
-def over_seen(grid, sizes, seen):
-    """[accuracy over all test examples of the tasks seen, after each task learned].
-
-    sizes: the test examples of each task; seen: for each row of the grid, the ids of the tasks seen by then.
-    With one shared head and classes of their own in each task this is the accuracy on all classes seen so far.
-    """
-    n = torch.as_tensor(sizes, dtype=torch.float64)
-    grid = torch.as_tensor(grid, dtype=torch.float64)
-    return [float((row * n)[tasks].sum() / n[tasks].sum()) for row, tasks in zip(grid, seen, strict=False)]
-
-
 LCA_BATCHES = 10  # A-GEM's beta
 
 

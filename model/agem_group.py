@@ -21,6 +21,7 @@ from model.numeric import blockwise, projection
 
 
 class Net(EpisodicLearner):
+    in_blocks = True
     CACHES = ("_blend", "_of")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
