@@ -149,8 +149,8 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
+        "so_far": metrics.so_far(grid, continuum.order, [len(y) for _, _, y in data.test]).tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
-        **({"seen": over_seen(data, continuum, grid)} if data.outputs is None else {}),
         "metrics": summary,
         **({"unmasked": unmasked} if unmasked else {}),
         "counts": {"steps": continuum.position, **counts(model)},
@@ -179,13 +179,6 @@ def without_masks(life: Life, continuum) -> dict:
     summary = metrics.summary(baseline, grid, order)
     summary = metrics.of_the_end(summary) if continuum.together else summary
     return {"baseline": baseline.tolist(), "grid": grid.tolist(), **summary}
-
-
-def over_seen(data, continuum, grid) -> list[float]:
-    """Accuracy over all tasks seen so far, after each; all count as seen where they are learned together."""
-    order = continuum.order
-    seen = [order if continuum.together else order[: i + 1] for i in range(len(order))]
-    return metrics.over_seen(grid, [len(y) for _, _, y in data.test], seen)
 
 
 def stopping(life: Life, continuum) -> dict:

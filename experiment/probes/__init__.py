@@ -13,6 +13,7 @@ PROBES = {
     "confidence": "mean predicted probabilities of each true class, entropy, and the loss after one fitted temperature",
     "curve": "accuracy on old and new tasks after each of the first mini-batches of a task",
     "drift": "cosine of each stored direction of ogd with the gradient of the same example now",
+    "epochs": "losses and accuracies of every epoch, in training and on held-out examples",
     "latents": "activations of every hidden layer for 1,000 fixed held-out examples, before and after each task",
     "sparsity": "share of zeros among the activations of the hidden layers, after each task",
     "updates": "size of every step in every layer, relative to the layer's parameters",

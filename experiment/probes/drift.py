@@ -6,11 +6,13 @@ are activations and deltas here too, and are not written down. Directions that t
 span of others count as well; those of a task of which nothing more found room do not.
 """
 
+from types import SimpleNamespace
+
 import torch
 from torch.nn import functional as F
 
 from experiment.probes import moments
-from model import UsageError
+from model import UsageError, networks
 from model.engine.autograd import AutogradEngine
 from model.engine.fast import FastEngine
 from model.numeric.directions import Directions
@@ -88,13 +90,17 @@ class Probe(moments.Probe):
         return Directions(*(parts[:n] for parts in self.engine.directions(one["of"])))
 
     def _mean_loss(self, x, y, task: int, state: dict) -> torch.Tensor:
-        """The gradient (1, p) of the mean loss."""
-        self.engine.net.load_state_dict(state)
-        return self.engine.gradients(x, y, task).flat()[None, : self.view.method.shared].clone()
+        """The gradient (1, p) of the mean loss, as the method stores it; nothing is dropped out."""
+        net, method = self.engine.net, self.view.method
+        net.load_state_dict(state)
+        for module in networks.dropouts(net.train()):
+            module.eval()
+        stand_in = SimpleNamespace(args=method.args, engine=self.engine, shared=method.shared, task=task)
+        return type(method).mean_gradient(stand_in, x, y).unsqueeze(0)
 
     def _each(self, x, dlogits, task: int, state: dict) -> torch.Tensor:
         """The gradients (n, p) of <logits_i, dlogits_i>."""
-        self.engine.net.load_state_dict(state)
+        self.engine.net.eval().load_state_dict(state)
         self.engine.forward(x, task)
         return self.engine.backward(dlogits, per_sample=True)[:, : self.view.method.shared].clone()
 

@@ -8,7 +8,7 @@ and `latents.of_task` (examples,). What was before a task is what was after the 
 import torch
 
 from experiment.probes import moments
-from experiment.probes.view import hidden, require_hidden
+from experiment.probes.view import hidden, hidden_layers
 
 EXAMPLES = 1_000
 
@@ -18,7 +18,7 @@ class Probe(moments.Probe):
 
     def __init__(self, view):
         super().__init__(view)
-        self.layers = require_hidden(view, "latents")
+        self.layers = hidden_layers(view, "latents")
         sizes = view.sizes(range(view.data.n_tasks))
         of_task = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
         within = torch.cat([torch.arange(size) for size in sizes])

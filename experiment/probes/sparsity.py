@@ -5,13 +5,13 @@ layers together, as the split-MNIST note counts it, and that of each layer. The 
 """
 
 from experiment.probes import moments
-from experiment.probes.view import hidden, require_hidden
+from experiment.probes.view import hidden, hidden_layers
 
 
 class Probe(moments.Probe):
     def __init__(self, view):
         super().__init__(view)
-        self.layers = require_hidden(view, "sparsity")
+        self.layers = hidden_layers(view, "sparsity")
         self.found: list[dict] = []
 
     def task_ends(self, task):

@@ -7,7 +7,7 @@ from torch import nn
 
 from data import pixels
 from experiment.evaluation import eval_tasks, finite
-from model import UsageError
+from model import UsageError, networks
 from model.engine.flat import threads
 
 CHUNK = 2_500  # examples in one forward pass
@@ -105,19 +105,16 @@ class View:
         return torch.cat([z for z, _ in pieces]), torch.cat([y for _, y in pieces])
 
 
-def hidden_layers(net: nn.Module) -> list[nn.Module]:
-    """The modules that give the activations of the hidden layers of a stack of layers, first to last; [] for other networks."""
-    return [module for module in net.modules() if isinstance(module, nn.ReLU)]
-
-
-def require_hidden(view: View, probe: str) -> int:
-    """The number of hidden layers of the method's network; ``UsageError`` if there are none."""
+def hidden_layers(view: View, probe: str) -> int:
+    """The number of hidden layers of the method's network; ``UsageError`` if it has none that can be looked at."""
     net = view.require_network(probe)
-    count = len(hidden_layers(net))
+    count = 0
+    if networks.serves_activations(net):
+        count = sum(isinstance(module, nn.ReLU) for module in net.net)
     if not count:
         kind = type(net).__name__
         raise UsageError(
-            f"--probe {probe}: {kind} has no hidden layer with a ReLU of its own; give --net mlp, or leave it out"
+            f"--probe {probe}: this {kind} has no hidden layer of units; give --net mlp, or leave the probe out"
         )
     return count
 
@@ -125,14 +122,4 @@ def require_hidden(view: View, probe: str) -> int:
 @torch.no_grad()
 def hidden(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     """The activations (N, units) of the hidden layers for x (N, n_inputs), first to last."""
-    found: list[torch.Tensor] = []
-    handles = [
-        module.register_forward_hook(lambda _, __, out: found.append(out.detach().flatten(1)))
-        for module in hidden_layers(net)
-    ]
-    try:
-        net(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+    return networks.activations(net, x)[0]
