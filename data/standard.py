@@ -1,6 +1,6 @@
 """The standard files: which builder makes each, with which arguments; `ensure` builds one that is missing.
 
-20 tasks, seed 0, rotations over 0 to 180 degrees. The reduced Fashion-MNIST file has 10 tasks, each with the
+20 tasks, seed 0, rotations over 0 to 180 degrees, unless the entry says otherwise. The reduced Fashion-MNIST file has 10 tasks, each with the
 same first 2,000 training images and all test images.
 """
 
@@ -21,7 +21,10 @@ STANDARD = {
         {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
         20 * 70_000 * 784,
     ),
+    "mnist_manypermutations.pt": ("mnist_manypermutations", {"n_tasks": 100}, 100 * 10_200 * 784),
     "cifar100.pt": ("cifar100", {"n_tasks": 20}, 60_000 * 3072),
+    "cifar100_superclasses.pt": ("cifar100_superclasses", {"n_tasks": 20}, 60_000 * 3072),
+    "omniglot_alphabets.pt": ("omniglot_alphabets", {"n_tasks": 50}, 20 * 1_623 * 784),
     "fashion_mnist_permutations.pt": ("fashion_mnist_permutations", {"n_tasks": 20}, 20 * 70_000 * 784),
     "fashion_mnist_permutations_reduced.pt": (
         "fashion_mnist_permutations",
