@@ -14,14 +14,18 @@ from data import (
     DataError,
     building,
     cifar100,
+    cifar100_superclasses,
     digits_permutations,
     digits_rotations,
+    digits_split,
     fashion_mnist_permutations,
+    fashion_mnist_rotations,
+    fashion_mnist_split,
     files,
-    cifar100_superclasses,
     mnist_manypermutations,
     mnist_permutations,
     mnist_rotations,
+    mnist_split,
     omniglot_alphabets,
     sources,
 )
@@ -82,6 +86,18 @@ def test_rotations(path, tiny):
             images = [Image.fromarray(image.numpy()) for image in pixels.reshape(-1, 28, 28)]
             rotated = np.stack([np.array(image.rotate(angle)) for image in images]).reshape(-1, 784)
             assert torch.equal(x, torch.from_numpy(rotated)) and torch.equal(y, labels)
+
+
+def test_rotations_in_rounds(path, tiny):
+    """The same angles once more, in the same order; half as many as without rounds, over the same degrees."""
+    fashion_mnist_rotations.build(path, n_tasks=6, seed=1, min_rot=0, max_rot=180, rounds=2)
+    read = files.load(path)
+    angles = [task[0] for task in read.train]
+    assert angles == angles[:3] * 2 and [angle // 60 for angle in angles[:3]] == [0, 1, 2]
+    assert torch.equal(read.train[1][1], read.train[4][1]) and not torch.equal(read.train[0][1], read.train[1][1])
+    for rounds in (0, 4, -1):
+        with pytest.raises(DataError, match=f"rounds {rounds}: 6 tasks are not so many rounds; give a divisor of 6"):
+            fashion_mnist_rotations.build(path, n_tasks=6, rounds=rounds)
 
 
 @pytest.mark.parametrize("n_tasks", [1, 5, 100])
@@ -149,8 +165,57 @@ def test_mnist_manypermutations(path, tiny):
 
 
 @pytest.mark.parametrize(
-    "builder",
-    [mnist_permutations, mnist_rotations, fashion_mnist_permutations, cifar100, cifar100_superclasses],
+    ("builder", "name"), [(mnist_split, "mnist"), (fashion_mnist_split, "fashion_mnist"), (digits_split, "digits")]
+)
+@pytest.mark.parametrize("heldout", ["train", "test"])
+def test_splits_have_two_classes_a_task_and_every_image_once(path, tiny, monkeypatch, builder, name, heldout):
+    if name == "digits":
+        monkeypatch.undo()  # the real digits
+    else:
+        x, y = tiny[name][0]
+        tiny[name] = ((x.repeat(4, 1), y.repeat(4)), tiny[name][1])  # enough to hold out some of each class
+    builder.build(path, heldout=heldout, dtype="float32")
+    read = files.load(path)
+    white = sources.WHITE[name]
+    train, test = sources.images(name)
+    n = len(train[1])
+    kept, held = range(n), range(len(test[1]))
+    if heldout == "train":
+        order = np.random.RandomState(42).permutation(n).tolist()
+        held, kept, test = sorted(order[: n // 6]), sorted(order[n // 6 :]), train
+    for tasks, (x, y), rows in ((read.train, train, kept), (read.test, test, held)):
+        assert [pair for pair, *_ in tasks] == [(1, 2), (3, 4), (5, 6), (7, 8), (9, 0)]
+        for pair, images, labels in tasks:
+            own = [i for i in rows if int(y[i]) in pair]
+            assert torch.equal(labels, y[own]) and torch.equal(images, x[own] / white)
+        assert sum(len(labels) for *_, labels in tasks) == len(rows)
+
+
+def test_the_digits_split_is_scikit_learns(path):
+    from sklearn.model_selection import train_test_split
+
+    digits_split.build(path)
+    read = files.load(path)
+    for tasks, labels in zip(
+        (read.train, read.test),
+        train_test_split(sources.images("digits")[0][1].numpy(), test_size=216, random_state=42),
+        strict=True,
+    ):
+        assert [len(y) for *_, y in tasks] == [np.isin(labels, pair).sum() for pair, *_ in tasks]
+    assert [len(y) for *_, y in read.test] == [50, 35, 42, 44, 45]
+
+
+@pytest.mark.slow
+def test_the_mnist_split_is_the_split_mnist_notes(path):
+    """Its printed fractions are of these counts; tasks in the order of learning."""
+    mnist_split.build(path)
+    read = files.load(path)
+    assert np.cumsum([len(y) for *_, y in read.test]).tolist() == [2_087, 4_067, 5_967, 8_006, 10_000]
+    assert [len(y) for *_, y in read.train] == [10_613, 9_993, 9_439, 10_077, 9_878]
+
+
+@pytest.mark.parametrize(
+    "builder", [mnist_permutations, mnist_rotations, fashion_mnist_permutations, cifar100, cifar100_superclasses]
 )
 def test_floats_are_the_same_data_as_bytes(tmp_path, tiny, builder):
     builder.build(tmp_path / "bytes.pt", n_tasks=5)
@@ -246,31 +311,36 @@ BUILDERS = {
     digits_permutations: "digits_permutations.pt",
     digits_rotations: "digits_rotations.pt",
     mnist_permutations: "mnist_permutations.pt",
+    fashion_mnist_rotations: "fashion_mnist_rotations.pt",
     mnist_rotations: "mnist_rotations.pt",
     fashion_mnist_permutations: "fashion_mnist_permutations.pt",
     cifar100: "cifar100.pt",
     cifar100_superclasses: "cifar100_superclasses.pt",
     omniglot_alphabets: "omniglot_alphabets.pt",
+    mnist_split: {"train": "mnist_split.pt", "test": "mnist_split_test.pt"},
 }
 
 
-@pytest.mark.parametrize("builder", BUILDERS, ids=BUILDERS.values())
+@pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
 def test_every_command_line(builder, tmp_path, tiny, monkeypatch, capsys):
-    if "digits" in BUILDERS[builder]:
+    name = builder.__name__.removeprefix("data.")
+    if "digits" in name:
         monkeypatch.undo()  # the real digits
     monkeypatch.chdir(tmp_path)
-    arguments = ["--i", "raw/", "--n_tasks", "2", "--seed", "5"]
-    if "rotations" in BUILDERS[builder]:
+    arguments = ["--i", "raw/", "--seed", "5"]
+    arguments += ["--heldout", "test"] if "split" in name else ["--n_tasks", "2"]
+    if "rotations" in name:
         arguments += ["--min_rot", "0.", "--max_rot", "180"]
     assert building.main(builder.build, BUILDERS[builder], arguments) == 0
+    written = "mnist_split_test.pt" if "split" in name else BUILDERS[builder]
     said = capsys.readouterr()
-    assert said.out.startswith(f"{BUILDERS[builder]}: ") and said.err == ""
-    assert len(files.load(BUILDERS[builder]).train) == 2
+    assert said.out.startswith(f"{written}: ") and said.err == ""
+    assert len(files.load(written).train) == (5 if "split" in name else 2)
     with pytest.raises(SystemExit) as left:
         building.main(builder.build, BUILDERS[builder], ["--help"])
     assert left.value.code == 0
     said = capsys.readouterr().out
-    assert "--n_tasks" in said and BUILDERS[builder] in said
+    assert ("--heldout" if "split" in name else "--n_tasks") in said and written in said
 
 
 @pytest.mark.parametrize(
