@@ -59,7 +59,8 @@ def tiny(monkeypatch):
     monkeypatch.setattr(sources, "cifar100", lambda raw_path=None: coarse)
     ink = random.rand(100, 20, 105, 105) < 0.3  # of the first three alphabets and a part of the fourth
     monkeypatch.setattr(sources, "omniglot", lambda raw_path=None: iter((~ink[:40], ~ink[40:])))
-    return {**made, "coarse": coarse, "ink": ink}
+    made |= {"coarse": coarse, "ink": ink}
+    return made
 
 
 @pytest.mark.parametrize(
