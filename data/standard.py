@@ -1,9 +1,9 @@
 """The standard files: which builder makes each, with which arguments; `ensure` builds one that is missing.
 
-20 tasks, seed 0, rotations over 0 to 180 degrees, unless an entry says otherwise. The reduced Fashion-MNIST files have
-10 tasks, each with the same first 2,000 training images and all test images; the one called twice has five angles, and each of them twice.
-The split files have five tasks of two classes; with `_test` in the name the test images are held out, without it a
-sixth of the training images.
+20 tasks, seed 0, rotations over 0 to 180 degrees, unless an entry says otherwise. The reduced Fashion-MNIST files
+have 10 tasks, each with the same first 2,000 training images and all test images; the one called twice has five
+angles, and each of them twice. The split files have five tasks of two classes; with `_test` in the name the test
+images are held out, without it a sixth of the training images.
 """
 
 import contextlib
