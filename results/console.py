@@ -13,9 +13,7 @@ def names(text):
 
 def one_line(text):
     """text on one line with its control characters escaped: names in it come from strangers, and terminals obey them."""
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
 
 
 def tell(program, sentence):
