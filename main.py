@@ -42,7 +42,7 @@ from model import UsageError, arguments, combinations, foreign, networks, own_fl
 from model.engine import scoring
 from model.engine.flat import threads
 from model.unlearning import plan
-from results import RecordError, process, record
+from results import RecordError, console, process, record
 from results.board import Board
 from results.life import Life, describe, doubtful, drowned, short_curves
 
@@ -216,7 +216,7 @@ def cli(argv: list[str] | None = None) -> int:
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
         if isinstance(mistake, OSError):
             mistake = f"{mistake.filename or 'a file'}: cannot be used ({mistake.strerror or mistake}); give another"
-        print(process.printable(f"main.py: {mistake}{remedy}"), file=sys.stderr)
+        console.tell("main.py", f"{mistake}{remedy}")
         return 2
     except Stopped as stop:
         print(f"main.py: {stop}", file=sys.stderr)
