@@ -1,7 +1,8 @@
 """Relatedness: what a group method estimates of each task's relation to the tasks before it, at the task's end.
 
 For each past task s the mean over the groups of the divergence from the present task, and of rho, the weight that follows
-from it (docs/groups.md). The numbers of every group go into the .npz: one array for each task, (n_groups, t).
+from it (docs/groups.md), and what the data file says of every task, such as an angle. The numbers of every group go into
+the .npz: one array for each task, (n_groups, t).
 """
 
 from experiment.probes import moments
@@ -35,7 +36,9 @@ class Probe(moments.Probe):
         )
 
     def report(self):
-        return {name: [entry[name] for entry in self.found] for name in ("task", "past", "divergence", "rho")}
+        found = {name: [entry[name] for entry in self.found] for name in ("task", "past", "divergence", "rho")}
+        said = [task[0] for task in self.view.data.test]
+        return {**found, "descriptions": [each if isinstance(each, int | float) else str(each) for each in said]}
 
     def arrays(self):
         return self.each

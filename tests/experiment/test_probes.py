@@ -197,6 +197,7 @@ def test_relatedness_is_the_last_estimate_of_each_task(run_here):
     record, arrays = run_here(**flags)
     found = record["probes"]["relatedness"]
     assert (found["task"], found["past"]) == ([1, 2], [[0], [0, 1]])
+    assert found["descriptions"] == [task[0] for task in stream()[1]]
     each = torch.from_numpy(arrays["relatedness.task2"])
     assert each.shape == (4, 2) and found["divergence"][1] == pytest.approx(each.mean(0).tolist())
     assert found["rho"][1] == pytest.approx(torch.softmax(-each, 1).mean(0).tolist()) and found["rho"][0] == [1.0]
