@@ -3,7 +3,7 @@
 # relatedness by either divergence, reversed, with random groups, with a group per unit, and without; five seeds. The first
 # table says how well the estimates follow the angles, also with other numbers of groups and other intervals; the others what
 # accuracy gains. The tables are those of docs/groups.md. 200 runs of 10 to 60 seconds each.
-quick=(--samples_per_task 60 --n_tasks 6 --seed 0..1)
+quick=(--samples_per_task 20 --n_tasks 5 --seed 0..1)
 
 note="--n_tasks 10 --lr 0.01 --n_memories 10 --memory_strength 0.5 --n_layers 2 --n_hiddens 100 --batch_size 1
     --log_every 1000 --samples_per_task 1000 --cuda no --if_output_cov False --cov_first_task_buffer 100
