@@ -273,10 +273,10 @@ def test_the_probes_of_a_run_that_goes_on_are_equal(data_file, monkeypatch, mode
 def test_a_probe_that_cannot_serve_is_refused_before_training(data_file, capsys):
     for flags, sentence in [
         ({"probe": "sparsty"}, "--probe sparsty: no such probe; the probes are alignment, "),
-        ({"probe": "sparsity", "n_layers": 0}, "--probe sparsity: MLP has no hidden layer with a ReLU of its own; "),
+        ({"probe": "sparsity", "n_layers": 0}, "--probe sparsity: this MLP has no hidden layer of units; "),
         (
             {"probe": "curve", "parity": True, "resume": False},
-            "--probe curve --parity yes: the reference does not know it; ",
+            "--probe curve --parity yes: the reference does not know --probe; ",
         ),
     ]:
         assert main.cli(words(data_file.parent, save_path=data_file.parent / "r", model="single", **flags)) == 2
