@@ -35,6 +35,7 @@ def life_experience(
     current = continuum.task_before(begun)
     finish = getattr(model, "finish_task", lambda: None)
     running = Running(life.epoch)
+    known = {}  # of the test sets, for all evaluations
 
     def evaluate():
         with life.spends("eval"):
@@ -42,7 +43,7 @@ def life_experience(
                 raise FloatingPointError("a parameter is not finite")
             with threads(args.threads):
                 unmasked = []
-                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally, unmasked=unmasked)
+                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally, unmasked=unmasked, known=known)
             life.result_t.append(current)
             life.result_a.append(accuracies)
             life.unmasked.append(unmasked)
@@ -55,7 +56,7 @@ def life_experience(
         if len(curve) > metrics.LCA_BATCHES:
             return
         with life.spends("eval"), threads(args.threads):
-            curve.append(eval_tasks(model, tasks_te, args, [task])[0] if finite(model) else None)
+            curve.append(eval_tasks(model, tasks_te, args, [task], known=known)[0] if finite(model) else None)
 
     def end_of_epoch(task):
         accuracy, epochs = running.close(), continuum.epoch
