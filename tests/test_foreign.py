@@ -268,3 +268,32 @@ def test_a_data_file_of_the_reference(tmp_path, argv):
     torch.save([train, test], tmp_path / "theirs.pt")
     ours, theirs = main.main(argv), main.main([*argv, "--data_file", "theirs.pt"])
     assert ours["grid"] == theirs["grid"] and files.load(tmp_path / "theirs.pt").hash == ours["protocol"]["data_hash"]
+
+
+class OfTorch03:
+    """A tensor pickled as torch 0.3 did, in which MER's authors saved their files."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __reduce__(self):
+        t = self.tensor
+        return torch._utils._rebuild_tensor, (t._typed_storage(), t.storage_offset(), tuple(t.size()), t.stride())
+
+
+def test_a_download_of_mers(tmp_path, argv):
+    """100 tasks in torch's first format; all tasks have the same images and share their labels."""
+    x, y = torch.rand(30, 12, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 4
+    index = [torch.randperm(12, generator=torch.Generator().manual_seed(t)) for t in range(100)]
+    labels = OfTorch03(y)
+    tasks = [("random permutation", OfTorch03(x[:, i]), labels) for i in index]
+    path = tmp_path / "mnist_manypermutations.pt"
+    torch.save([tasks[:], tasks[:]], path, _use_new_zipfile_serialization=False)
+    theirs = torch.load(path, weights_only=False)
+    before = path.read_bytes()
+    read = files.load(path)
+    assert len(read.train) == 100 and torch.equal(read.train[99][1], theirs[0][99][1])
+    assert torch.equal(read.test[3][2], theirs[1][3][2]) and torch.equal(read.test[3][1], x[:, index[3]])
+    words = ["--data_file", path.name, "--n_tasks", "4", "--samples_per_task", "5", "--model", "online"]
+    result = main.main([*argv, *words, "--n_epochs", "1"])
+    assert len(result["grid"]) == 4 and result["counts"]["steps"] == 20 and path.read_bytes() == before
