@@ -25,7 +25,7 @@ MARGIN = ("memory_strength", *MEMORY)
 SAMPLE = ("task_sample", *UNLEARNING)
 PENALTY = ("n_memories", "memory_strength", "ewc_fisher", *SAMPLE)
 REPLAY = ("memories", "replay_batch_size")
-OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis")
+OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis", "ogd_record", "ogd_projects")
 NCL = ("ncl_data_size", "ncl_momentum", "ncl_lambda", "ncl_alpha", "ncl_sum", "ncl_fisher", "ncl_radius", "ncl_diag")
 GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit", "divergence", "if_output_cov",
           "cov_recompute_every", "cov_first_task_buffer", "ewc_reverse", "fork_compat")  # fmt: skip

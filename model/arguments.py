@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from model import METHODS, UsageError
-from model.flags import Flag, Role, median_or_number, real, whole, yes_no, yes_no_word
+from model.flags import Flag, Role, median_or_number, real, sizes, whole, yes_no, yes_no_word
 
 RUN, PROTOCOL, MACHINE, PLACE = Role.RUN, Role.PROTOCOL, Role.MACHINE, Role.PLACE
 
@@ -24,7 +24,14 @@ GROUPS = {
         Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP", shared=True, low=0, high=1000),
         Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer", shared=True, low=1),
         Flag("net", str, "auto", "here", "auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
-             choices=("auto", "mlp", "resnet18")),
+             choices=("auto", "mlp", "resnet18", "lenet5")),
+        Flag("hidden_sizes", sizes, None, "here", "units of each hidden layer, such as 120,84; replaces --n_layers, --n_hiddens",
+             shared=True),
+        Flag("norm", str, "none", "here", "normalisation before each ReLU", shared=True, choices=("none", "batch", "layer")),
+        Flag("dropout", real, 0.0, "here", "share of each hidden layer's activations zeroed in training", shared=True,
+             low=0, high=0.999),
+        Flag("l1_activations", real, 0.0, "here", "weight in the loss of each hidden layer's mean absolute activation",
+             shared=True, low=0),
         Flag("head", str, "auto", "here", "auto: shared where tasks have the same labels, split where disjoint, else refused",
              PROTOCOL,
              choices=("auto", "shared", "split")),
@@ -33,7 +40,13 @@ GROUPS = {
     "optimisation": (
         Flag("n_epochs", whole, 1, "GEM", "passes over each task's samples", PROTOCOL, low=1),
         Flag("batch_size", whole, 10, "GEM", "examples a step", PROTOCOL, low=1),
-        Flag("lr", real, 1e-3, "GEM", "learning rate of plain SGD", shared=True, above=0),
+        Flag("lr", real, 1e-3, "GEM", "learning rate", shared=True, above=0),
+        Flag("later_lr_factor", real, 1.0, "here", "of the learning rate in every task but the first", shared=True, above=0),
+        Flag("optimizer", str, "sgd", "GEM", "what makes a step of a gradient; its memory ends with a task", shared=True,
+             choices=("sgd", "adam")),
+        Flag("momentum", real, 0.0, "GEM", "of SGD, cleared at a task's end", shared=True, low=0, high=0.999),
+        Flag("stop_at_accuracy", real, None, "here", "end a task after the epoch whose training accuracy reaches it", PROTOCOL,
+             above=0, high=1),
     ),
     "memory": (
         Flag("n_memories", whole, 0, "GEM", "examples stored per task", PROTOCOL, shared=False, low=0),
@@ -50,6 +63,10 @@ GROUPS = {
              choices=("loss_mean", "gtl", "ave", "all")),
         Flag("ogd_per_task", whole, 200, "paper", "examples of each task whose gradients are stored", low=1),
         Flag("ogd_max_basis", whole, None, "here", "directions stored at most (default: 10,000; 2,000 as dense vectors)", low=1),
+        Flag("ogd_record", str, "eval", "here", "mode in which loss_mean's gradient is taken; train: batch by batch, as the note",
+             choices=("eval", "train")),
+        Flag("ogd_projects", str, "gradient", "the split-MNIST note", "what is made orthogonal where steps are not plain SGD's",
+             choices=("gradient", "displacement")),
         Flag("spg_chi", yes_no, True, "paper", "importance for older heads too"),
         Flag("ncl_data_size", whole, None, "here", "examples of a task, N; the prior is I/N (default: the run's)",
              low=1),
@@ -107,6 +124,10 @@ GROUPS = {
         Flag("seed", whole, 0, "GEM", "of every random draw", RUN, low=0, high=2**32 - 1),
         Flag("log_every", whole, 100, "GEM", "steps between evaluations", MACHINE, low=1),
         Flag("lca", yes_no, False, "here", "yes: learning curve area, from A-GEM's 10 more evaluations of each task", MACHINE),
+        Flag("probe", str, "", "here", "what else to measure, such as sparsity,curve; docs/probes.md has their names", MACHINE),
+        Flag("probe_batches", whole, 16, "here", "mini-batches of each task that the forgetting curve follows", MACHINE, low=1),
+        Flag("probe_memories", whole, 10, "here", "examples a task that alignment keeps where the method keeps none", MACHINE,
+             low=1),
         Flag("save_path", str, "results/", "GEM", "folder of the records", PLACE),
         Flag("parity", yes_no, False, "here", "yes: the reference's digits, defects included; one thread", PROTOCOL),
         Flag("engine", str, "auto", "here", "fast: MLPs without autograd; auto: fast where it applies", MACHINE,

@@ -70,7 +70,7 @@ class Net(Learner):
         if older:
             step = g.flat().clone()
             step += self.args.memory_strength * sum(self.distillation(s) for s in older)
-            self.engine.theta.sub_(step, alpha=self.lr)
+            self.engine.move(step, self.lr)
         else:
             g.descend(self.lr)
         self.keep(x, t, y)

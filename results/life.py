@@ -56,6 +56,12 @@ class Life:
     seen: dict[int, int] = field(
         default_factory=dict
     )  # batches of each kept task in the unlearning phase, once it has begun
+    epoch: list[int] = field(
+        default_factory=list
+    )  # of the present one, where accuracy decides: examples right and seen
+    epochs: dict[int, list] = field(
+        default_factory=dict
+    )  # of a task, there: epochs done, training accuracy of the last
     diverged: Divergence | None = None
     unlearning: dict | None = None  # what an unlearning phase did (metrics.unlearning.report)
 
@@ -143,6 +149,7 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
+        "so_far": metrics.so_far(grid, continuum.order, [len(y) for _, _, y in data.test]).tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
         "metrics": summary,
         **({"unmasked": unmasked} if unmasked else {}),
@@ -152,6 +159,7 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         **({"evaluation": life.tally} if life.tally["examples"] else {}),
         "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},
         **({"learning_curve": curve} if args.lca else {}),
+        **({"stopping": stopping(life, continuum)} if life.epochs else {}),
         "versions": record.versions(),
         "device": torch.cuda.get_device_name() if args.cuda else "cpu",
         "threads": args.threads,
@@ -171,6 +179,20 @@ def without_masks(life: Life, continuum) -> dict:
     summary = metrics.summary(baseline, grid, order)
     summary = metrics.of_the_end(summary) if continuum.together else summary
     return {"baseline": baseline.tolist(), "grid": grid.tolist(), **summary}
+
+
+def stopping(life: Life, continuum) -> dict:
+    """What ``--stop_at_accuracy`` did: of each task its epochs, the training accuracy of the last, and its batches.
+
+    Of ``joint``, whose stream has epochs of its own, they are those that ended in each part.
+    """
+    tasks = [task for task in continuum.order if task in life.epochs]
+    return {
+        "task": tasks,
+        "epochs": [life.epochs[task][0] for task in tasks],
+        "accuracy": [life.epochs[task][1] for task in tasks],
+        "batches": continuum.batches_per_task(),
+    }
 
 
 def short_curves(args, continuum) -> list[str]:
@@ -193,6 +215,7 @@ def drowned(result: dict) -> list[str]:
     """
     counts, samples = result["counts"], result["protocol"]["samples_per_task"]
     first = -(-samples[0] // result["protocol"]["batch_size"])
+    first = result.get("stopping", {}).get("batches", [first])[0]
     steps = counts["steps"] - first + sum(result.get("forgetting", {}).get("batches", {}).values())
     weight = counts.get("replay_weight", 0.0) / max(steps, 1)
     if weight < DROWNED:

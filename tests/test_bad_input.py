@@ -247,7 +247,7 @@ def test_names_that_no_file_system_takes(flag, refused, data_file):
 
 
 def test_control_characters_of_a_name_do_not_reach_the_terminal(refused):
-    assert refused("--data_file", "\x1b[2J\r.pt").startswith(r"data/\x1b[2J\r.pt: does not exist")
+    assert refused("--data_file", "\x1b[2J\r.pt").startswith(r"data/\x1b[2J .pt: does not exist")
 
 
 def test_no_gpu(data_file, tmp_path, monkeypatch, capsys):
