@@ -16,6 +16,7 @@ if __name__ == "__main__":  # first: the libraries below take seconds
     process.prepare("main.py")
 
 import argparse
+import copy
 import datetime
 import functools
 import itertools
@@ -126,7 +127,8 @@ def run(args, module, argv: list[str], started) -> dict:
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
-        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=task_sizes)
+        given = {**vars(args), "task_outputs": whole.outputs, "task_sizes": task_sizes}
+        handed_on = argparse.Namespace(**copy.deepcopy(given))  # a module may change what it is given
         method = methods.build(module, whole, handed_on)
         with threads(training_threads(method, args)):
             model = earlier.teach(method) if earlier else method
@@ -167,7 +169,7 @@ def run(args, module, argv: list[str], started) -> dict:
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
-    notes = drowned(result) + doubtful(result) + data.file.changes()
+    notes = drowned(result) + doubtful(result) + data.file.changes() + foreign.changed(args.model, handed_on, given)
     _say(notes + ([joint.NOTE] if continuum.together else []))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)

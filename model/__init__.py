@@ -99,7 +99,10 @@ def build(module, data, args):
 
     Its parameters have the dtype of the images and lie on the device that ``args.cuda`` names.
     """
+    from model import foreign
+
     model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
+    foreign.require_contract(model)
     dtype = data.train[0][1].dtype
     model = model.double() if dtype.itemsize == 8 else model
     return model.cuda() if args.cuda else model
