@@ -34,7 +34,7 @@ def life_experience(
     i = begun = continuum.position
     current = continuum.task_before(begun)
     finish = getattr(model, "finish_task", lambda: None)
-    running = Running(life.epoch)
+    running, stops = Running(life.epoch), args.stop_at_accuracy != "never"
 
     def evaluate():
         with life.spends("eval"):
@@ -82,10 +82,10 @@ def life_experience(
                     x, y = x.cuda(), y.cuda()
                 elif args.parity:
                     x = x.clone()  # own memory: the address where a product's operand begins decides its rounding
-                if args.stop_at_accuracy is not None:
+                if stops:
                     running.add(model, x, t, y)
                 model.observe(x, t, y)
-                if args.stop_at_accuracy is not None and continuum.epoch_ended:
+                if stops and continuum.epoch_ended:
                     end_of_epoch(t)
                     bar.total = len(continuum)
                 if args.lca:
