@@ -32,7 +32,7 @@ import torch
 
 import model as methods
 from data import DataError, joint, pixels
-from experiment import continued
+from experiment import continued, probes
 from experiment.checkpoints import Checkpoints, Stopped
 from experiment.continued import Earlier
 from experiment.learning import life_experience, training_threads, unlearn
@@ -43,7 +43,7 @@ from model.engine import scoring
 from model.engine.flat import threads
 from model.learner import Stateful
 from model.unlearning import plan
-from results import RecordError, process, record
+from results import RecordError, console, process, record
 from results.board import Board
 from results.life import Life, describe, doubtful, drowned, short_curves
 
@@ -67,6 +67,7 @@ def parse(argv: list[str]):
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
     arguments.require_threads(args.threads)
     combinations.require(args, given)
+    probes.names(args.probe)
     unused = [*arguments.unused(given, method), *(name for name in given if name in others)]
     return args, module, unused + ([] if issubclass(module.Net, Stateful) else foreign.ignored(given, method))
 
@@ -139,22 +140,28 @@ def run(args, module, argv: list[str], started) -> dict:
         record.check_writable(folder)
         name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
         before = earlier.text if earlier else ""
-        kept = Checkpoints(args, data.hash, method, continuum, name, started.isoformat(timespec="seconds"), before)
+        onlookers = probes.of_run(args, method, model, data, continuum)
+        when = started.isoformat(timespec="seconds")
+        kept = Checkpoints(args, data.hash, method, continuum, name, when, before, onlookers)
         with threads(training_threads(model, args)):
             _say(kept.resume())
         watch = Board(args.tensorboard, kept.name, continuum.position) if args.tensorboard else None
         with kept.heeding_signals():
             life = kept.life
             if not life.seen:
-                life_experience(model, continuum, data.test, args, watch, life, kept.between)
+                learner = onlookers.around(model, life) if onlookers else model
+                life_experience(learner, continuum, data.test, args, watch, life, kept.between)
             if attack and not life.diverged:
                 unlearn(model, continuum, data, attack, life, args, kept.between)
         result = describe(args, argv, data, continuum, model, life, kept.started, before)
+        if onlookers:
+            result["probes"] = onlookers.report()
+        arrays = onlookers.arrays() if onlookers else {}
         state = model.state_dict()
     base = None
     try:
         with process.uncut():
-            base = report(result, data, life, args, folder, kept.name, state)
+            base = report(result, data, life, args, folder, kept.name, state, arrays)
             if args.save_state:
                 continued.save(
                     base, args, method, whole, task_sizes, [*(earlier.learned if earlier else []), data.hash]
@@ -182,7 +189,7 @@ def require_pairs(model, continuum: Continuum, args) -> None:
     )
 
 
-def report(result: dict, data, life: Life, args, folder: str, name: str, state: dict) -> str:
+def report(result: dict, data, life: Life, args, folder: str, name: str, state: dict, arrays: dict) -> str:
     """Print what a run measured, then write its record, whose path without suffix is returned.
 
     The order matters: a disk that is full must not lose the numbers.
@@ -192,9 +199,11 @@ def report(result: dict, data, life: Life, args, folder: str, name: str, state: 
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    if "unmasked" in result:
+        print(metrics.unmasked_text(result["unmasked"]), flush=True)
     if life.unlearning:
         print(unlearning.text(life.unlearning), flush=True)
-    base = record.write(folder, name, result, *life.complete(), state, one_liner)
+    base = record.write(folder, name, result, *life.complete(), state, one_liner, arrays=arrays)
     print(f"{base}: {one_liner} # {result['seconds']['total']:.3f}", flush=True)
     return base
 
@@ -209,7 +218,7 @@ def cli(argv: list[str] | None = None) -> int:
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
         if isinstance(mistake, OSError):
             mistake = f"{mistake.filename or 'a file'}: cannot be used ({mistake.strerror or mistake}); give another"
-        print(process.printable(f"main.py: {mistake}{remedy}"), file=sys.stderr)
+        console.tell("main.py", f"{mistake}{remedy}")
         return 2
     except Stopped as stop:
         print(f"main.py: {stop}", file=sys.stderr)

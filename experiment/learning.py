@@ -41,9 +41,11 @@ def life_experience(
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
             with threads(args.threads):
-                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally)
+                unmasked = []
+                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally, unmasked=unmasked)
             life.result_t.append(current)
             life.result_a.append(accuracies)
+            life.unmasked.append(unmasked)
             life.steps.append(i)
             if watch:
                 watch(i, current, accuracies, model)

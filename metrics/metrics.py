@@ -189,6 +189,12 @@ def stats_text(final, backward, forward):
     return f"Final Accuracy: {final:.4f}\nBackward: {backward:.4f}\nForward:  {forward:.4f}"
 
 
+def unmasked_text(numbers):
+    """One line for the summary ``numbers`` of accuracies where all outputs compete."""
+    known = [f"{key} {numbers[key]:.4f}" for key in REFERENCE_KEYS if numbers.get(key) is not None]
+    return f"Unmasked: {', '.join(known) or 'not measured'} (all outputs compete, so that the task need not be known)"
+
+
 def _row(values):
     values = values.tolist() if isinstance(values, torch.Tensor) else values
     return " ".join(["nan" if v is None else f"{v:.4f}" for v in values])

@@ -5,7 +5,7 @@ from model.arguments import FLAGS
 
 # What the reference knows nothing of.
 ALIEN_TO_PARITY = ("first_task", "validation", "hidden_sizes", "norm", "dropout", "l1_activations", "later_lr_factor",
-                   "optimizer", "momentum", "stop_at_accuracy")  # fmt: skip
+                   "optimizer", "momentum", "stop_at_accuracy", "probe")  # fmt: skip
 
 
 def require(args, given: list[str]) -> None:
