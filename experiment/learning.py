@@ -23,8 +23,8 @@ def life_experience(
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
     ``finish_task``, where the method has it, is called after a task's last evaluation. With ``--stop_at_accuracy`` a task
-    ends after the epoch whose running training accuracy reaches it. ``watch(step, task, accuracies,
-    model)``, if given, is called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
+    ends after the epoch whose running training accuracy reaches it. ``watch(step, task, accuracies, model)``, if given, is
+    called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
 
     A run begins at the continuum's position; ``life`` is what it measured before. ``between(step, boundary)``, if given,
     is called before every evaluation and step but the first, and after the last step: there, and only there, method,
@@ -99,7 +99,8 @@ def life_experience(
             evaluate()
             for part in continuum.left_out:  # of a joint stream that ended early
                 life.result_t.append(part)
-                life.result_a.append(life.result_a[-1])
+                for measured in (life.result_a, life.unmasked):
+                    measured.append(measured[-1])
                 life.steps.append(i)
             finish()
         except divergence.ERRORS as error:
