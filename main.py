@@ -197,6 +197,8 @@ def report(result: dict, data, life: Life, args, folder: str, name: str, state: 
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    if "unmasked" in result:
+        print(metrics.unmasked_text(result["unmasked"]), flush=True)
     if life.unlearning:
         print(unlearning.text(life.unlearning), flush=True)
     base = record.write(folder, name, result, *life.complete(), state, one_liner, arrays=arrays)

@@ -68,6 +68,7 @@ HELP = {
     "seed": "seed of the generator that draws the tasks, or the images held out",
     "min_rot": "smallest angle in degrees",
     "max_rot": "largest angle in degrees (the standard files go to 180)",
+    "rounds": "times that the angles come, one round after another",
     "step": "degrees from each task to the next, instead of random angles",
     "n_train": "use the first N training images only (of each task where tasks split the classes)",
     "n_test": "use the first N test images only (likewise)",

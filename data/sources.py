@@ -11,8 +11,6 @@ import hashlib
 import lzma
 import math
 import os
-import secrets
-import shutil
 import sys
 import tarfile
 import zlib
@@ -23,7 +21,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import torch
 
-from data import DataError
+from data import DataError, temporary
 
 RAW = Path(__file__).resolve().parent / "raw"
 
@@ -157,14 +155,16 @@ def _find(raw_set, file, folders):
     return None
 
 
-def _decompressed(path, raw_set, file):
+def _decompressed(path, raw_set, file, name=None):
     """The content of `file`, plain, compressed or in the archive at `path`; nothing is written anywhere.
 
+    `name` says by its suffix how the file is packed, where that of `path` does not.
     One of _UNREADABLE if there is none, or if it is larger than any raw file: bombs are not unpacked.
     """
+    name = Path(name or path.name)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open(path, "rb"))
-        if path.name == raw_set.archive:
+        if name.name == raw_set.archive:
             # As a stream: the tar module may not go back, and what it reads in all is bounded.
             unpacked = _Bounded(stack.enter_context(gzip.open(stream)), 2 * LARGEST)
             archive = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|"))
@@ -172,10 +172,10 @@ def _decompressed(path, raw_set, file):
                 if member.name == f"{raw_set.folder}/{file}" and member.isreg():
                     return _Bounded(archive.extractfile(member), LARGEST).read()
             raise tarfile.TarError(f"no file {raw_set.folder}/{file} in it")
-        if path.suffix == ".gz":
+        if name.suffix == ".gz":
             stream = stack.enter_context(gzip.open(stream))
         content = _Bounded(stream, LARGEST).read()
-    return _unxz(content) if path.suffix == ".xz" else content
+    return _unxz(content) if name.suffix == ".xz" else content
 
 
 def _unxz(packed):
@@ -239,22 +239,20 @@ def _download(raw_set, missing, folders):
 def _fetch(pooch, raw_set, mirror, files):
     """{file: content} from one mirror. Verified downloads are kept in data/raw/."""
     folder = RAW / raw_set.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary.remove_left_over(folder)
     tty = sys.stderr.isatty()
     contents = {}
     for name in [raw_set.archive] if raw_set.archive else [file + raw_set.suffix for file in files]:
         if tty:
             print(f"downloading {mirror}{name}", file=sys.stderr)
-        temporary = folder / f"{secrets.token_hex(4)}.tmp" / name
-        try:
-            get = pooch.HTTPDownloader(progressbar=tty, timeout=(5, 30))
-            pooch.retrieve(mirror + name, None, fname=name, path=temporary.parent, downloader=get)
+        with temporary.replacing(folder / name) as (fetched,):
+            pooch.HTTPDownloader(progressbar=tty, timeout=(5, 30))(mirror + name, fetched, None)
+            fetched.flush()
             for file in files if raw_set.archive else [name.removesuffix(raw_set.suffix)]:
-                contents[file] = _decompressed(temporary, raw_set, file)
+                contents[file] = _decompressed(fetched.name, raw_set, file, name)
                 if not _verified(raw_set, file, contents[file]):
                     raise ValueError("not the original file")
-            os.replace(temporary, folder / name)
-        finally:
-            shutil.rmtree(temporary.parent, ignore_errors=True)
     return contents
 
 

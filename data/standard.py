@@ -1,8 +1,9 @@
 """The standard files: which builder makes each, with which arguments; `ensure` builds one that is missing.
 
-20 tasks, seed 0, rotations over 0 to 180 degrees. The reduced Fashion-MNIST file has 10 tasks, each with the
-same first 2,000 training images and all test images. The split files have five tasks of two classes; with `_test` in
-the name the test images are held out, without it a sixth of the training images.
+20 tasks, seed 0, rotations over 0 to 180 degrees. The reduced Fashion-MNIST files have 10 tasks, each with the
+same first 2,000 training images and all test images; the one called twice has five angles, and each of them twice.
+The split files have five tasks of two classes; with `_test` in the name the test images are held out, without it a
+sixth of the training images.
 """
 
 import contextlib
@@ -27,6 +28,21 @@ STANDARD = {
     "fashion_mnist_permutations_reduced.pt": (
         "fashion_mnist_permutations",
         {"n_tasks": 10, "n_train": 2000},
+        10 * 12_000 * 784,
+    ),
+    "fashion_mnist_rotations.pt": (
+        "fashion_mnist_rotations",
+        {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
+        20 * 70_000 * 784,
+    ),
+    "fashion_mnist_rotations_reduced.pt": (
+        "fashion_mnist_rotations",
+        {"n_tasks": 10, "min_rot": 0.0, "max_rot": 180.0, "n_train": 2000},
+        10 * 12_000 * 784,
+    ),
+    "fashion_mnist_rotations_twice.pt": (
+        "fashion_mnist_rotations",
+        {"n_tasks": 10, "rounds": 2, "min_rot": 0.0, "max_rot": 180.0, "n_train": 2000},
         10 * 12_000 * 784,
     ),
     "digits_permutations.pt": ("digits_permutations", {"n_tasks": 20}, 4 * 20 * 1797 * 64),

@@ -10,8 +10,13 @@ EVALUATION_CHUNK = 2_500  # test examples in one forward pass of an MLP
 CONVOLUTION_CHUNK = 100  # test examples in one forward pass of a ResNet, whose maps should stay in a cache
 
 
-def eval_tasks(model, tasks: list, args, only: list[int] | None = None, tally: dict | None = None) -> list[float]:
+def eval_tasks(
+    model, tasks: list, args, only: list[int] | None = None, tally: dict | None = None, unmasked: list | None = None
+) -> list[float]:
     """Accuracy on each task's test set, or on those of the tasks ``only``.
+
+    A prediction is the largest of the task's outputs. Where tasks have outputs of their own, ``unmasked`` receives the
+    accuracies of the largest of all outputs, from the same forward pass; it stays empty if the method has none.
 
     The accuracies of an MLP follow from its parameters alone, whatever the kernels and threads (``model.engine.scoring``).
     ``tally`` then counts the examples that were computed again. With ``--parity yes`` the function evaluates as the
@@ -22,23 +27,27 @@ def eval_tasks(model, tasks: list, args, only: list[int] | None = None, tally: d
     chunk = CONVOLUTION_CHUNK if tasks[0][1].shape[1] == common.IMAGE_INPUTS else EVALUATION_CHUNK
     if args.parity:
         chunk = max(len(y) for _, _, y in tasks)
+    both = getattr(model, "masked_and_unmasked", lambda x, t: None)
     result = []
     with torch.no_grad():
         for t in range(len(tasks)) if only is None else only:
             _, x, y = tasks[t]
             n = len(y) - 1 if args.parity and len(y) > 1 else len(y)
-            right = 0
+            counts = []  # of each chunk, the right answers among the task's outputs, and among all outputs if there are any
             for start in range(0, n, chunk):
                 end = min(start + chunk, n)
                 xs, ys = x[start:end], y[start:end]
                 if scorer:
-                    right += scorer.right(xs, ys, t)
+                    counts.append(scorer.counts(xs, ys, t))
                     continue
                 xs = pixels.floats(xs)
                 if args.cuda:
                     xs, ys = xs.cuda(), ys.cuda()
-                right += int((model(xs, t).argmax(1) == ys).sum())
+                counts.append([int((labels == ys).sum()) for labels in both(xs, t) or [model(xs, t).argmax(1)]])
+            right, *rest = map(sum, zip(*counts, strict=True))
             result.append(right / len(y))
+            if unmasked is not None:
+                unmasked += [among_all / len(y) for among_all in rest]
     if scorer and tally is not None:
         scorer.add_to(tally)
     model.train()

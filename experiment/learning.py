@@ -41,9 +41,11 @@ def life_experience(
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
             with threads(args.threads):
-                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally)
+                unmasked = []
+                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally, unmasked=unmasked)
             life.result_t.append(current)
             life.result_a.append(accuracies)
+            life.unmasked.append(unmasked)
             life.steps.append(i)
             if watch:
                 watch(i, current, accuracies, model)
@@ -98,6 +100,7 @@ def life_experience(
             for part in continuum.left_out:  # of a joint stream that ended early
                 life.result_t.append(part)
                 life.result_a.append(life.result_a[-1])
+                life.unmasked.append(life.unmasked[-1])
                 life.steps.append(i)
             finish()
         except divergence.ERRORS as error:

@@ -190,13 +190,23 @@ def equal_slices(n_outputs: int, n_tasks: int) -> list[list[int]]:
 def outputs_by_label(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
     """The outputs of each task from its ``labels``: None for a shared head; where labels are disjoint, a set a task.
 
-    ``UsageError`` if ``--head`` asks for what the labels do not allow.
+    ``UsageError`` if ``--head`` asks for what the labels do not allow, or if it does not say what to do with labels that
+    are neither the same in every task nor disjoint.
     """
     n_tasks = len(labels)
     slices = equal_slices(n_outputs, n_tasks)
     disjoint = n_tasks > 1 and sum(map(len, labels)) == len(set().union(*labels))
     if args.head == "split" and not disjoint:
         raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
+    if args.head == "auto" and not disjoint and any(task != labels[0] for task in labels):
+        pairs = list(itertools.permutations(range(n_tasks), 2))
+        s, t = next((s, t) for s, t in pairs if labels[s] & labels[t])
+        u, v = next((u, v) for u, v in pairs if labels[u] - labels[v])
+        raise UsageError(
+            f"--head auto: the tasks' labels overlap only in part, since label {min(labels[s] & labels[t])} is in tasks {s} "
+            f"and {t}, and label {min(labels[u] - labels[v])} in task {u} and not in task {v}; give --head shared for one "
+            "head over all labels, or number the classes of each task anew"
+        )
     if args.head == "shared" or not disjoint:
         return None
     if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):

@@ -93,6 +93,17 @@ class Learner(Stateful):
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
         return self.engine.predict(x, t)
 
+    def masked_and_unmasked(self, x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The labels (B,) predicted for x (B, n_inputs) among the outputs of task t, and those among all outputs.
+
+        Both come from one forward pass. None if all tasks share one head, or if the method has a ``forward`` of its own.
+        """
+        if self.outputs.foreign is None or type(self).forward is not Learner.forward:
+            return None
+        logits = self.net(x)
+        unmasked = logits.argmax(1)
+        return self.outputs.mask_(logits, t).argmax(1), unmasked
+
     def complete_layers(self) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
         """W (o, i) and b (o,) of each layer of an MLP in float32 on the CPU, complete; None of any other, and in parity."""
         if linear_layers(self.net) is None or self.args.parity or type(self).forward is not Learner.forward:

@@ -216,6 +216,12 @@ def averaged(tasks: torch.Tensor) -> torch.Tensor:
     return per_task(tasks).mean(0, keepdim=True)
 
 
+def portions(tasks: torch.Tensor) -> torch.Tensor:
+    """Weights (t, N) of a row for each task, which add up to ``averaged``."""
+    rows = per_task(tasks)
+    return rows / len(rows)
+
+
 def pooled(tasks: torch.Tensor) -> torch.Tensor:
     """Weights (1, N) of one row: the mean of all examples, whatever their task."""
     return torch.full((1, len(tasks)), 1.0 / len(tasks), dtype=torch.float64)

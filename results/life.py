@@ -44,6 +44,9 @@ class Life:
 
     result_t: list[int] = field(default_factory=list)
     result_a: list[list[float]] = field(default_factory=list)
+    unmasked: list[list[float]] = field(
+        default_factory=list
+    )  # as result_a with all outputs competing; [] where not known
     steps: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock, by what was being done
     curves: dict[int, list] = field(
@@ -81,12 +84,16 @@ class Life:
         self._doing, self._since = doing, now
         return before
 
-    def complete(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged."""
+    def complete(self, unmasked: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged.
+
+        With ``unmasked`` they are those where all outputs compete; (E, 0) where they are not known.
+        """
         n = len(self.result_t)
         if self.diverged and not self.diverged.unlearning:
             n = next((i for i in range(1, n) if self.result_t[i] == self.diverged.task), n)
-        return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(self.result_a[:n])
+        accuracies = self.unmasked if unmasked else self.result_a
+        return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(accuracies[:n])
 
     def times(self) -> dict:
         """Seconds of training, of evaluation and of both; of an unlearning phase, and of checkpoints if there were any."""
@@ -113,6 +120,7 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
     """The record of a run, as docs/results.md lays it down; ``life.unlearning`` only where there was such a phase."""
     baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
+    unmasked = without_masks(life, continuum)
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
     if continuum.together:
@@ -142,7 +150,9 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
+        **({"seen": over_seen(data, continuum, grid)} if data.outputs is None else {}),
         "metrics": summary,
+        **({"unmasked": unmasked} if unmasked else {}),
         "counts": {"steps": continuum.position, **counts(model)},
         "seconds": life.times(),
         "peak_memory_mb": record.peak_memory_mb(),
@@ -172,6 +182,24 @@ def stopping(life: Life, continuum) -> dict:
         "accuracy": [life.epochs[task][1] for task in tasks],
         "batches": continuum.batches_per_task(),
     }
+
+
+def without_masks(life: Life, continuum) -> dict:
+    """Baseline, grid and numbers of accuracies where all outputs compete; {} where they are not known."""
+    tasks, accuracies = life.complete(unmasked=True)
+    if not accuracies.numel():
+        return {}
+    baseline, grid, order = metrics.split(tasks, accuracies, continuum.order)
+    summary = metrics.summary(baseline, grid, order)
+    summary = metrics.of_the_end(summary) if continuum.together else summary
+    return {"baseline": baseline.tolist(), "grid": grid.tolist(), **summary}
+
+
+def over_seen(data, continuum, grid) -> list[float]:
+    """Accuracy over all tasks seen so far, after each; all count as seen where they are learned together."""
+    order = continuum.order
+    seen = [order if continuum.together else order[: i + 1] for i in range(len(order))]
+    return metrics.over_seen(grid, [len(y) for _, _, y in data.test], seen)
 
 
 def short_curves(args, continuum) -> list[str]:

@@ -13,7 +13,7 @@ import sys
 if __package__ in (None, ""):  # cd results; python show.py
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from metrics.metrics import grid_text
+from metrics.metrics import grid_text, unmasked_text
 from results.comparing.cells import short
 from results.comparing.measures import MEASURES
 from results.console import command, one_line, tell
@@ -108,6 +108,8 @@ def _numbers(run):
     known = [f"{name} {_number(value)}" for name, value in values.items() if value is not None]
     if known:
         lines.append("; ".join(known))
+    if (run.record or {}).get("unmasked"):
+        lines.append(unmasked_text(run.record["unmasked"]))
     mean = run.baseline_mean()
     if mean is not None:
         lines.append(f"no baseline row; by the forward number its mean is {mean:.4f} over all tasks but the first")

@@ -18,6 +18,7 @@ from data import (
     digits_rotations,
     digits_split,
     fashion_mnist_permutations,
+    fashion_mnist_rotations,
     fashion_mnist_split,
     files,
     mnist_permutations,
@@ -78,6 +79,18 @@ def test_rotations(path, tiny):
             images = [Image.fromarray(image.numpy()) for image in pixels.reshape(-1, 28, 28)]
             rotated = np.stack([np.array(image.rotate(angle)) for image in images]).reshape(-1, 784)
             assert torch.equal(x, torch.from_numpy(rotated)) and torch.equal(y, labels)
+
+
+def test_rotations_in_rounds(path, tiny):
+    """The same angles once more, in the same order; half as many as without rounds, over the same degrees."""
+    fashion_mnist_rotations.build(path, n_tasks=6, seed=1, min_rot=0, max_rot=180, rounds=2)
+    read = files.load(path)
+    angles = [task[0] for task in read.train]
+    assert angles == angles[:3] * 2 and [angle // 60 for angle in angles[:3]] == [0, 1, 2]
+    assert torch.equal(read.train[1][1], read.train[4][1]) and not torch.equal(read.train[0][1], read.train[1][1])
+    for rounds in (0, 4, -1):
+        with pytest.raises(DataError, match=f"rounds {rounds}: 6 tasks are not so many rounds; give a divisor of 6"):
+            fashion_mnist_rotations.build(path, n_tasks=6, rounds=rounds)
 
 
 @pytest.mark.parametrize("n_tasks", [1, 5, 100])
@@ -238,6 +251,7 @@ BUILDERS = {
     digits_permutations: "digits_permutations.pt",
     digits_rotations: "digits_rotations.pt",
     mnist_permutations: "mnist_permutations.pt",
+    fashion_mnist_rotations: "fashion_mnist_rotations.pt",
     mnist_rotations: "mnist_rotations.pt",
     fashion_mnist_permutations: "fashion_mnist_permutations.pt",
     cifar100: "cifar100.pt",

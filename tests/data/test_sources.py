@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from data import DataError, sources
+from data import DataError, sources, temporary
 
 ROOT = Path(__file__).resolve().parents[2]
 N_TRAIN, N_TEST = 30, 10
@@ -147,11 +147,10 @@ def serve(monkeypatch, pages):
         def __init__(self, **_):
             pass
 
-        def __call__(self, url, output_file, _):
+        def __call__(self, url, file, _):
             if url not in pages:
                 raise ConnectionError(url)
-            with open(output_file, "wb") as file:
-                file.write(pages[url])
+            file.write(pages[url])
 
     monkeypatch.setattr(pooch, "HTTPDownloader", Downloader)
 
@@ -179,6 +178,11 @@ def test_cifar100_is_downloaded_as_one_archive(tmp_path, monkeypatch):
     contents = cifar_files()
     trust(monkeypatch, "cifar100", contents)
     write(tmp_path / "cifar-100-binary", contents)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    folder = sources.RAW / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    (folder / f".cifar-100-binary.tar.gz.{dead.pid}-{temporary.HOST}-0123abcd.tmp").touch()
     with tarfile.open(tmp_path / "packed.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "cifar-100-binary", "cifar-100-binary")
     served = {"http://good/cifar-100-binary.tar.gz": (tmp_path / "packed.tar.gz").read_bytes()}
@@ -188,6 +192,7 @@ def test_cifar100_is_downloaded_as_one_archive(tmp_path, monkeypatch):
     x = sources.images("cifar100")[0][0]
     serve(monkeypatch, {})
     assert torch.equal(sources.images("cifar100")[0][0], x)
+    assert [p.name for p in folder.iterdir()] == ["cifar-100-binary.tar.gz"]  # nothing else, nor what a killed run left
 
 
 def test_without_pooch_there_is_a_remedy(monkeypatch):

@@ -17,8 +17,9 @@ from tests.results.records import make, write
 
 ROOT = Path(__file__).parents[3]
 STUDIES = {
-    "which_agem": (3 * 3 + 4) * 5,
+    "which_agem": (3 * 3 + 4 + 3) * 5,
     "relatedness": 10 * 5,
+    "modular": (1 + 2 + 2 + 4 + 2 + 2 + 4) * 5,
     "engines": (len(METHODS) - 1) * 2 * 5,
     "unlearning": 6 * 3,
     "learning_rates": 11 * 5 * 3,
