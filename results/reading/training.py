@@ -33,6 +33,7 @@ STORED = re.compile(r"\b(\d{1,9}) gradients? stored\b", re.IGNORECASE)
 TASK = re.compile(r"\W*task\s+(\d{1,9})\b(?:,?\s*\[[\d,\s]*\])?\W*", re.IGNORECASE)
 EPOCH = re.compile(r"\W*(?:epoch\s*)?(\d{1,9})\s*,\s*", re.IGNORECASE)
 HEADING = re.compile(r"#+\s.*|(?P<mark>\*{1,3})(?!\*|task\b).*(?P=mark):?\s*|lambda\b.*")
+SHOWN = re.compile(r"from \S.*:\d+(?: \(.*\))?")  # the second line of a run that results.show prints
 CAPTION = re.compile(r"[A-Z][^:]*\d[^:]*:\s*")  # such as "With dropout of 0.2:", of the run that follows
 LEFT = re.compile(r"\d+\.\d")  # a number that has no name
 
@@ -72,6 +73,8 @@ class Reader:
         elif HEADING.fullmatch(piece):
             text = piece.strip(" \t*#:")[:80]
             self.headings = [text, ""] if piece.startswith("#") else [self.headings[0], text]
+            self.finish()
+        elif SHOWN.fullmatch(piece):
             self.finish()
         elif CAPTION.fullmatch(piece):
             self.headings[1] = piece.strip(" \t:")[:80]
