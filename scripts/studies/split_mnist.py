@@ -12,7 +12,7 @@ one run each. They come from results/logged/seed_002.json.
 
 import argparse
 import itertools
-import json
+import math
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +26,11 @@ from model.arguments import FLAGS
 from results import console
 from results.comparing import cells, inference
 from results.comparing.measures import shown
+from results.reading import training
 from results.table import render
 
 LOGGED = ROOT / "results" / "logged" / "seed_002.json"
+LAST = 5  # tasks
 SEEDS, OTHER_SEEDS = "0..4", "100..101"
 COMMON = "--data_file mnist_split.pt --head shared --log_every 1000000 --probe sparsity"
 # What the note leaves open, as `choice` has chosen it (docs/split_mnist.md).
@@ -40,11 +42,14 @@ OGD = "--model ogd --ogd_mode loss_mean --task_sample 12000 --later_lr_factor 0.
 
 
 class Row(NamedTuple):
-    """A row of the study: its flags without COMMON and the setting, and the name of the note's table, if it has one."""
+    """A row of the study: its flags without COMMON and the setting, and the note's runs of it, the first for each number.
+
+    The note prints accuracy and sparsity of some settings from different runs.
+    """
 
     label: str
     flags: str
-    note: str | None = None
+    notes: tuple = ()
 
     @property
     def orthogonal(self) -> bool:
@@ -58,40 +63,40 @@ class Row(NamedTuple):
 
 def _rows():
     joint, single = f"--model joint {EPOCHS} {MLP}", f"--model single {EPOCHS} {MLP}"
-    yield Row("joint", joint, "plain MLP, all classes at once")
-    yield Row("joint, batch norm", f"{joint} --norm batch", "batch normalisation, all at once")
+    yield Row("joint", joint, ("joint", "joint, L1 0.0"))
+    yield Row("joint, batch norm", f"{joint} --norm batch", ("joint, batch norm",))
     for l1 in ("0.001", "0.1", "1.0", "2.0"):
-        note = f"L1 penalty {l1} on the hidden representations, all at once"
-        yield Row(f"joint, L1 {l1}", f"{joint} --l1_activations {l1}", note)
+        yield Row(f"joint, L1 {l1}", f"{joint} --l1_activations {l1}", (f"joint, L1 {l1}",))
     yield Row("joint, LeNet-5", f"--model joint {EPOCHS} --net lenet5")
-    yield Row("sequential", single, "L1 penalty 0.0, task after task")
-    yield Row("sequential, batch norm", f"{single} --norm batch", "batch normalisation, task after task")
+    yield Row("sequential", single, ("sequential", "sequential, L1 0.0"))
+    note = "sequential, batch norm"
+    yield Row(note, f"{single} --norm batch", (note, f"{note}, once more"))
     yield Row("sequential, layer norm", f"{single} --norm layer")
-    yield Row("sequential, dropout 0.5", f"{single} --dropout 0.5", "dropout 0.5, task after task")
-    yield Row("sequential, L1 1.0", f"{single} --l1_activations 1.0", "L1 penalty 1.0, task after task")
-    yield Row("sequential, batch norm, L1 1.0", f"{single} --norm batch --l1_activations 1.0")
+    yield Row("sequential, dropout 0.5", f"{single} --dropout 0.5", ("sequential, dropout 0.5",))
+    yield Row("sequential, L1 1.0", f"{single} --l1_activations 1.0", ("sequential, L1 1.0",))
+    yield Row(f"{note}, L1 1.0", f"{single} --norm batch --l1_activations 1.0", (f"{note}, L1 1.0",))
     yield Row("sequential, LeNet-5", f"--model single {EPOCHS} --net lenet5")
-    ogd, bn = f"{OGD} {MLP}", f"{OGD} {MLP} --norm batch"
-    note = "orthogonal gradient descent, one mean gradient a task, until 98 % training accuracy or 30 epochs"
-    yield Row("OGD, stop at .98", f"{ogd} --stop_at_accuracy 0.98", note)
-    note = "orthogonal gradient descent with batch normalisation"
-    yield Row("OGD, batch norm, stop at .98", f"{bn} --stop_at_accuracy 0.98", note)
+    ogd, bn, stop = f"{OGD} {MLP}", f"{OGD} {MLP} --norm batch", "--stop_at_accuracy 0.95"
+    yield Row("OGD, until .98", f"{ogd} --stop_at_accuracy 0.98", ("OGD, until .98",))
+    note = "OGD, batch norm"
+    yield Row(f"{note}, until .98", f"{bn} --stop_at_accuracy 0.98", (f"{note}, until .98",))
+    yield Row(f"{note}, until .95", f"{bn} {stop}", (f"{note}, until .95",))
+    for label, more in (
+        ("L1 5.0", "--l1_activations 5.0"),
+        ("dropout 0.2", "--dropout 0.2"),
+        ("dropout 0.2, L1 5.0", "--dropout 0.2 --l1_activations 5.0"),
+    ):
+        yield Row(f"{note}, {label}, until .95", f"{bn} {more} {stop}", (f"{note}, {label}, until .95",))
     yield Row(
-        "OGD, batch norm, stop at .95", f"{bn} --stop_at_accuracy 0.95", f"{note}, until 95 % training accuracy, task 5"
+        "OGD, batch norm, until .95, recorded in training mode",
+        f"{bn} --ogd_record train {stop}",
+        (f"{note}, until .95",),
     )
-    stop = "--stop_at_accuracy 0.95"
-    yield Row("the same, L1 5.0", f"{bn} --l1_activations 5.0 {stop}", "the same with L1 penalty 5.0")
-    note = "orthogonal gradient descent, batch normalisation, dropout 0.2"
-    yield Row("the same, dropout 0.2", f"{bn} --dropout 0.2 {stop}", f"{note} (until 95 %), task 5")
-    yield Row(
-        "the same, dropout 0.2, L1 5.0",
-        f"{bn} --dropout 0.2 --l1_activations 5.0 {stop}",
-        f"{note}, L1 penalty 5.0, task 5",
-    )
-    yield Row("the same, recorded in training mode", f"{bn} --ogd_record train {stop}")
     gtl = bn.replace("loss_mean", "gtl")
-    yield Row("the same, 40 logit gradients a task", f"{gtl} --ogd_per_task 40 {stop}")
-    yield Row("no OGD, the same steps", f"--model single --later_lr_factor 0.2 --n_epochs 29 {MLP} --norm batch {stop}")
+    yield Row("OGD gtl, 40 a task, batch norm, until .95", f"{gtl} --ogd_per_task 40 {stop}")
+    yield Row(
+        "no OGD, batch norm, until .95", f"--model single --later_lr_factor 0.2 --n_epochs 29 {MLP} --norm batch {stop}"
+    )
 
 
 ROWS = tuple(_rows())
@@ -111,7 +116,7 @@ ORTHOGONAL_CHOICES = [
     *(f"--momentum 0 --lr {lr} --batch_size 16" for lr in ("0.003", "0.01", "0.03")),
     *(f"--optimizer adam --lr {lr} --batch_size 64" for lr in ("0.0001", "0.0003")),
 ]
-JUDGED = ("joint", "sequential", "OGD, batch norm, stop at .98", "OGD, batch norm, stop at .95")
+JUDGED = ("joint", "sequential", "OGD, batch norm, until .98", "OGD, batch norm, until .95")
 
 
 def lines() -> str:
@@ -151,26 +156,28 @@ def settled(run, flags: str) -> bool:
 SETTING = ("optimizer", "momentum", "lr", "batch_size")
 
 
-def note_of(row: Row) -> dict:
-    """The note's numbers of a row: {"accuracy": [after each task that it prints], "sparsity": [...], "final", "zeros"}."""
-    logged = json.loads(LOGGED.read_text())
-    rows = next((table["rows"] for table in logged["tables"] if table["name"] == row.note), [])
-    found = {
-        name: [None if line[place] is None else float(line[place]) for line in rows]
-        for name, place in (("accuracy", 6), ("sparsity", 7))
-    }
-    return found | {"final": _last(found["accuracy"]), "zeros": _last(found["sparsity"])}
+def logged() -> dict:
+    """The note's runs by their labels."""
+    return {run.label: run for run in cells.read([str(LOGGED)], "split_mnist")[0]}
+
+
+def note_of(row: Row, note: dict) -> dict:
+    """{"accuracy" or "sparsity": {task from 1 on: the note's number}} of a row; the first of its runs that prints it counts."""
+    found = {"accuracy": {}, "sparsity": {}}
+    for label in reversed(row.notes):
+        for name, numbers in ours_of(note[label]).items():
+            found[name].update(numbers)
+    return found
 
 
 def ours_of(run) -> dict:
-    """The same of a run of ours."""
-    record = run.record
-    found = {"accuracy": record["so_far"], "sparsity": record.get("probes", {}).get("sparsity", {}).get("sparsity", [])}
-    return found | {"final": _last(found["accuracy"]), "zeros": _last(found["sparsity"])}
-
-
-def _last(values):
-    return values[-1] if values else None
+    """The same of one run; a run on all classes at once has task 5 only."""
+    found = {"accuracy": {}, "sparsity": {}}
+    for task, entry in training.at_the_end(run).items():
+        for name, numbers in found.items():
+            if name in entry.values:
+                numbers[LAST if task is None else task] = float(entry.values[name])
+    return found
 
 
 # ---------------------------------------------------------------- tables
@@ -178,21 +185,18 @@ def _last(values):
 
 def table(found) -> str:
     """Two tables: the end of every row, then accuracy and sparsity after each task of those that learn task after task."""
-    body, tasks = [], []
+    body, tasks, note = [], [], logged()
     for row in ROWS:
         runs = [run for run in found if settled(run, row.line)]
-        ours, note = [ours_of(run) for run in runs], note_of(row)
-        seconds = inference.mean([run.record["seconds"]["total"] for run in runs]) if runs else None
-        numbers = [
-            *_beside(note["final"], [one["final"] for one in ours]),
-            *_beside(note["zeros"], [one["zeros"] for one in ours]),
-        ]
+        ours, theirs = [ours_of(run) for run in runs], note_of(row, note)
+        numbers = [cell for name in theirs for cell in _beside(theirs[name], [one[name] for one in ours])]
         stopped = [sum(run.record["stopping"]["epochs"]) for run in runs if "stopping" in run.record]
-        epochs = f"{inference.mean(stopped):.0f}" if stopped else ""
-        body.append([row.label, str(len(runs)), *numbers, epochs, "" if seconds is None else f"{seconds:.0f}"])
+        seconds = [run.record["seconds"]["total"] for run in runs]
+        each = [f"{inference.mean(values):.0f}" if values else "" for values in (stopped, seconds)]
+        body.append([row.label, str(len(runs)), *numbers, *each])
         if ours and "joint" not in row.flags:
-            for name in ("accuracy", "sparsity"):
-                tasks.append([f"{row.label}, {name}", *_by_task(note[name], [one[name] for one in ours])])
+            for name in theirs:
+                tasks.append([f"{row.label}: {name}", *_by_task(theirs[name], [one[name] for one in ours])])
     head = [
         "row",
         "n",
@@ -205,30 +209,29 @@ def table(found) -> str:
         "epochs",
         "seconds",
     ]
-    notes = [_data(found)]
-    after = render(["after task (note)", "1", "2", "3", "4", "5"], tasks, "markdown")
+    after = render(["after task", *map(str, range(1, LAST + 1))], tasks, "markdown")
+    notes = [_data(found), "Below: our mean after each task, and the note's number in brackets."]
     return render(head, body, "markdown", notes=notes) + "\n" + after
 
 
-def _beside(note, values) -> list[str]:
-    """The note's number, ours with the standard deviation, and the difference."""
-    values = [value for value in values if value is not None]
-    theirs = "" if note is None else shown(note, 4)
+def _beside(note: dict, each: list[dict]) -> list[str]:
+    """At the end: the note's number, ours with the standard deviation, and the difference."""
+    theirs, values = note.get(LAST), [one[LAST] for one in each if LAST in one]
+    shown_note = "" if theirs is None else shown(theirs, 4)
     if not values:
-        return [theirs, "X" if note is not None else "", ""]
+        return [shown_note, "" if theirs is None else "X", ""]
     spread = f" ({shown(inference.deviation(values), 4)})" if len(values) > 1 else ""
     mean = inference.mean(values)
-    return [theirs, f"{shown(mean, 4)}{spread}", "" if note is None else shown(mean - note, 4, sign=True)]
+    return [shown_note, f"{shown(mean, 4)}{spread}", "" if theirs is None else shown(mean - theirs, 4, sign=True)]
 
 
-def _by_task(note, each) -> list[str]:
-    """Our mean after each task, and the note's number in brackets where it prints all five."""
-    cells_ = []
-    for t in range(5):
-        values = [one[t] for one in each if len(one) > t]
-        theirs = f" ({note[t]:.3f})" if len(note) == 5 and note[t] is not None else ""
-        cells_.append((f"{inference.mean(values):.3f}" if values else "X") + theirs)
-    return cells_
+def _by_task(note: dict, each: list[dict]) -> list[str]:
+    """Our mean after each task, and the note's number in brackets."""
+    found = []
+    for t in range(1, LAST + 1):
+        values = [one[t] for one in each if t in one]
+        found.append((f"{inference.mean(values):.3f}" if values else "X") + (f" ({note[t]:.3f})" if t in note else ""))
+    return found
 
 
 def _data(found) -> str:
@@ -239,7 +242,7 @@ def _data(found) -> str:
 
 def choice(found) -> str:
     """The candidates by their mean distance to the note, accuracies and sparsities of all judged rows and tasks alike."""
-    texts = []
+    texts, note = [], logged()
     for orthogonal, choices in ((False, PLAIN_CHOICES), (True, ORTHOGONAL_CHOICES)):
         judged = [row for row in ROWS if row.label in JUDGED and row.orthogonal == orthogonal]
         body = []
@@ -247,24 +250,28 @@ def choice(found) -> str:
             gaps, finals = [], []
             for row in judged:
                 ours = [ours_of(run) for run in found if settled(run, f"{row.flags} {setting} {COMMON}")]
-                finals.append(f"{inference.mean([one['final'] for one in ours]):.4f}" if ours else "X")
-                gaps += _gaps(note_of(row), ours) if ours else [None]
-            distance = None if None in gaps else inference.mean(gaps)
-            body.append((distance, [setting, "X" if distance is None else f"{distance:.4f}", *finals]))
-        body.sort(key=lambda pair: (pair[0] is None, pair[0]))
-        texts.append(render(["setting", "distance", *(row.label for row in judged)], [b for _, b in body], "markdown"))
+                finals.append(f"{inference.mean([one['accuracy'][LAST] for one in ours]):.4f}" if ours else "X")
+                gaps += _gaps(note_of(row, note), ours)
+            known = bool(gaps) and None not in gaps
+            body.append((inference.mean(gaps) if known else math.inf, [setting, *finals]))
+        body.sort(key=lambda pair: pair[0])
+        rows = [
+            [setting, "X" if distance == math.inf else f"{distance:.4f}", *cells_]
+            for distance, (setting, *cells_) in body
+        ]
+        texts.append(render(["setting", "distance", *(row.label for row in judged)], rows, "markdown"))
     return "\n".join(texts)
 
 
-def _gaps(note, ours) -> list[float]:
-    """|our mean - the note's number| of each number that the note prints of the row."""
-    found = []
-    for name in ("accuracy", "sparsity"):
-        theirs = note[name] if len(note[name]) == 5 else note[name][-1:]
-        for t, value in zip(range(-len(theirs), 0), theirs, strict=True):
-            if value is not None:
-                found.append(abs(inference.mean([one[name][t] for one in ours]) - value))
-    return found
+def _gaps(note: dict, ours: list[dict]) -> list:
+    """|our mean - the note's number| of each number that the note prints of a row; None where we have none."""
+    return [
+        abs(inference.mean([one[name][t] for one in ours]) - value)
+        if ours and all(t in one[name] for one in ours)
+        else None
+        for name in note
+        for t, value in note[name].items()
+    ]
 
 
 # ---------------------------------------------------------------- commands
@@ -289,8 +296,7 @@ def data(words: list[str]) -> str:
 
 def _tell(paths, make) -> int:
     found, unread = cells.read(paths, "split_mnist")
-    found = [run for run in found if run.record and "so_far" in run.record]
-    print(make(found))
+    print(make([run for run in found if run.record]))
     return 1 if unread else 0
 
 

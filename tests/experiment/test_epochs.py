@@ -128,8 +128,8 @@ def test_a_run_stops_each_task_by_its_rule(data_file):
 def test_a_joint_run_that_stops_has_all_rows(data_file):
     flags = {"model": "joint", "n_epochs": 9, "lr": 0.1, "stop_at_accuracy": 0.3, "log_every": 1000, "resume": False}
     result = main.main(words(data_file.parent, save_path=data_file.parent / "r", **flags))
-    assert len(result["grid"]) == len(result["so_far"]) == 3 and result["grid"][-1] == result["grid"][-2]
-    assert result["counts"]["steps"] < 270 and result["final"] == pytest.approx(result["so_far"][-1], abs=1e-6)
+    assert len(result["grid"]) == len(result["seen"]) == 3 and result["grid"][-1] == result["grid"][-2]
+    assert result["counts"]["steps"] < 270 and result["final"] == pytest.approx(result["seen"][-1], abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -54,13 +54,6 @@ def test_by_hand():
     assert metrics.confusion_matrix(*history(B, R, range(3))) == pytest.approx([0.6, -0.4 / 3, 0.1])
 
 
-def test_accuracy_so_far_weighs_tasks_by_their_test_examples():
-    grid = torch.tensor([[0.1, 0.9, 0.0], [0.6, 0.5, 0.1], [0.2, 0.4, 1.0]])
-    found = metrics.so_far(grid, [1, 0, 2], [10, 30, 60])
-    assert found.tolist() == pytest.approx([0.9, (6 + 15) / 40, (2 + 12 + 60) / 100])
-    assert metrics.so_far(grid[:0], [1, 0, 2], [10, 30, 60]).tolist() == []
-
-
 def test_forgetting_counts_what_was_known_before_learning():
     grid = [[0.9, 0.6, 0.1], [0.9, 0.5, 0.1], [0.9, 0.5, 0.9]]  # task 1: best before it was learned
     assert metrics.summary(B, grid)["forgetting"] == pytest.approx(0.05)
