@@ -42,6 +42,7 @@ from metrics import metrics, unlearning
 from model import UsageError, arguments, combinations, foreign, networks, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
+from model.learner import Stateful
 from model.unlearning import plan
 from results import RecordError, console, process, record
 from results.board import Board
@@ -68,7 +69,8 @@ def parse(argv: list[str]):
     arguments.require_threads(args.threads)
     combinations.require(args, given)
     probes.names(args.probe)
-    return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
+    unused = [*arguments.unused(given, method), *(name for name in given if name in others)]
+    return args, module, unused + ([] if issubclass(module.Net, Stateful) else foreign.ignored(given, method))
 
 
 @functools.cache

@@ -283,3 +283,15 @@ def test_a_probe_that_cannot_serve_is_refused_before_training(data_file, capsys)
         said = capsys.readouterr().err.strip().splitlines()
         assert len(said) == 1 and said[0].startswith(f"main.py: {sentence}")
     assert not list((data_file.parent / "r").glob("*.json"))
+
+
+def test_accuracy_over_all_that_was_seen_weighs_tasks_by_their_test_sets(data_file, run_here):
+    train, test = stream(split=True, n_outputs=6)
+    test[1] = [test[1][0], test[1][1][:10], test[1][2][:10]]
+    files.save(data_file, train, test)
+    record, _ = run_here(model="single", head="shared")
+    R = record["grid"]
+    assert record["seen"] == pytest.approx(
+        [R[0][0], (40 * R[1][0] + 10 * R[1][1]) / 50, (40 * R[2][0] + 10 * R[2][1] + 40 * R[2][2]) / 90]
+    )
+    assert "seen" not in run_here(model="single", head="split")[0]
