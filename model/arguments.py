@@ -68,6 +68,7 @@ GROUPS = {
         Flag("ogd_projects", str, "gradient", "the split-MNIST note", "what is made orthogonal where steps are not plain SGD's",
              choices=("gradient", "displacement")),
         Flag("spg_chi", yes_no, True, "paper", "importance for older heads too"),
+        Flag("spg_chi_loss", yes_no, False, "here", "yes: older heads' logits in the training loss, as two notes have it"),
         Flag("ncl_data_size", whole, None, "here", "examples of a task, N; the prior is I/N (default: the run's)",
              low=1),
         Flag("ncl_momentum", real, 0.0, "here; tachukao/ncl: 0.9", "heavy ball, cleared at a task's end",
