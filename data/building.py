@@ -69,11 +69,16 @@ HELP = {
     "min_rot": "smallest angle in degrees",
     "max_rot": "largest angle in degrees (the standard files go to 180)",
     "step": "degrees from each task to the next, instead of random angles",
-    "n_train": "use the first N training images only (of each task where tasks split the classes)",
+    "n_train": "use the first N training images only (of each task where tasks split the classes); sequences of text",
     "n_test": "use the first N test images only (likewise)",
+    "n_general": "sequences of text that belongs to no task",
+    "length": "tokens of a sequence",
+    "folders": "text of your own: folders, separated by commas; the first holds general text, each other one a task",
+    "vocabulary": "so many tokens, found by the library tokenizers in the general text, instead of bytes",
     "dtype": "of the pixels: uint8, or float32, which the reference's main.py reads",
 }
 DTYPES = ("uint8", "float32")
+TEXT = {"folders": "this Python installation", "vocabulary": "bytes"}  # what a missing flag of text means
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,10 +97,10 @@ def main(build, default_out, argv=None):
     parser.add_argument("--o", default=default_out, metavar="FILE", help="output file (default: %(default)s)")
     for name, parameter in inspect.signature(build).parameters.items():
         if name in HELP:
-            shown = {"step": "none", "dtype": "uint8 for images of 8 bits"}.get(name, "all")
+            shown = ({"step": "none", "dtype": "uint8 for images of 8 bits"} | TEXT).get(name, "all")
             if parameter.default is not None:
                 shown = parameter.default
-            kind = {"type": float if name.endswith(("_rot", "step")) else int}
+            kind = {"type": float if name.endswith(("_rot", "step")) else str if name == "folders" else int}
             if name == "dtype":
                 kind = {"choices": DTYPES}
             parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")

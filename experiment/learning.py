@@ -12,7 +12,7 @@ from results.life import Divergence, Life
 
 
 def training_threads(model, args) -> int:
-    """The threads of training: one for an MLP, whose small products they would slow down."""
+    """The threads of training: one for an MLP or a small Transformer, whose small products they would slow down."""
     return args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
 
 
@@ -37,8 +37,11 @@ def life_experience(
         with life.spends("eval"):
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
+            losses: list[float] = []
             with threads(args.threads):
-                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally)
+                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally, losses=losses)
+            if losses:
+                life.losses.append(losses)
             life.result_t.append(current)
             life.result_a.append(accuracies)
             life.steps.append(i)

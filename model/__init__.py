@@ -13,12 +13,14 @@ __all__ = ["ALIASES", "METHODS", "Method", "UsageError", "build", "describe", "l
 
 
 class Method(NamedTuple):
-    """A row of the table: a line for ``--help``, and the flags that this method uses and not every method does."""
+    """A row of the table: a line for ``--help``, the flags that this method uses and not every method does, what it learns."""
 
     text: str
     flags: tuple[str, ...] = ()
+    learns: tuple[str, ...] = ("images",)
 
 
+BOTH = ("images", "text")
 UNLEARNING = ("forgetting_mode", "forgetting_task_ids", "forgetting_resee_size", "sign_attacked")
 MEMORY = ("n_memories", *UNLEARNING)
 MARGIN = ("memory_strength", *MEMORY)
@@ -31,11 +33,11 @@ GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_un
           "cov_recompute_every", "cov_first_task_buffer", "ewc_reverse", "fork_compat")  # fmt: skip
 GEM_GROUPS = (*GROUPS, "gem_reverse", "gem_ignore_relatedness")
 METHODS = {
-    "single": Method("one network trained task after task by plain SGD; keeps nothing (the lower baseline)"),
-    "joint": Method("single on all tasks together, in one shuffled stream (the upper bound)"),
+    "single": Method("one network trained task after task by plain SGD; keeps nothing (the lower baseline)", (), BOTH),
+    "joint": Method("single on all tasks together, in one shuffled stream (the upper bound)", (), BOTH),
     "independent": Method("a narrower network for each task (the baseline of Lopez-Paz & Ranzato 2017)", ("finetune",)),
     "multimodal": Method("a first layer for each task, all others shared (the same; taskinput in MER)"),
-    "ewc": Method("elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)", PENALTY),
+    "ewc": Method("elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)", PENALTY, BOTH),
     "gem": Method("gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)", MARGIN),
     "agem": Method("A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (A-GEM note, way 1)", MARGIN),
     "agem_closed": Method("A-GEM, closed form on the mean of the tasks' gradients, no margin (A-GEM note, way 2; alias gdp)",
@@ -100,5 +102,5 @@ def build(module, data, args):
     """
     model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
     dtype = data.train[0][1].dtype
-    model = model.double() if dtype.itemsize == 8 else model
+    model = model.double() if dtype.is_floating_point and dtype.itemsize == 8 else model
     return model.cuda() if args.cuda else model

@@ -21,10 +21,12 @@ RUN, PROTOCOL, MACHINE, PLACE = Role.RUN, Role.PROTOCOL, Role.MACHINE, Role.PLAC
 GROUPS = {
     "network": (
         Flag("model", str, "single", "GEM", "the method (below); without regard to case", RUN),
-        Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP", shared=True, low=0, high=1000),
-        Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer", shared=True, low=1),
-        Flag("net", str, "auto", "here", "auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
+        Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP; layers of the Transformer", shared=True, low=0, high=1000),
+        Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer; width of the Transformer", shared=True, low=1),
+        Flag("net", str, "auto", "here", "of images; auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
              choices=("auto", "mlp", "resnet18")),
+        Flag("pretrain_steps", whole, 2000, "here", "of text: steps on its general text before the first task, made once and kept",
+             PROTOCOL, low=0),
         Flag("head", str, "auto", "here", "auto: shared where tasks have the same labels, split where disjoint", PROTOCOL,
              choices=("auto", "shared", "split")),
         Flag("finetune", yes_no, False, "GEM; MER: yes", "independent nets start from the last task's"),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model import UsageError, room
+from model import UsageError, room, transformer
 
 # What a logit of another task becomes: never the largest, and nothing in a softmax (the reference's value).
 FOREIGN_LOGIT = -1e11
@@ -128,8 +128,11 @@ class ResNet18(nn.Module):
 def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
     """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so.
 
-    In parity the reference's rule holds: ResNet18 if and only if the data file is ``cifar100.pt``.
+    In parity the reference's rule holds: ResNet18 if and only if the data file is ``cifar100.pt``. Text
+    (``args.text``, a ``transformer.Language``) gets a Transformer.
     """
+    if getattr(args, "text", None):
+        return transformer.encoder(n_inputs, n_outputs, args)
     if wants_resnet(n_inputs, args):
         return ResNet18(n_outputs)
     sizes = [n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs]
