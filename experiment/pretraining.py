@@ -18,7 +18,7 @@ from model.engine.flat import threads
 from model.transformer import Encoder, Language
 
 FORMAT = 1  # to be raised when what is learned changes
-RATE, WARM, BATCH, SEED = 2e-3, 0.1, 32, 0  # of AdamW; the share of the steps in which the rate rises; sequences a step
+RATE, WARM, BATCH, SEED = 1e-2, 0.1, 32, 0  # of AdamW; the share of the steps in which the rate rises; sequences a step
 
 
 def language(data, continuum, args) -> Language | None:
