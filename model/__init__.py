@@ -29,6 +29,7 @@ PENALTY = ("n_memories", "memory_strength", "ewc_fisher", *SAMPLE)
 REPLAY = ("memories", "replay_batch_size")
 OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis")
 NCL = ("ncl_data_size", "ncl_momentum", "ncl_lambda", "ncl_alpha", "ncl_sum", "ncl_fisher", "ncl_radius", "ncl_diag")
+DAS = ("das_proxy", "das_proxy_data", "das_contrast", "das_temperature", "das_initial", "das_masks", "das_optimizer")
 GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit", "divergence", "if_output_cov",
           "cov_recompute_every", "cov_first_task_buffer", "ewc_reverse", "fork_compat")  # fmt: skip
 GEM_GROUPS = (*GROUPS, "gem_reverse", "gem_ignore_relatedness")
@@ -57,6 +58,8 @@ METHODS = {
                   ("spg_chi", *SAMPLE)),
     "ncl": Method("natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
                   ("task_sample", *NCL)),
+    "das": Method("soft-masking by the importance of heads and units, for masked language models (Ke et al. 2023)",
+                  ("task_sample", *DAS), ("text",)),
     "icarl": Method("iCaRL: exemplars by herding, distillation, nearest class mean (Rebuffi et al. 2017)",
                     ("n_memories", "memory_strength")),
     "gem_group": Method("GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",

@@ -63,6 +63,18 @@ GROUPS = {
         Flag("ncl_radius", real, None, "the gradient-direction note", "longest step in the norm of the precision", above=0),
         Flag("ncl_diag", yes_no, False, "here", "a diagonal precision, for any network"),
     ),
+    "soft-masking of a language model (DAS)": (
+        Flag("das_proxy", str, "output", "paper", "initial importance: what two passes with dropout are compared by",
+             choices=("output", "representation")),
+        Flag("das_proxy_data", str, "general", "paper", "initial importance: on general text, or on that of the first domain",
+             choices=("general", "new")),
+        Flag("das_contrast", real, 1.0, "paper", "weight of the contrast; 0: none", low=0),
+        Flag("das_temperature", real, 0.05, "paper", "of the contrast's similarities", above=0),
+        Flag("das_initial", yes_no, True, "paper", "importance for general knowledge before the first domain"),
+        Flag("das_masks", yes_no, True, "paper", "gradients are masked by importance"),
+        Flag("das_optimizer", str, "sgd", "here; paper: Adam", "adamw: its steps are masked; begun anew for each domain",
+             choices=("sgd", "adamw")),
+    ),
     "experience replay (MER)": (
         Flag("memories", whole, 5120, "MER", "capacity of the reservoir", low=0),
         Flag("replay_batch_size", whole, 20, "MER", "examples replayed with each new one", low=0),

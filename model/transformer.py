@@ -122,7 +122,7 @@ class Encoder(nn.Module):
 
     def hidden(self, x: torch.Tensor) -> torch.Tensor:
         """The last layer's units (B, L, width) for the ids x (B, L)."""
-        h = self.dropout(self.LayerNorm(self.word(x) + self.position.weight[: x.shape[1]]))
+        h = self.dropout(self.LayerNorm(self.word(x.long()) + self.position.weight[: x.shape[1]]))
         for layer in self.layer:
             h = layer(h)
         return h
