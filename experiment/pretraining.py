@@ -19,6 +19,7 @@ from model.transformer import Encoder, Language
 
 FORMAT = 1  # to be raised when what is learned changes
 RATE, WARM, BATCH, SEED = 1e-2, 0.1, 32, 0  # of AdamW; the share of the steps in which the rate rises; sequences a step
+PASSES = 4  # over the general text at most, however many steps are asked for
 
 
 def language(data, continuum, args) -> Language | None:
@@ -33,8 +34,9 @@ def language(data, continuum, args) -> Language | None:
 
 def _start(told: Language, data, args) -> dict:
     """The parameters after general pre-training: from the cache beside the data file, else made now and kept there."""
+    steps = min(args.pretrain_steps, max(1, PASSES * len(told.general) // BATCH))
     sizes = {"tokens": told.n_tokens, "length": data.n_inputs, "width": args.n_hiddens, "layers": args.n_layers}
-    sizes |= {"steps": args.pretrain_steps, "format": FORMAT, "data": data.hash}
+    sizes |= {"steps": steps, "format": FORMAT, "data": data.hash}
     key = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:12]
     path = Path(f"{data.file.path}.start-{key}")
     found = _read(path, sizes)
@@ -43,10 +45,10 @@ def _start(told: Language, data, args) -> dict:
             with standard.one_at_a_time(path):
                 found = _read(path, sizes)
                 if found is None:
-                    found = pretrain(told, args, data.n_inputs)
+                    found = pretrain(told, **_of(sizes))
                     store.write(path, sizes, found)
         except OSError:  # a folder that cannot be written: it is made anew every time
-            found = pretrain(told, args, data.n_inputs) if found is None else found
+            found = pretrain(told, **_of(sizes)) if found is None else found
     return found
 
 
@@ -58,15 +60,18 @@ def _read(path: Path, sizes: dict) -> dict | None:
     return found if header == sizes else None
 
 
-def pretrain(told: Language, args, length: int) -> dict:
-    """The parameters of an encoder after ``args.pretrain_steps`` steps of AdamW on the general text, on one thread."""
+def _of(sizes: dict) -> dict:
+    return {name: sizes[name] for name in ("length", "width", "layers", "steps")}
+
+
+def pretrain(told: Language, length: int, width: int, layers: int, steps: int) -> dict:
+    """The parameters of an encoder after so many steps of AdamW on the general text, on one thread."""
     from tqdm import tqdm
 
     generator = torch.Generator().manual_seed(SEED)
     with torch.random.fork_rng(devices=[]), threads(1):
         torch.manual_seed(SEED)
-        net = Encoder(told.n_tokens, length, args.n_hiddens, args.n_layers, seed=SEED)
-        steps = args.pretrain_steps
+        net = Encoder(told.n_tokens, length, width, layers, seed=SEED)
         optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
         warm = max(1, round(WARM * steps))
         schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -80,7 +80,7 @@ def of(file: files.DataFile, args) -> Images | MaskedText:
     found = MaskedText if file.text else Images
     method = methods.METHODS.get(args.model)
     if method and found.kind not in method.learns:
-        fitting = ", ".join(name for name, row in methods.METHODS.items() if found.kind in row.learns)
+        fitting = ", ".join(methods.learning(found.kind))
         raise UsageError(
             f"--model {args.model}: learns {' and '.join(method.learns)}, and {args.data_file} holds {found.kind}; "
             f"give another --data_file, or one of {fitting}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from model.lookup import describe, names, resolve, source
 
-__all__ = ["ALIASES", "METHODS", "Method", "UsageError", "build", "describe", "load", "names", "resolve", "source"]
+__all__ = ["ALIASES", "METHODS", "Method", "UsageError", "build", "describe", "learning", "load", "names", "resolve", "source"]
 
 
 class Method(NamedTuple):
@@ -69,6 +69,11 @@ METHODS = {
     "ewc_group": Method("EWC with tasks weighted by relatedness, block by block", (*PENALTY, *GROUPS, "use_fisher")),
 }  # fmt: skip
 ALIASES = {"gdp": "agem_closed", "online": "single", "taskinput": "multimodal"}  # the last two: MER's names
+
+
+def learning(kind: str) -> list[str]:
+    """The methods of the table that learn ``kind``: images or text."""
+    return [name for name, method in METHODS.items() if kind in method.learns]
 
 
 # Methods that model/reference/ has in the arithmetic of the GEM authors' code, and of MER's.

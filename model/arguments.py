@@ -25,7 +25,7 @@ GROUPS = {
         Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer; width of the Transformer", shared=True, low=1),
         Flag("net", str, "auto", "here", "of images; auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
              choices=("auto", "mlp", "resnet18")),
-        Flag("pretrain_steps", whole, 2000, "here", "of text: steps on its general text before the first task, made once and kept",
+        Flag("pretrain_steps", whole, 2000, "here", "of text: steps on general text before the first task, at most 4 passes; kept",
              PROTOCOL, low=0),
         Flag("head", str, "auto", "here", "auto: shared where tasks have the same labels, split where disjoint", PROTOCOL,
              choices=("auto", "shared", "split")),

@@ -22,7 +22,7 @@ from tests.conftest import (
 )
 
 NAMES = list(methods.METHODS)
-TEXT_ALONE = [name for name, row in methods.METHODS.items() if row.learns == ("text",)]
+TEXT_ALONE = sorted({*methods.learning("text")} - {*methods.learning("images")})
 STORING = arguments.FLAGS["n_memories"].methods
 
 
@@ -90,7 +90,7 @@ def test_finish_task_may_be_called_or_not_and_twice(name, tasks):
     assert torch.equal(parameters(left), parameters(told))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in TEXT_ALONE])  # the reference knows no text
+@pytest.mark.parametrize("name", methods.learning("images"))  # the reference knows no text
 def test_the_keys_are_the_references(name):
     layers = {
         "independent": [f"nets.{t}.net.{i}" for t in (0, 1, 2) for i in (0, 2, 4)],
@@ -144,7 +144,7 @@ def test_no_memory_is_an_error(name):
         net(name, **{**suitable(name)[1], "n_memories": 0})
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in TEXT_ALONE])  # a foreign main knows no text
+@pytest.mark.parametrize("name", methods.learning("images"))  # a foreign main knows no text
 def test_a_foreign_main_passes_only_the_flags_it_knows(name):
     known = {"n_layers": 2, "n_hiddens": 8, "n_memories": 4, "memory_strength": 0.5, "finetune": False, "lr": 0.1}
     known |= {"cuda": False, "data_file": "mnist_rotations.pt", "n_epochs": 1, "batch_size": 1, "seed": 0}

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 STUDIES = {
     "which_agem": (3 * 3 + 4) * 5,
     "relatedness": 10 * 5,
-    "engines": (len(METHODS) - 1) * 2 * 5,
+    "engines": (len(METHODS) - 2) * 2 * 5  # without icarl and das,
     "unlearning": 6 * 3,
     "learning_rates": 11 * 5 * 3,
     "exact_evaluation": 5 * 4 * 5,
