@@ -74,11 +74,16 @@ HELP = {
     "n_general": "sequences of text that belongs to no task",
     "length": "tokens of a sequence",
     "folders": "text of your own: folders, separated by commas; the first holds general text, each other one a task",
+    "tokenizer": "tokens of a tokenizer of transformers, by name or folder, instead of bytes",
     "vocabulary": "so many tokens, found by the library tokenizers in the general text, instead of bytes",
     "dtype": "of the pixels: uint8, or float32, which the reference's main.py reads",
 }
 DTYPES = ("uint8", "float32")
-TEXT = {"folders": "this Python installation", "vocabulary": "bytes"}  # what a missing flag of text means
+TEXT = {
+    "folders": "this Python installation",
+    "vocabulary": "bytes",
+    "tokenizer": "bytes",
+}  # what a missing flag of text means
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,7 +105,9 @@ def main(build, default_out, argv=None):
             shown = ({"step": "none", "dtype": "uint8 for images of 8 bits"} | TEXT).get(name, "all")
             if parameter.default is not None:
                 shown = parameter.default
-            kind = {"type": float if name.endswith(("_rot", "step")) else str if name == "folders" else int}
+            kind = {
+                "type": float if name.endswith(("_rot", "step")) else str if name in ("folders", "tokenizer") else int
+            }
             if name == "dtype":
                 kind = {"choices": DTYPES}
             parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")

@@ -71,7 +71,9 @@ class DataFile:
 def load(path) -> DataFile:
     """Read, check and identify the data file at `path`; DataError in one sentence."""
     file = examine(path)
-    return replace(file, train=in_memory(file.train), test=in_memory(file.test), text=file.text and file.text.read(contents))
+    return replace(
+        file, train=in_memory(file.train), test=in_memory(file.test), text=file.text and file.text.read(contents)
+    )
 
 
 def examine(path, verify=False) -> DataFile:

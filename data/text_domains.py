@@ -25,14 +25,21 @@ DESCRIBED = ("tkinter/**/*", "idlelib/**/*", "distutils/**/*", "lib2to3/**/*", "
 ELSEWHERE = ("site-packages", "dist-packages", "__pycache__", "test", "tests", "encodings", "pydoc_data")
 
 
-def build(out, seed=0, raw_path=None, n_train=4000, n_test=500, n_general=20_000, length=64, folders=None, vocabulary=None):
+def build(out, seed=0, raw_path=None, n_train=4000, n_test=500, n_general=20_000, length=64, folders=None, vocabulary=None,
+          tokenizer=None):  # fmt: skip
     """Write the data file `out`. DataError if an argument is out of range, or there is too little text.
 
     ``n_train`` and ``n_test`` are the sequences of a domain, of ``length`` tokens each, ``n_general`` those of text that
     belongs to no domain. ``folders`` are two paths or more, separated by commas: the first holds general text, each other
-    one a domain. A token is a byte, or one of ``vocabulary`` tokens that the library `tokenizers` finds in the general text.
+    one a domain. A token is a byte, or one of ``vocabulary`` tokens that the library `tokenizers` finds in the general text,
+    or one of a ``tokenizer`` of `transformers`, by name or folder.
     """
-    for name, value, least in (("n_train", n_train, 1), ("n_test", n_test, 1), ("n_general", n_general, 1), ("length", length, 2)):
+    for name, value, least in (
+        ("n_train", n_train, 1),
+        ("n_test", n_test, 1),
+        ("n_general", n_general, 1),
+        ("length", length, 2),
+    ):
         if value < least:
             raise DataError(f"--{name} {value}: give {least} or more")
     if length > tokens.LENGTH:
@@ -43,7 +50,7 @@ def build(out, seed=0, raw_path=None, n_train=4000, n_test=500, n_general=20_000
     generator = torch.Generator().manual_seed(seed)
     kept = {name: shuffled(documents, generator) for name, documents in domains.items()}
     general = kept.pop("general")
-    words, mask, encode = alphabet(vocabulary, (text for _, text in general))
+    words, mask, encode = theirs(tokenizer) if tokenizer else alphabet(vocabulary, (text for _, text in general))
     train, test, shown = [], [], []
     for name, documents in building.progress(kept.items(), out):
         held, rest = split(documents, encode, n_test, length)
@@ -74,7 +81,9 @@ def installed():
     """{domain: [(family, text)]} of this installation: five domains, and "general", what is left of the library's source."""
     library = Path(sysconfig.get_path("stdlib"))
     packages = Path(sysconfig.get_path("purelib"))
-    sources = {path: str(path.relative_to(library)) for path in sorted(library.rglob("*.py")) if not _elsewhere(path, library)}
+    sources = {
+        path: str(path.relative_to(library)) for path in sorted(library.rglob("*.py")) if not _elsewhere(path, library)
+    }
 
     def chosen(patterns):
         found = {path for pattern in patterns for path in library.glob(f"{pattern}.py")}
@@ -90,7 +99,9 @@ def installed():
         "network": read(network, library),
         "encodings": read(library.glob("encodings/*.py"), library, family=lambda path: path.stem[:3]),
         "docstrings": [(family, docs) for family, source in read(described, library) if (docs := docstrings(source))],
-        "tests": read(tests, library if tests and library in tests[0].parents else packages, family=lambda path: path.stem[:6]),
+        "tests": read(
+            tests, library if tests and library in tests[0].parents else packages, family=lambda path: path.stem[:6]
+        ),
         "licences": read((path for path in texts if path.is_file()), packages),
         "general": read((path for path in sources if path not in taken), library),
     }
@@ -152,19 +163,45 @@ def docstrings(source):
 def alphabet(n, texts):
     """(the tokens' names, the id of the mask, a function from text to ids): bytes, or a vocabulary of n trained on `texts`."""
     if n is None:
-        return [chr(byte) for byte in range(256)] + ["<mask>"], 256, lambda text: torch.frombuffer(
-            bytearray(text.encode()), dtype=torch.uint8
-        ).to(torch.int16)
+        return (
+            [chr(byte) for byte in range(256)] + ["<mask>"],
+            256,
+            lambda text: torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(torch.int16),
+        )
     if not 300 <= n <= 2**15:
         raise DataError(f"--vocabulary {n}: give 300 to {2**15}, or leave it out for bytes")
     try:
         from tokenizers import ByteLevelBPETokenizer
     except ImportError as error:
-        raise DataError("--vocabulary: needs the library tokenizers: pip install tokenizers; bytes need none") from error
+        raise DataError(
+            "--vocabulary: needs the library tokenizers: pip install tokenizers; bytes need none"
+        ) from error
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(texts, vocab_size=n, min_frequency=2, special_tokens=["<mask>"], show_progress=False)
     words = sorted(trained.get_vocab(), key=trained.get_vocab().get)
     return words, 0, lambda text: torch.tensor(trained.encode(text).ids, dtype=torch.int16)
+
+
+def theirs(name):
+    """As `alphabet`, of a tokenizer of `transformers`."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise DataError(
+            "--tokenizer: needs the library transformers: pip install transformers; bytes need none"
+        ) from error
+    try:
+        found = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise DataError(f"--tokenizer {name}: cannot be loaded ({' '.join(str(error).split())[:200]})") from error
+    if found.mask_token_id is None:
+        raise DataError(f"--tokenizer {name}: has no mask; give that of a masked language model")
+    words = found.convert_ids_to_tokens(range(len(found)))
+    return (
+        words,
+        found.mask_token_id,
+        lambda text: torch.tensor(found(text, add_special_tokens=False)["input_ids"], dtype=torch.int32),
+    )
 
 
 def shuffled(documents, generator):

@@ -123,7 +123,10 @@ def check_shapes(text: Text, test: list, path, dense) -> None:
     if length > LENGTH:
         raise DataError(f"{path}: sequences of {length:,} tokens; {LENGTH:,} at most are taken")
     places = [("general", text.general, None, STORED)]
-    places += [(f"shown {t}", x, tuple(task[1].shape), SIGNED) for t, (x, task) in enumerate(zip(text.shown, test, strict=True))]
+    places += [
+        (f"shown {t}", x, tuple(task[1].shape), SIGNED)
+        for t, (x, task) in enumerate(zip(text.shown, test, strict=True))
+    ]
     for name, x, shape, dtypes in places:
         if not dense(x):
             raise DataError(f"{path}: {name} is not a dense tensor but {type(x).__name__}")

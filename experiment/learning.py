@@ -6,6 +6,7 @@ from experiment.evaluation import eval_tasks, finite
 from experiment.stream import Continuum, Datasets
 from metrics import metrics, unlearning
 from model import common, divergence
+from model.backbone import Backbone
 from model.engine.flat import threads
 from model.unlearning import Attack, phase
 from results.life import Divergence, Life
@@ -13,7 +14,7 @@ from results.life import Divergence, Life
 
 def training_threads(model, args) -> int:
     """The threads of training: one for an MLP or a small Transformer, whose small products they would slow down."""
-    return args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
+    return args.threads if isinstance(getattr(model, "net", None), common.ResNet18 | Backbone) else 1
 
 
 def life_experience(

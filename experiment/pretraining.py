@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from data import standard, tokens
 from experiment import store
+from model import transformer
 from model.engine.flat import threads
 from model.transformer import Encoder, Language
 
@@ -27,9 +28,11 @@ def language(data, continuum, args) -> Language | None:
     told = data.problem.language()
     if told is None:
         return None
-    ahead = torch.as_tensor(continuum.data[continuum.order[0]][1])
-    start = _start(told, data, args) if args.pretrain_steps else None
-    return told._replace(start=start, ahead=ahead)
+    told = told._replace(ahead=torch.as_tensor(continuum.data[continuum.order[0]][1]))
+    if args.backbone or not args.pretrain_steps:
+        return told
+    transformer.check(data.n_inputs, told.n_tokens, args)
+    return told._replace(start=_start(told, data, args))
 
 
 def _start(told: Language, data, args) -> dict:

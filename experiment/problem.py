@@ -19,6 +19,10 @@ class Images:
 
     def __init__(self, file: files.DataFile, args):
         self.args = args
+        if args.backbone:
+            raise UsageError(
+                f"--backbone {args.backbone}: {args.data_file} holds images, and this is for text; leave it out"
+            )
 
     @staticmethod
     def shown(x, y, place):
@@ -101,4 +105,6 @@ def refuse_for_text(args) -> None:
         if wrong:
             value = getattr(args, name)
             value = ("no", "yes")[value] if isinstance(value, bool) else value
-            raise UsageError(f"--{name} {value}: {args.data_file} holds text, and this is for images; give --{name} {remedy}")
+            raise UsageError(
+                f"--{name} {value}: {args.data_file} holds text, and this is for images; give --{name} {remedy}"
+            )

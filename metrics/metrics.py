@@ -143,11 +143,15 @@ def of_perplexity(grid, order):
     ``perplexity``: the mean of the last row. ``perplexity_growth``: what later tasks multiplied each task's perplexity by
     since it was learned, geometric mean over all tasks but the last; 1 if nothing was forgotten.
     """
-    grid = _matrix(grid).double()
-    if len(grid) < grid.size(1):
+    if not len(grid) or len(grid) < len(grid[0]):
         return {"perplexity": None, "perplexity_growth": None}
+    grid = _matrix(grid).double()
     growth = gains(grid.log(), order)[:-1]
-    return {"perplexity": float(grid[-1].mean()), "perplexity_growth": float(growth.mean().exp()) if len(growth) else 1.0}
+    found = {
+        "perplexity": float(grid[-1].mean()),
+        "perplexity_growth": float(growth.mean().exp()) if len(growth) else 1.0,
+    }
+    return {key: value if math.isfinite(value) else None for key, value in found.items()}
 
 
 def of_the_end(numbers):

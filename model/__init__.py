@@ -9,7 +9,19 @@ from typing import NamedTuple
 
 from model.lookup import describe, names, resolve, source
 
-__all__ = ["ALIASES", "METHODS", "Method", "UsageError", "build", "describe", "learning", "load", "names", "resolve", "source"]
+__all__ = [
+    "ALIASES",
+    "METHODS",
+    "Method",
+    "UsageError",
+    "build",
+    "describe",
+    "learning",
+    "load",
+    "names",
+    "resolve",
+    "source",
+]
 
 
 class Method(NamedTuple):

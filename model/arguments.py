@@ -27,6 +27,8 @@ GROUPS = {
              choices=("auto", "mlp", "resnet18")),
         Flag("pretrain_steps", whole, 2000, "here", "of text: steps on general text before the first task, at most 4 passes; kept",
              PROTOCOL, low=0),
+        Flag("backbone", str, None, "here", "of text: a masked language model of transformers, by name or folder, as the network",
+             PROTOCOL),
         Flag("head", str, "auto", "here", "auto: shared where tasks have the same labels, split where disjoint", PROTOCOL,
              choices=("auto", "shared", "split")),
         Flag("finetune", yes_no, False, "GEM; MER: yes", "independent nets start from the last task's"),

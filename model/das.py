@@ -67,6 +67,8 @@ class Net(Learner):
         if self.text is None:
             raise UsageError("--model das: learns text, and these data are images; give --data_file text_domains.pt")
         arguments.require_task_sample(self.args, "das")
+        if not self.args.n_layers:
+            raise UsageError("--n_layers 0: das masks the units of layers; give 1 or more")
         self.units = Units(self.net)
         self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
         self.generator = torch.Generator().manual_seed(self.args.seed)

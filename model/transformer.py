@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model import UsageError, room
+from model import UsageError, backbone, room
 
 HEADS = 4
 EXPANSION = 2  # intermediate units per unit of the width
@@ -142,8 +142,8 @@ def waves(length: int, width: int) -> torch.Tensor:
     return size * torch.stack((angles.sin(), angles.cos()), 2).flatten(1)[:, :width]
 
 
-def encoder(length: int, n_tokens: int, args) -> Encoder:
-    """The network that ``args`` ask for, from where its general pre-training has left it."""
+def check(length: int, n_tokens: int, args) -> None:
+    """``UsageError`` unless there is such a network, and room for it."""
     if args.n_hiddens % HEADS:
         raise UsageError(
             f"--n_hiddens {args.n_hiddens}: a Transformer's width is divided among {HEADS} heads; "
@@ -152,7 +152,14 @@ def encoder(length: int, n_tokens: int, args) -> Encoder:
     width = args.n_hiddens
     p = width * (n_tokens + length) + args.n_layers * (4 + 2 * EXPANSION) * width * width
     room.require(8 * p, f"--n_layers {args.n_layers} --n_hiddens {width}: the Transformer")
-    net = Encoder(n_tokens, length, width, args.n_layers, seed=args.seed)
+
+
+def encoder(length: int, n_tokens: int, args) -> nn.Module:
+    """The network that ``args`` ask for: a backbone, or ours from where its general pre-training has left it."""
+    if args.backbone:
+        return backbone.load(args.backbone, n_tokens, length)
+    check(length, n_tokens, args)
+    net = Encoder(n_tokens, length, args.n_hiddens, args.n_layers, seed=args.seed)
     if args.text.start is not None:
         net.load_state_dict(args.text.start)
     return net

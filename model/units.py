@@ -39,7 +39,9 @@ def find(net: nn.Module) -> list[LayerUnits]:
             found.append(LayerUnits(*parts, module.intermediate.dense, module.output.dense, own.num_attention_heads))
         elif hasattr(module, "attention") and hasattr(module, "ffn"):
             own = module.attention
-            found.append(LayerUnits(own.q_lin, own.k_lin, own.v_lin, own.out_lin, module.ffn.lin1, module.ffn.lin2, own.n_heads))
+            found.append(
+                LayerUnits(own.q_lin, own.k_lin, own.v_lin, own.out_lin, module.ffn.lin1, module.ffn.lin2, own.n_heads)
+            )
     if not found:
         raise UsageError(
             f"{type(net).__name__}: no layers with parts called as in BERT (attention.self.query ..) or DistilBERT "

@@ -50,7 +50,11 @@ def owned(model):
     layer, at = model.net.layer[0], slice(HEAD, 2 * HEAD)
     own = layer.attention.self
     found = [part[at] for linear in (own.query, own.key, own.value) for part in (linear.weight, linear.bias)]
-    found += [layer.attention.output.dense.weight[:, at], layer.intermediate.dense.weight[5], layer.intermediate.dense.bias[5]]
+    found += [
+        layer.attention.output.dense.weight[:, at],
+        layer.intermediate.dense.weight[5],
+        layer.intermediate.dense.bias[5],
+    ]
     return [*found, layer.output.dense.weight[3], layer.output.dense.bias[3]]
 
 
@@ -76,7 +80,10 @@ def test_units_of_importance_zero_get_the_raw_gradient_and_others_their_share():
     F.cross_entropy(model.net(x[:8]), y[:8]).backward()
     gradients = {name: p.grad.clone() for name, p in model.net.named_parameters()}
     layers = [f"layer.{i}.{part}" for i in (0, 1) for part in ("attention.self", "intermediate.dense", "output.dense")]
-    share = {name: torch.full_like(g, 0.75) if name.startswith(tuple(layers)) else torch.ones_like(g) for name, g in gradients.items()}
+    share = {
+        name: torch.full_like(g, 0.75) if name.startswith(tuple(layers)) else torch.ones_like(g)
+        for name, g in gradients.items()
+    }
     for i in (0, 1):
         share[f"layer.{i}.attention.output.dense.weight"].fill_(0.75)
     own, at = "layer.0.attention.", slice(HEAD, 2 * HEAD)
@@ -143,7 +150,9 @@ def test_importance_is_the_mean_of_each_examples_absolute_gate_gradient():
                     gates[kind][layer, 0, u] += sign * step
                 up, down = (model.mlm_sum(x[i : i + 1], y[i : i + 1], gates).item() for gates in at)
                 mean[u] += abs(up - down) / (2 * step) / 3
-        assert torch.allclose(found[kind][layer], ((mean - mean.mean()) / mean.std(correction=0)).tanh().abs(), atol=1e-4)
+        assert torch.allclose(
+            found[kind][layer], ((mean - mean.mean()) / mean.std(correction=0)).tanh().abs(), atol=1e-4
+        )
 
 
 def test_importance_lies_in_0_1_and_does_not_fall():
