@@ -25,7 +25,7 @@ GROUPS = {
         Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer; width of the Transformer", shared=True, low=1),
         Flag("net", str, "auto", "here", "of images; auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
              choices=("auto", "mlp", "resnet18")),
-        Flag("pretrain_steps", whole, 2000, "here", "of text: steps on general text before the first task, at most 4 passes; kept",
+        Flag("pretrain_steps", whole, 2000, "here", "of text: steps on general text before the first task, 4 passes at most",
              PROTOCOL, low=0),
         Flag("backbone", str, None, "here", "of text: a masked language model of transformers, by name or folder, as the network",
              PROTOCOL),

@@ -103,7 +103,8 @@ class Encoder(nn.Module):
     """``n_layers`` post-norm layers of ``width`` units and HEADS heads; the head's weights are those of the embedding.
 
     Positions begin as waves (Vaswani et al. 2017, section 3.5) and are trained: from random ones a network this small needs
-    thousands of steps before it attends to neighbours. With the width 64, two layers, 257 tokens and length 64 it has about 88 thousand parameters.
+    thousands of steps before it attends to neighbours. With the width 64, two layers, 257 tokens and length 64 there are
+    87,873 parameters.
     """
 
     def __init__(self, n_tokens: int, length: int, width: int, n_layers: int, dropout: float = DROPOUT, seed: int = 0):

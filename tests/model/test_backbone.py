@@ -114,9 +114,9 @@ def test_what_does_not_fit_is_one_sentence(roberta, tokens, length, sentence):
 
 def test_what_is_no_model_is_one_sentence(tmp_path):
     pytest.importorskip("transformers", reason="the optional library transformers is not installed")
-    with pytest.raises(UsageError, match="cannot be loaded .*; give the name or folder of a masked language model"):
+    with pytest.raises(UsageError, match=r"cannot be loaded .*; give the name or folder of a masked language model"):
         load(str(tmp_path), 4, 12)
-    with pytest.raises(DataError, match="--tokenizer .*: cannot be loaded"):
+    with pytest.raises(DataError, match=r"--tokenizer .*: cannot be loaded"):
         text_domains.theirs(str(tmp_path))
 
 
@@ -129,6 +129,6 @@ def test_without_the_library_it_is_one_sentence(run, hide, data_file, tmp_path):
     with pytest.raises(DataError, match="--tokenizer: needs the library transformers"):
         text_domains.theirs("nowhere")
     with pytest.raises(
-        UsageError, match="--backbone nowhere: tiny.pt holds images, and this is for text; leave it out"
+        UsageError, match=r"--backbone nowhere: tiny.pt holds images, and this is for text; leave it out"
     ):
         main.main(words(tmp_path, model="single", backbone="nowhere", resume=False))
