@@ -159,7 +159,7 @@ def save(path, train, test, declared=None):
     }
     try:
         # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
-        with temporary.replacing(path) as file:
+        with temporary.replacing(path) as (file,):
             with ThreadPoolExecutor(1) as beside, tqdm.wrapattr(file, "write", **bar) as out:
                 examined = beside.submit(_examined, tasks, path, declared)
                 entries = [declared.as_entry()] if declared else []
@@ -167,9 +167,7 @@ def save(path, train, test, declared=None):
             known = examined.result()
             descriptor = os.dup(file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
-        # Closing the archive fails too, with an error of torch's own; the disk's came first.
-        first = error.__context__ if isinstance(error.__context__, OSError) else error
-        reason = getattr(first, "strerror", None) or str(first).splitlines()[0]
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise DataError(f"{path}: could not be written ({reason})") from error
     # Of the file that was written, and not of one that has taken its place meanwhile.
     identity.remember(path, os.fstat(descriptor), known)

@@ -4,11 +4,14 @@ A problem says what a run makes of stored examples, how many outputs it takes, a
 follows from it too (``model.common.network``). The loss is the cross-entropy in both cases.
 """
 
+import hashlib
+
 import torch
 
 import model as methods
 from data import files, pixels, tokens
 from model import UsageError, common, reference
+from model.arguments import FLAGS
 from model.transformer import Language
 
 
@@ -58,7 +61,8 @@ class MaskedText:
 
     def shown(self, x, y, place):
         """Stored ids x (B, L) with masks that depend on the seed and the place in the stream; the labels are not learned."""
-        generator = torch.Generator().manual_seed((self.args.seed << 31) + place)
+        digest = hashlib.sha256(repr((self.args.seed, place)).encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
         return tokens.masked(x, tokens.choose(x, self.text.mask, self.n_tokens, generator))
 
     def outputs(self, train, test):
@@ -92,6 +96,10 @@ def of(file: files.DataFile, args) -> Images | MaskedText:
     return found(file, args)
 
 
+# Flags of the networks for images, and of what is looked at in them.
+OF_IMAGES = ("hidden_sizes", "norm", "dropout", "l1_activations", "probe")
+
+
 def refuse_for_text(args) -> None:
     """``UsageError`` for flags that mean nothing for text."""
     for name, wrong, remedy in (
@@ -100,6 +108,7 @@ def refuse_for_text(args) -> None:
         ("head", args.head == "split", "auto"),
         ("forgetting_mode", args.forgetting_mode, "no"),
         ("evaluation", args.evaluation == "integer", "auto"),
+        *((name, getattr(args, name) != FLAGS[name].default, "its default") for name in OF_IMAGES),
         ("ewc_fisher", args.model == "ewc" and args.ewc_fisher != "batch", "batch"),
     ):
         if wrong:

@@ -48,6 +48,16 @@ def learned(grid, order):
     return grid[list(range(len(order))), list(order)]
 
 
+def so_far(grid, order, sizes):
+    """(K,) accuracy over the test examples of all tasks learned so far, after each task; sizes: of the T test sets.
+
+    Where tasks have classes of their own and share a head, this is the accuracy over all classes seen so far.
+    """
+    sizes = torch.as_tensor(sizes, dtype=grid.dtype)
+    learned = [list(order[: i + 1]) for i in range(len(grid))]
+    return grid.new_tensor([row[t] @ sizes[t] / sizes[t].sum() for row, t in zip(grid, learned, strict=True)])
+
+
 def gains(grid, order):
     """(T,) what later tasks did to each task, R[T-1, order[i]] - R[i, order[i]], in the order of learning."""
     return grid[-1][list(order)] - learned(grid, order)
@@ -195,6 +205,12 @@ def grid_text(baseline, grid):
 def stats_text(final, backward, forward):
     """The three lines under the grid in the reference's text file, with two blanks after "Forward:"."""
     return f"Final Accuracy: {final:.4f}\nBackward: {backward:.4f}\nForward:  {forward:.4f}"
+
+
+def unmasked_text(numbers):
+    """One line for the summary ``numbers`` of accuracies where all outputs compete."""
+    known = [f"{key} {numbers[key]:.4f}" for key in REFERENCE_KEYS if numbers.get(key) is not None]
+    return f"Unmasked: {', '.join(known) or 'not measured'} (all outputs compete, so that the task need not be known)"
 
 
 def _row(values):

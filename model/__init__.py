@@ -39,9 +39,9 @@ MARGIN = ("memory_strength", *MEMORY)
 SAMPLE = ("task_sample", *UNLEARNING)
 PENALTY = ("n_memories", "memory_strength", "ewc_fisher", *SAMPLE)
 REPLAY = ("memories", "replay_batch_size")
-OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis")
+OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis", "ogd_record", "ogd_projects")
 NCL = ("ncl_data_size", "ncl_momentum", "ncl_lambda", "ncl_alpha", "ncl_sum", "ncl_fisher", "ncl_radius", "ncl_diag")
-DAS = ("das_proxy", "das_proxy_data", "das_contrast", "das_temperature", "das_initial", "das_masks", "das_optimizer")
+DAS = ("das_proxy", "das_proxy_data", "das_contrast", "das_temperature", "das_initial", "das_masks")
 GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit", "divergence", "if_output_cov",
           "cov_recompute_every", "cov_first_task_buffer", "ewc_reverse", "fork_compat")  # fmt: skip
 GEM_GROUPS = (*GROUPS, "gem_reverse", "gem_ignore_relatedness")
@@ -54,8 +54,9 @@ METHODS = {
     "gem": Method("gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)", MARGIN),
     "agem": Method("A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (A-GEM note, way 1)", MARGIN),
     "agem_closed": Method("A-GEM, closed form on the mean of the tasks' gradients, no margin (A-GEM note, way 2; alias gdp)",
-                          MEMORY),
-    "agem_meanqp": Method("A-GEM, 1-D QP with margin on the mean of the tasks' gradients (A-GEM note, way 3)", MARGIN),
+                          ("agem_trigger", *MEMORY)),
+    "agem_meanqp": Method("A-GEM, 1-D QP with margin on the mean of the tasks' gradients (A-GEM note, way 3)",
+                          ("agem_trigger", *MARGIN)),
     "agem_sampled": Method("A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
                            ("agem_batch", *MEMORY)),
     "eralg4": Method("experience replay from a reservoir, example by example (Riemer et al. 2019, Algorithm 4)", REPLAY),

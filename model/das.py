@@ -21,7 +21,8 @@ last hidden states; `--das_proxy_data general` takes general text, `new` text of
 Deviations. From the authors' code: the absolute value is taken before the mean over examples, a head's mask lies on its
 rows of W_Q, W_K and W_V, and the KL divergence is over tokens or features, not over positions. From the paper: plain SGD
 by default. Adam divides a gradient by its size, which undoes a mask that stays the same throughout a domain unless it is 0;
-so with `--das_optimizer adamw` the step is masked instead of the gradient. Importance is taken on a sample of the domain.
+so with `--optimizer adam` the step is masked instead of the gradient. There is no weight decay. Importance is taken on a
+sample of the domain.
 """
 
 import torch
@@ -73,7 +74,6 @@ class Net(Learner):
         self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
         self.generator = torch.Generator().manual_seed(self.args.seed)
         self.importance: dict | None = None  # type -> (layers, units), accumulated; None before anything was learned
-        self.adam: dict | None = None  # with --das_optimizer adamw: its moments and steps, of this domain
         self.counts |= {"das_domains": 0}
         self._free = None  # (p,), made of the importance
 
@@ -83,7 +83,7 @@ class Net(Learner):
     def first_task_differs(self) -> str | None:
         """Why the first task is not learned as `single` learns it; None with everything that DAS adds left out."""
         args = self.args
-        plain = not args.das_contrast and not args.das_initial and args.das_optimizer == "sgd"
+        plain = not args.das_contrast and not args.das_initial
         return None if plain else "the first domain has a contrast, and general knowledge to protect"
 
     # ---------------------------------------------------------------- learning
@@ -117,14 +117,10 @@ class Net(Learner):
 
     def descend(self, g: torch.Tensor) -> None:
         """A step of the optimizer, masked."""
-        theta = self.engine.theta
-        if self.args.das_optimizer == "adamw":
-            step = self.adam_step(g)
-            theta.addcmul_(step, self.free(), value=-1) if self.masking() else theta.sub_(step)
-        elif self.masking():
-            theta.addcmul_(g, self.free(), value=-self.lr)
+        if self.masking():
+            self.engine.theta.addcmul_(self.engine.direction(g), self.free(), value=-self.lr)
         else:
-            theta.sub_(g, alpha=self.lr)
+            self.engine.move(g, self.lr)
 
     def masking(self) -> bool:
         return self.args.das_masks and self.importance is not None
@@ -135,17 +131,6 @@ class Net(Learner):
             flat = self.engine.flat
             self._free = self.units.free(self.importance, flat.parameters, flat.split, self.engine.theta)
         return self._free
-
-    def adam_step(self, g: torch.Tensor, betas=(0.9, 0.999), eps=1e-8, decay=0.01) -> torch.Tensor:
-        """What AdamW (Loshchilov & Hutter 2019) takes from theta; torch's defaults."""
-        if self.adam is None:
-            self.adam = {"steps": 0, "m": torch.zeros_like(g), "v": torch.zeros_like(g)}
-        state = self.adam
-        state["steps"] += 1
-        state["m"].lerp_(g, 1 - betas[0])
-        state["v"].mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
-        m, v = (state[name] / (1 - beta ** state["steps"]) for name, beta in zip("mv", betas, strict=True))
-        return self.lr * (m / (v.sqrt() + eps) + decay * self.engine.theta)
 
     # ---------------------------------------------------------------- importance
 
@@ -159,7 +144,6 @@ class Net(Learner):
         self.accumulate(f"task_{self.task}", found)
         self.counts["das_domains"] += 1
         self.sample.clear()
-        self.adam = None
 
     def mlm_sum(self, x, y, gates) -> torch.Tensor:
         """The sum over examples of each one's mean loss over its masked tokens."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from model import arguments
 from model.learner import Learner
-from model.memory import ReservoirMemory
+from model.memory import TaskSample
 from model.unlearning import KeptExamples
 
 
@@ -42,7 +42,7 @@ class Net(Learner):
         self.below = sum(self.engine.flat.sizes[:-2])  # parameters below the head, the last layer, which comes last
         if not self.below:
             print("spg: --n_layers 0 leaves nothing below the head to mask, so this is single", file=sys.stderr)
-        self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
+        self.sample = TaskSample(self.args)
         self.free: torch.Tensor | None = None  # (p,): 1 - Gamma, and for the head 1 - mean(Gamma)
         self.counts["spg_mean_importance"] = 0.0
         self.kept = KeptExamples(n_tasks, self.args, "spg")
@@ -61,7 +61,8 @@ class Net(Learner):
         if self.free is None:
             g.descend(self.lr, correction)
         else:
-            self.engine.theta.addcmul_(g.flat(correction), self.free, value=-self.lr)
+            step = self.engine.direction(g.flat(correction))  # what is masked is the step, whatever the optimizer
+            self.engine.theta.addcmul_(step, self.free, value=-self.lr)
 
     @torch.no_grad()
     def finish_task(self):

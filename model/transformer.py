@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from model import UsageError, backbone, room
+from model.networks import Dropout
 
 HEADS = 4
 EXPANSION = 2  # intermediate units per unit of the width
@@ -27,20 +28,6 @@ class Language(NamedTuple):
     general: torch.Tensor | None  # (M, L) ids of text of no domain
     start: dict | None = None  # parameters to begin with, from general pre-training
     ahead: torch.Tensor | None = None  # (n, L) ids of the first domain's training text
-
-
-class Dropout(nn.Module):
-    """As torch's, with a generator of its own: the draws of torch itself are those of the stream, for every method."""
-
-    def __init__(self, rate: float, generator: torch.Generator):
-        super().__init__()
-        self.rate, self.generator = rate, generator
-
-    def forward(self, x):
-        if not self.training or not self.rate:
-            return x
-        kept = torch.empty(x.shape, dtype=x.dtype).bernoulli_(1 - self.rate, generator=self.generator)
-        return x * kept.to(x.device).div_(1 - self.rate)
 
 
 class SelfAttention(nn.Module):
@@ -109,7 +96,7 @@ class Encoder(nn.Module):
 
     def __init__(self, n_tokens: int, length: int, width: int, n_layers: int, dropout: float = DROPOUT, seed: int = 0):
         super().__init__()
-        drop = Dropout(dropout, torch.Generator().manual_seed(seed))
+        drop = Dropout(dropout, seed)
         self.word, self.position = nn.Embedding(n_tokens, width), nn.Embedding(length, width)
         self.LayerNorm, self.dropout = nn.LayerNorm(width), drop
         self.layer = nn.ModuleList(Layer(width, HEADS, drop) for _ in range(n_layers))

@@ -79,6 +79,27 @@ def test_a_data_file_that_is_wrong_inside(kind, refused, tmp_path):
     assert text.startswith(f"{tmp_path}/bad.pt: ") and re.search(sentence, text), text
 
 
+def test_labels_that_overlap_only_in_part(refused, tmp_path, capsys):
+    """Neither the same in every task nor disjoint: which outputs belong to a task is for the user to say."""
+
+    def partly(train, test):
+        for tasks in (train, test):
+            tasks[1][2] = tasks[1][2].clamp(max=2)
+
+    torch.save(spoiled(partly), tmp_path / "partly.pt")
+    words = ["--data_path", str(tmp_path), "--data_file", "partly.pt", "--save_path", str(tmp_path / "new")]
+    text = refused(*words, folder=tmp_path / "new")
+    assert text.startswith(
+        "--head auto: the tasks' labels overlap only in part, since label 0 is in tasks 0 and 1, and label 3"
+    )
+    assert "give --head shared" in text and "in task 0 and not in task 1;" in text
+    assert "--head split: the tasks share labels" in refused(*words, "--head", "split", folder=tmp_path / "new")
+    assert (
+        main.cli([*words, "--head", "shared"]) == 0 and main.cli([*words, "--first_task", "1", "--n_tasks", "1"]) == 0
+    )
+    capsys.readouterr()
+
+
 class Malicious:
     def __reduce__(self):
         return (Path.touch, (Path("executed"),))
@@ -226,7 +247,7 @@ def test_names_that_no_file_system_takes(flag, refused, data_file):
 
 
 def test_control_characters_of_a_name_do_not_reach_the_terminal(refused):
-    assert refused("--data_file", "\x1b[2J\r.pt").startswith(r"data/\x1b[2J\r.pt: does not exist")
+    assert refused("--data_file", "\x1b[2J\r.pt").startswith(r"data/\x1b[2J .pt: does not exist")
 
 
 def test_no_gpu(data_file, tmp_path, monkeypatch, capsys):

@@ -87,6 +87,10 @@ MEASURES = {
         _record("metrics", "perplexity_growth"),
         "factor of a task's perplexity since it was learned",
     ),
+    "unmasked": Measure(
+        "ACC unmasked", 4, 1, _record("unmasked", "final"), "final accuracy if all outputs compete, with split heads"
+    ),
+    "unmasked_forgetting": Measure("F unmasked", 4, -1, _record("unmasked", "forgetting"), "forgetting then"),
     "attacked_before": Measure(
         "attacked before", 4, 0, _unlearning("before", True), "attacked tasks, before unlearning"
     ),

@@ -65,8 +65,8 @@ def test_a_gate_closes_one_head(roberta):
 
 
 @pytest.mark.parametrize("model", ["single", "das"])
-def test_a_run_with_adamw(roberta, run, model):
-    flags = {"das_optimizer": "adamw", "lr": 0.01} if model == "das" else {"lr": 0.1}
+def test_a_run(roberta, run, model):
+    flags = {"optimizer": "adam", "lr": 0.01} if model == "das" else {"lr": 0.1}
     result = run(model=model, backbone=roberta, n_hiddens=100, **flags)
     assert (
         result["status"] == "done" and result["protocol"]["net"] == "Backbone" and result["metrics"]["perplexity"] > 1
@@ -78,7 +78,7 @@ def test_a_run_with_adamw(roberta, run, model):
 def test_a_unit_of_importance_one_does_not_move(roberta):
     from tests.conftest import TEXT, masked_text, net
 
-    model = net("das", **{**TEXT, "backbone": str(roberta), "das_optimizer": "adamw", "lr": 0.01})
+    model = net("das", **{**TEXT, "backbone": str(roberta), "optimizer": "adam", "lr": 0.01})
     model.importance = model.units.filled(0.0, model.engine.theta)
     model.importance["head"][0, 1] = 1
     layer = model.units.layers[0]
@@ -94,7 +94,7 @@ def test_a_run_goes_on_where_it_was_stopped(roberta, tmp_path, monkeypatch):
     from tests.experiment.stopping import Stops
 
     text_file(tmp_path / "text.pt")
-    flags = {"model": "das", "data_file": "text.pt", "backbone": roberta, "das_optimizer": "adamw", "lr": 0.01}
+    flags = {"model": "das", "data_file": "text.pt", "backbone": roberta, "optimizer": "adam", "lr": 0.01}
     main.main(words(tmp_path, save_path=tmp_path / "whole", **flags))
     Stops(monkeypatch).run(words(tmp_path, save_path=tmp_path / "parts", **flags), [3, 9])
     assert measured(tmp_path / "parts") == measured(tmp_path / "whole")

@@ -17,8 +17,10 @@ from tests.results.records import make, write
 
 ROOT = Path(__file__).parents[3]
 STUDIES = {
-    "which_agem": (3 * 3 + 4) * 5,
+    "which_agem": (3 * 3 + 4 + 3) * 5,
     "relatedness": 10 * 5,
+    "related_tasks": 20 * 2 * 5,
+    "modular": (1 + 2 + 2 + 4 + 2 + 2 + 4) * 5,
     "engines": (len(METHODS) - 2) * 2 * 5,  # without icarl and das
     "unlearning": 6 * 3,
     "learning_rates": 11 * 5 * 3,
@@ -47,7 +49,8 @@ def test_its_command_lines_are_jobs(study):
     quick = shlex.split(sourced(study, 'printf "%q " "${quick[@]}"'))
     small, _ = jobs.read({study: lines}, jobs.grouped(quick))
     assert 0 < len(small) < len(found)
-    assert {(job.args["samples_per_task"], job.args["n_tasks"]) for job in small} == QUICK.get(study, {(20, 3)})
+    tasks = 5 if study == "related_tasks" else 3  # a rank correlation needs three past tasks
+    assert {(job.args["samples_per_task"], job.args["n_tasks"]) for job in small} == QUICK.get(study, {(20, tasks)})
 
 
 # -- tables ----------------------------------------------------------------------------------------------
