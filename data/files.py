@@ -1,8 +1,9 @@
 """Data files: `torch.save([tasks_tr, tasks_te])`, a task being `[description, x, y]`.
 
 x is (N, n_inputs): uint8, a byte k standing for k / 255, or float32 in [0, 1] (or float64, which is kept); y is (N,)
-or (N, 1) of an integral dtype, from 0 to LABELS - 1. `examine` checks everything before anybody trains on it; the
-images stay in the file until a run asks for those that it needs. `load` reads them all.
+or (N, 1) of an integral dtype, from 0 to LABELS - 1. A third entry of the list declares that x is text (data/tokens.py).
+`examine` checks everything before anybody trains on it; the images stay in the file until a run asks for those that it
+needs. `load` reads them all.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from data import DataError, identity, pixels, serialized, temporary
+from data import DataError, identity, pixels, serialized, temporary, tokens
 from data.stored import File, Packed, Stored
 
 SPLITS = ("training", "test")
@@ -37,7 +38,8 @@ MEMORY, READING = 100, 1_000
 class DataFile:
     """A checked data file: `train` and `test` are lists of (description, x (N, n_inputs), y (N,) int64),
     one entry a task, x as it is stored; `hash` is the file's identity (SHA-256, hexadecimal); `bytes` says whether
-    every pixel is one that a byte stands for, however it is stored. x is a `Stored`, or a tensor once it was read."""
+    every pixel is one that a byte stands for, however it is stored; `text` is what a file of text declares, None for
+    images. x is a `Stored`, or a tensor once it was read."""
 
     path: Path
     train: list
@@ -45,6 +47,7 @@ class DataFile:
     hash: str
     bytes: bool
     found: dict  # the file's size, times and inode when it was opened
+    text: tokens.Text | None = None
 
     def changes(self) -> list[str]:
         """A sentence if there are other data under the file's name by now; else none."""
@@ -68,7 +71,9 @@ class DataFile:
 def load(path) -> DataFile:
     """Read, check and identify the data file at `path`; DataError in one sentence."""
     file = examine(path)
-    return replace(file, train=in_memory(file.train), test=in_memory(file.test))
+    return replace(
+        file, train=in_memory(file.train), test=in_memory(file.test), text=file.text and file.text.read(contents)
+    )
 
 
 def examine(path, verify=False) -> DataFile:
@@ -85,11 +90,12 @@ def examine(path, verify=False) -> DataFile:
         if known is None:
             file.settle()
         content, storages = serialized.read(file)
-        tasks = _normalised(content, path, file.stat.st_size)
+        content, declared = tokens.declared(content, path)
+        tasks = _normalised(content, path, declared, file.stat.st_size)
         if known is None:
             for storage in storages.values():
                 storage.check()
-            known = _examined(tasks, path)
+            known = _examined(tasks, path, declared)
             file.check_unchanged()
             identity.remember(path, file.stat, known)
     except FileNotFoundError as error:
@@ -99,7 +105,7 @@ def examine(path, verify=False) -> DataFile:
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); give another"
         ) from error
     temporary.remove_left_over(path.parent)
-    return DataFile(path, *tasks, **known, found=identity.key(file.stat))
+    return DataFile(path, *tasks, **known, found=identity.key(file.stat), text=declared)
 
 
 def in_memory(tasks) -> list:
@@ -122,18 +128,27 @@ def in_memory(tasks) -> list:
     return read
 
 
-def save(path, train, test):
+def contents(x) -> torch.Tensor:
+    """What a `Stored` or a tensor holds. DataError if the file has been written to meanwhile."""
+    if not isinstance(x, Stored):
+        return x
+    read = x.read()
+    x.storage.file.check_unchanged()
+    return read
+
+
+def save(path, train, test, declared=None):
     """Check the two task lists and write them to `path`: under a temporary name first, renamed at the end.
 
-    Nothing is left behind on failure. Returns the file's identity.
+    `declared` is the `tokens.Text` of tasks that hold text. Nothing is left behind on failure. Returns the file's identity.
     """
     from tqdm import tqdm
 
     path = Path(path)
-    tasks = _normalised([train, test], path)
+    tasks = _normalised([train, test], path, declared)
     tasks = [[(name, _unshared(x), _unshared(y)) for name, x, y in split] for split in tasks]
     # Storages shared between tasks (labels, mostly) are written once.
-    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks)}
+    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks, declared)}
     n_bytes = sum(storages.values())
     check_target(path, n_bytes)
     bar = {
@@ -146,8 +161,9 @@ def save(path, train, test):
         # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
         with temporary.replacing(path) as (file,):
             with ThreadPoolExecutor(1) as beside, tqdm.wrapattr(file, "write", **bar) as out:
-                examined = beside.submit(_examined, tasks, path)
-                torch.save([[list(task) for task in split] for split in tasks], out)
+                examined = beside.submit(_examined, tasks, path, declared)
+                entries = [declared.as_entry()] if declared else []
+                torch.save([[list(task) for task in split] for split in tasks] + entries, out)
             known = examined.result()
             descriptor = os.dup(file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
@@ -183,10 +199,22 @@ def check_target(path, n_bytes=0):
 # -- checking --------------------------------------------------------------------------------------------
 
 
-def _normalised(content, path, file_size=None):
+class Images:
+    """How x is checked and hashed where nothing else is declared; the counterpart of tokens.Text."""
+
+    stored = pixels.STORED
+    wanted = "store it as float32 in [0, 1], or 8-bit images as uint8"
+    called, plain = staticmethod(pixels.dtype), staticmethod(pixels.floats)
+
+    @staticmethod
+    def bounds(where):
+        return _Bounds(where)
+
+
+def _normalised(content, path, declared=None, file_size=None):
     """[training tasks, test tasks] as tuples (description, x, y (N,) int64), shapes and labels checked.
 
-    `file_size` bounds how much memory the tensors may ask for.
+    `declared` is the `tokens.Text` of text. `file_size` bounds how much memory the tensors may ask for.
     """
     pair = isinstance(content, list | tuple) and len(content) == 2
     if not pair or not all(isinstance(tasks, list | tuple) for tasks in content):
@@ -195,7 +223,7 @@ def _normalised(content, path, file_size=None):
         raise DataError(f"{path}: holds no tasks")
     if len(content[0]) != len(content[1]):
         raise DataError(f"{path}: holds {len(content[0])} training tasks but {len(content[1])} test tasks")
-    check = _TaskCheck(file_size)
+    check = _TaskCheck(file_size, declared or Images)
     splits = [
         [check(task, f"{path}: {split} task {t}") for t, task in enumerate(tasks)]
         for split, tasks in zip(SPLITS, content, strict=True)
@@ -213,14 +241,19 @@ def _normalised(content, path, file_size=None):
                     f"{path}: {split} task {t}: x is {x.dtype}, training task 0's is {first.dtype}; "
                     f"all tasks need the same dtype"
                 )
+    if declared:
+        tokens.check_shapes(declared, splits[1], path, lambda x: isinstance(x, Stored) or _dense(x))
+        for x in declared.tensors():
+            check.check_size(x, path)
     return splits
 
 
 class _TaskCheck:
     """Checks and normalises one task after another; labels that tasks share are read once."""
 
-    def __init__(self, file_size):
+    def __init__(self, file_size, form):
         self.file_size = math.inf if file_size is None else file_size
+        self.form = form
         self.labels, self.held = {}, set()
         self.memory = self.reading = 0
 
@@ -231,8 +264,8 @@ class _TaskCheck:
         for name, tensor in (("x", x), ("y", y)):
             if not isinstance(tensor, Stored) and not _dense(tensor):
                 raise DataError(f"{where}: {name} is not a dense tensor but {type(tensor).__name__}")
-        if x.dtype not in pixels.STORED:
-            raise DataError(f"{where}: x is {x.dtype}; store it as float32 in [0, 1], or 8-bit images as uint8")
+        if x.dtype not in self.form.stored:
+            raise DataError(f"{where}: x is {x.dtype}; {self.form.wanted}")
         if len(x.shape) != 2:
             raise DataError(f"{where}: x has shape {tuple(x.shape)}; it must be (N, n_inputs), images flattened")
         if y.dtype not in INTEGRAL:
@@ -243,22 +276,23 @@ class _TaskCheck:
             raise DataError(f"{where}: x has {len(x)} examples but y has {len(y)} labels")
         if 0 in x.shape:
             raise DataError(f"{where}: is empty (x has shape {tuple(x.shape)})")
-        self._check_size(x, y, where)
+        for tensor in (x, y):
+            self.check_size(tensor, where)
         if not isinstance(x, Stored):
             x = x.detach().contiguous()
         return description, x, self._labels(y, where)
 
-    def _check_size(self, x, y, where):
-        for tensor in (x, y):
-            self.reading += tensor.nbytes
-            if isinstance(tensor, Stored):
-                self._hold(tensor.place, tensor.nbytes)
-                self._hold(tensor.storage, tensor.storage.n_bytes if isinstance(tensor.storage, Packed) else 0)
+    def check_size(self, tensor, where):
+        """DataError if the tensors so far, this one too, come to more than a file of this size can mean."""
+        self.reading += tensor.nbytes
+        if isinstance(tensor, Stored):
+            self._hold(tensor.place, tensor.nbytes)
+            self._hold(tensor.storage, tensor.storage.n_bytes if isinstance(tensor.storage, Packed) else 0)
         for n_bytes, most in ((self.memory, MEMORY), (self.reading, READING)):
             if n_bytes > most * self.file_size:
                 raise DataError(
-                    f"{where}: x has shape {tuple(x.shape)}, and the tasks up to it come to {n_bytes / 1e6:,.0f} MB, more "
-                    f"than {most:,} times the file; if that is meant, store tensors that repeat nothing (x.clone())"
+                    f"{where}: a tensor has shape {tuple(tensor.shape)}, and those up to it come to {n_bytes / 1e6:,.0f} MB, "
+                    f"more than {most:,} times the file; if that is meant, store tensors that repeat nothing (x.clone())"
                 )
 
     def _hold(self, what, n_bytes):
@@ -289,21 +323,31 @@ def _dense(value) -> bool:
     return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
 
 
-def _examined(tasks, path):
+def _examined(tasks, path, declared=None):
     """What a `DataFile` says of its tasks; DataError for values that nobody can train on. Reads all contents."""
-    digest, are_bytes = hashlib.sha256(), True
+    digest, form = hashlib.sha256(), declared or Images
+    are_bytes = declared is None
+
+    def add(x, bounds):
+        nonlocal are_bytes
+        for rows in x.blocks() if isinstance(x, Stored) else x.split(pixels.ROWS):
+            bounds.add(rows)
+            are_bytes = are_bytes and pixels.are_bytes(rows)
+            digest.update(form.plain(rows).numpy())
+        bounds.check()
+
     for split, split_tasks in zip(SPLITS, tasks, strict=True):
         for t, (_, x, y) in enumerate(split_tasks):
             # Over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes. Bytes count as
             # the floats that they stand for: the same images are the same data, however they are stored.
-            digest.update(f"{split} {pixels.dtype(x)} {tuple(x.shape)}\n".encode())
-            bounds = _Bounds(f"{path}: {split} task {t}")
-            for rows in x.blocks() if isinstance(x, Stored) else x.split(pixels.ROWS):
-                bounds.add(rows)
-                are_bytes = are_bytes and pixels.are_bytes(rows)
-                digest.update(pixels.floats(rows).numpy())
-            bounds.check()
+            digest.update(f"{split} {form.called(x)} {tuple(x.shape)}\n".encode())
+            add(x, form.bounds(f"{path}: {split} task {t}"))
             digest.update(y.numpy())
+    if declared:
+        digest.update(declared.declaration())
+        add(declared.general, declared.bounds(f"{path}: general"))
+        for t, x in enumerate(declared.shown):
+            add(x, tokens.Bounds(f"{path}: shown {t}", len(declared.vocabulary), tokens.KEPT))
     return {"hash": digest.hexdigest(), "bytes": are_bytes}
 
 
@@ -337,5 +381,6 @@ def _unshared(tensor):
     return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
-def _tensors(tasks):
-    return [tensor for split in tasks for _, x, y in split for tensor in (x, y)]
+def _tensors(tasks, declared):
+    beside = declared.tensors() if declared else []
+    return beside + [tensor for split in tasks for _, x, y in split for tensor in (x, y)]
