@@ -90,7 +90,7 @@ def eval_tasks(
 def _sizes(x, known: dict, t: int) -> scoring.Sizes | None:
     """What the rounding of the first layer depends on in the test images of task t; not needed of signed bytes."""
     if t not in known and x.dtype != torch.int8:
-        parts = [scoring.sizes(pixels.floats(rows)) for rows in x.split(pixels.ROWS)]
+        parts = [scoring.sizes(pixels.floats(rows), counted=True) for rows in x.split(pixels.ROWS)]
         known[t] = scoring.Sizes(*map(torch.cat, zip(*parts, strict=True)))
     return known.get(t)
 
