@@ -65,18 +65,20 @@ def progress(tasks, out):
 
 HELP = {
     "n_tasks": "number of tasks",
-    "seed": "seed of the generator that draws the tasks",
+    "seed": "seed of the generator that draws the tasks, or the images held out",
     "min_rot": "smallest angle in degrees",
     "max_rot": "largest angle in degrees (the standard files go to 180)",
+    "rounds": "times that the angles come, one round after another",
     "step": "degrees from each task to the next, instead of random angles",
     "n_train": "use the first N training images only (of each task where tasks split the classes)",
     "n_test": "use the first N test images only (likewise)",
     "dtype": "of the pixels: uint8, or float32, which the reference's main.py reads",
+    "heldout": "train: a sixth of the training images is held out; test: the test images are",
 }
-DTYPES = ("uint8", "float32")
+CHOICES = {"dtype": ("uint8", "float32"), "heldout": ("train", "test")}
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise DataError(f"{message}; see --help")
 
@@ -86,28 +88,43 @@ class _Terminated(BaseException):
 
 
 def main(build, default_out, argv=None):
-    """Command line of a builder: one flag for each argument of `build`, `--i` for raw_path, `--o` for out."""
-    parser = _Parser(description=inspect.getmodule(build).__doc__)
+    """Command line of a builder: one flag for each argument of `build`, `--i` for raw_path, `--o` for out.
+
+    `default_out` is the name of the file, or {value of --heldout: name}.
+    """
+    named = isinstance(default_out, dict)
+    shown = " or ".join(default_out.values()) if named else default_out
+    parser = Parser(description=inspect.getmodule(build).__doc__)
     parser.add_argument("--i", default=None, metavar="FOLDER", help="raw files, looked for here first")
-    parser.add_argument("--o", default=default_out, metavar="FILE", help="output file (default: %(default)s)")
+    parser.add_argument("--o", default=None, metavar="FILE", help=f"output file (default: {shown})")
     for name, parameter in inspect.signature(build).parameters.items():
         if name in HELP:
             shown = {"step": "none", "dtype": "uint8 for images of 8 bits"}.get(name, "all")
             if parameter.default is not None:
                 shown = parameter.default
             kind = {"type": float if name.endswith(("_rot", "step")) else int}
-            if name == "dtype":
-                kind = {"choices": DTYPES}
+            if name in CHOICES:
+                kind = {"choices": CHOICES[name]}
             parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")
+
+    def act():
+        given = vars(parser.parse_args(argv))
+        out = given.pop("o") or (default_out[given["heldout"]] if named else default_out)
+        build(out, raw_path=given.pop("i"), **given)
+        return f"{out}: {size(Path(out).stat().st_size)}"
+
+    return status(act)
+
+
+def status(act):
+    """The exit status of a command whose work is `act`; prints the line that it returns, or in one what was wrong."""
 
     def stop(*_):
         raise _Terminated
 
     before = signal.signal(signal.SIGTERM, stop)  # so that a half-written file is removed
     try:
-        given = vars(parser.parse_args(argv))
-        out = given.pop("o")
-        build(out, raw_path=given.pop("i"), **given)
+        print(act())
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
@@ -119,7 +136,6 @@ def main(build, default_out, argv=None):
         return 143
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f"{out}: {size(Path(out).stat().st_size)}")
     return 0
 
 

@@ -1,5 +1,7 @@
 """What a run learns from: the tasks of a data file, and the stream of their mini-batches."""
 
+import bisect
+import itertools
 import os
 import random
 from typing import NamedTuple
@@ -56,6 +58,10 @@ class Continuum:
 
     With ``together`` it is one stream of all tasks, and "tasks" are equal parts of it (``data.joint``). Its batches mix
     tasks unless ``split``.
+
+    An epoch ends with the batch that holds its last example, also where that batch holds examples of the next one.
+    ``end_task`` leaves out the rest of the present task. All draws are made before the first batch, so that those of later
+    tasks stay. ``ended`` says how many batches are left of the tasks ended so; setting it ends them.
     """
 
     def __init__(self, data: list, args, together: bool = False, split: bool = False):
@@ -84,27 +90,84 @@ class Continuum:
         if together:
             self.order = list(range(len(data)))
             runs = list(enumerate(joint.parts(runs, args.n_epochs, args.seed, self.batch_size if split else None)))
-        self._runs, batches = [], 0  # and the number of its first batch
-        for task, examples in runs:
-            self._runs.append((task, examples, batches))
-            batches += -(-len(examples) // self.batch_size)
-        self._length = batches
+        self._runs = runs
+        self.ended = {}
+
+    @property
+    def ended(self) -> dict[int, int]:
+        """The tasks that ended early: how many of their batches were given."""
+        return self._ended
+
+    @ended.setter
+    def ended(self, batches: dict[int, int]) -> None:
+        self._ended = dict(batches)
+        lengths = [self._ended.get(task, -(-len(examples) // self.batch_size)) for task, examples in self._runs]
+        self._firsts = [0, *itertools.accumulate(lengths)]  # the number of each run's first batch, then of all
 
     def __len__(self) -> int:
-        return self._length
+        return self._firsts[-1]
+
+    def _run_before(self, position: int) -> int:
+        """Which run has the batch before ``position``; the first if there is none."""
+        return bisect.bisect_left(self._firsts, max(position, 1)) - 1
 
     def task_before(self, position: int) -> int:
         """The task of the batch before ``position``; the first task if there is none."""
-        return next(task for task, _, first in reversed(self._runs) if first < max(position, 1))
+        return self._runs[self._run_before(position)][0]
 
     def samples_per_task(self) -> list[int]:
-        """The number of examples of each task that the run will see, all epochs together, in the order of learning."""
-        return [len(examples) for _, examples, _ in self._runs]
+        """The number of examples of each task, all epochs together, in the order of learning; early ends do not count."""
+        return [len(examples) for _, examples in self._runs]
+
+    def batches_per_task(self) -> list[int]:
+        """The number of batches of each task, early ends counted, in the order of learning."""
+        return [end - first for first, end in itertools.pairwise(self._firsts)]
+
+    # ---------------------------------------------------------------- epochs
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs of the present task (with ``together``: of the stream) the batches so far have completed."""
+        return self._epochs(self.position)
+
+    @property
+    def epoch_ended(self) -> bool:
+        """Whether the batch given last completed an epoch."""
+        run = self._run_before(self.position)
+        new = self.position - self._firsts[run] == 1 and not (self.together and run)
+        return self.position > 0 and self.epoch > (0 if new else self._epochs(self.position - 1))
+
+    def _epochs(self, position: int) -> int:
+        if not position:
+            return 0
+        run = self._run_before(position)
+        task, examples = self._runs[run]
+        seen = min((position - self._firsts[run]) * self.batch_size, len(examples))
+        if not self.together:
+            return seen // self.task_sizes[task]
+        return (seen + sum(self.samples_per_task()[:run])) // sum(self.task_sizes)
+
+    def end_task(self) -> None:
+        """Leave out the batches of the present task (with ``together``: of the stream) that have not been given."""
+        run = self._run_before(self.position)
+        rest = {task: 0 for task, _ in self._runs[run + 1 :]} if self.together else {}
+        self.ended = {**self.ended, self._runs[run][0]: self.position - self._firsts[run], **rest}
+
+    @property
+    def left_out(self) -> list[int]:
+        """The tasks of which no batch is given, since the stream ended early."""
+        return [task for task, batches in self.ended.items() if not batches]
+
+    def smallest_batch(self, batch_size: int | None = None) -> tuple[int, int]:
+        """The examples in the smallest batch, of this or another ``batch_size``, and its task."""
+        B = batch_size or self.batch_size
+        return min((len(examples) % B or B, task) for task, examples in self._runs)
 
     def batches(self, task: int, n: int, start: int = 0):
         """The first ``n`` batches (x, y) of a task once more, from batch ``start`` on, as they were learned."""
         _, x, y = self.data[task]
-        examples = next(examples for t, examples, _ in self._runs if t == task)
+        examples = next(examples for t, examples in self._runs if t == task)
+        n = min(n, self.ended.get(task, n))
         for index in examples[: n * self.batch_size].split(self.batch_size)[start:] if n else ():
             yield pixels.floats(x[index]), y[index]
 
@@ -116,11 +179,14 @@ class Continuum:
 
     def __iter__(self):
         size, wide = self.batch_size, max(1, 1024 // self.batch_size)  # batches gathered together; one is then a view
-        for task, examples, first in self._runs:
-            while (start := self.position - first) * size < len(examples):
+        for run, (task, examples) in enumerate(self._runs):
+            while self.position < self._firsts[run + 1]:
+                start = self.position - self._firsts[run]
                 skipped = start % wide  # a block begins where it would without a stop: addresses decide about rounding
                 index = examples[(start - skipped) * size : (start - skipped + wide) * size]
                 xs, ys = self._gathered(task, index)
                 for at in range(skipped * size, len(index), size):
                     self.position += 1
                     yield xs[at : at + size], task, ys[at : at + size]
+                    if self.position == self._firsts[run + 1]:  # the task's last batch, or it has been ended
+                        break

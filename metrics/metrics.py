@@ -72,6 +72,17 @@ def forgetting(grid, order):
     return float((grid[:-1].amax(0) - grid[-1])[early].double().mean())
 
 
+def over_seen(grid, sizes, seen):
+    """[accuracy over all test examples of the tasks seen, after each task learned].
+
+    sizes: the test examples of each task; seen: for each row of the grid, the ids of the tasks seen by then.
+    With one shared head and classes of their own in each task this is the accuracy on all classes seen so far.
+    """
+    n = torch.as_tensor(sizes, dtype=torch.float64)
+    grid = torch.as_tensor(grid, dtype=torch.float64)
+    return [float((row * n)[tasks].sum() / n[tasks].sum()) for row, tasks in zip(grid, seen, strict=False)]
+
+
 LCA_BATCHES = 10  # A-GEM's beta
 
 
@@ -177,6 +188,12 @@ def grid_text(baseline, grid):
 def stats_text(final, backward, forward):
     """The three lines under the grid in the reference's text file, with two blanks after "Forward:"."""
     return f"Final Accuracy: {final:.4f}\nBackward: {backward:.4f}\nForward:  {forward:.4f}"
+
+
+def unmasked_text(numbers):
+    """One line for the summary ``numbers`` of accuracies where all outputs compete."""
+    known = [f"{key} {numbers[key]:.4f}" for key in REFERENCE_KEYS if numbers.get(key) is not None]
+    return f"Unmasked: {', '.join(known) or 'not measured'} (all outputs compete, so that the task need not be known)"
 
 
 def _row(values):

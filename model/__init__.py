@@ -25,7 +25,7 @@ MARGIN = ("memory_strength", *MEMORY)
 SAMPLE = ("task_sample", *UNLEARNING)
 PENALTY = ("n_memories", "memory_strength", "ewc_fisher", *SAMPLE)
 REPLAY = ("memories", "replay_batch_size")
-OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis")
+OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis", "ogd_record", "ogd_projects")
 NCL = ("ncl_data_size", "ncl_momentum", "ncl_lambda", "ncl_alpha", "ncl_sum", "ncl_fisher", "ncl_radius", "ncl_diag")
 GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit", "divergence", "if_output_cov",
           "cov_recompute_every", "cov_first_task_buffer", "ewc_reverse", "fork_compat")  # fmt: skip
@@ -39,8 +39,9 @@ METHODS = {
     "gem": Method("gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)", MARGIN),
     "agem": Method("A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (A-GEM note, way 1)", MARGIN),
     "agem_closed": Method("A-GEM, closed form on the mean of the tasks' gradients, no margin (A-GEM note, way 2; alias gdp)",
-                          MEMORY),
-    "agem_meanqp": Method("A-GEM, 1-D QP with margin on the mean of the tasks' gradients (A-GEM note, way 3)", MARGIN),
+                          ("agem_trigger", *MEMORY)),
+    "agem_meanqp": Method("A-GEM, 1-D QP with margin on the mean of the tasks' gradients (A-GEM note, way 3)",
+                          ("agem_trigger", *MARGIN)),
     "agem_sampled": Method("A-GEM as published: a fresh random batch of all past memories (Chaudhry et al. 2019)",
                            ("agem_batch", *MEMORY)),
     "eralg4": Method("experience replay from a reservoir, example by example (Riemer et al. 2019, Algorithm 4)", REPLAY),
@@ -52,7 +53,7 @@ METHODS = {
     "ogd": Method("orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
                   (*OGD, *SAMPLE)),
     "spg": Method("soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
-                  ("spg_chi", *SAMPLE)),
+                  ("spg_chi", "spg_chi_loss", *SAMPLE)),
     "ncl": Method("natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
                   ("task_sample", *NCL)),
     "icarl": Method("iCaRL: exemplars by herding, distillation, nearest class mean (Rebuffi et al. 2017)",
@@ -98,7 +99,10 @@ def build(module, data, args):
 
     Its parameters have the dtype of the images and lie on the device that ``args.cuda`` names.
     """
+    from model import foreign
+
     model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
+    foreign.require_contract(model)
     dtype = data.train[0][1].dtype
     model = model.double() if dtype.itemsize == 8 else model
     return model.cuda() if args.cuda else model

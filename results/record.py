@@ -4,6 +4,7 @@
 .pt    the reference's 6-tuple (result_t (E,), result_a (E, T), state_dict, stats, one_liner, args), builtins
        and tensors only, args a dict: torch.load(weights_only=True) reads it
 .json  everything, format 1; this is what tools read
+.npz   only where a probe has arrays: those, by name (docs/probes.md)
 
 The .json is renamed into place last: where it stands, the record is complete.
 """
@@ -22,6 +23,7 @@ from results import RecordError
 
 FORMAT = 1
 SUFFIXES = (".json", ".pt", ".txt")  # in the order in which a reader prefers them
+ARRAYS = ".npz"  # the ending of a fourth file, for what probes measured
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -69,12 +71,13 @@ def check_writable(save_path, flag="--save_path"):
         ) from None
 
 
-def write(save_path, file_name, record, result_t, result_a, state_dict, one_liner, args=None):
+def write(save_path, file_name, record, result_t, result_a, state_dict, one_liner, args=None, arrays=None):
     """Write the three files of a run and return their common path without suffix.
 
     result_t (E,), result_a (E, T): tensors as for metrics.split(); args: the run's arguments, the record's
-    own by default; one_liner: as one_liner() makes it. All three files are complete under temporary names
-    before the first is renamed, so that a failure leaves whatever stood there before.
+    own by default; one_liner: as one_liner() makes it; arrays: those of probes, by name, for a fourth file.
+    All files are complete under temporary names before the first is renamed, so that a failure leaves
+    whatever stood there before.
     """
     import torch
 
@@ -85,19 +88,21 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
     args = record["args"] if args is None else args
     args = plain(args if isinstance(args, dict) else vars(args))
     state = {key: v.detach().clone() if isinstance(v, torch.Tensor) else v for key, v in state_dict.items()}
+    suffixes = (*reversed(SUFFIXES[1:]), *([ARRAYS] if arrays else []), SUFFIXES[0])
     try:
         Path(save_path).mkdir(parents=True, exist_ok=True)
-        with temporary.replacing(*(base.with_name(base.name + s) for s in reversed(SUFFIXES))) as (
-            text,
-            saved,
-            json_file,
-        ):
-            stats = confusion_matrix(result_t, result_a, text.name)
+        with temporary.replacing(*(base.with_name(base.name + suffix) for suffix in suffixes)) as opened:
+            files = dict(zip(suffixes, opened, strict=True))
+            stats = confusion_matrix(result_t, result_a, files[".txt"].name)
             if record.get("forgetting"):
-                text.seek(0, os.SEEK_END)
-                text.write(f"\n{unlearning.text(record['forgetting'])}\n".encode())
-            torch.save((result_t, result_a, state, stats, str(one_liner), args), saved)
-            json_file.write(to_json(record).encode())
+                files[".txt"].seek(0, os.SEEK_END)
+                files[".txt"].write(f"\n{unlearning.text(record['forgetting'])}\n".encode())
+            torch.save((result_t, result_a, state, stats, str(one_liner), args), files[".pt"])
+            if arrays:
+                import numpy as np
+
+                np.savez_compressed(files[ARRAYS], **arrays)
+            files[".json"].write(to_json(record).encode())
     except (OSError, RuntimeError) as e:
         reason = getattr(e, "strerror", None) or e
         raise RecordError(

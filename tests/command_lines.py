@@ -39,6 +39,7 @@ SMALL = {
     "n_tasks": [1, 2, 3, 4],
     "first_task": [0, 1, 2, 3],
     "validation": [0, 1, 39, 40],
+    "probe": ["", "sparsity", "curve,updates", "alignment,latents", "confidence", "drift", "none"],
     "n_memories": [0, 1, 2, 5, 40, 1000],
     "forgetting_task_ids": ["0", "0,1", "0,1,2", "1,1", "3", "-1", "0,", ",", "x", "0.0", "1e0", " 1", "0;1"],
 }

@@ -333,6 +333,38 @@ def test_classes_split_over_tasks(run, data_file, model):
     assert run(model=model, head="shared")["protocol"]["head"] == "shared"
 
 
+@pytest.mark.parametrize(
+    ("model", "dtype"), [("agem_closed", torch.float32), ("single", torch.float64), ("icarl", torch.float32)]
+)
+def test_accuracies_with_and_without_the_tasks_masks(run, data_file, capsys, model, dtype):
+    """Of one run: the masked ones stay what they were, the unmasked ones are those of all outputs of the trained network."""
+    train, test = stream(n_outputs=6, split=True, dtype=dtype)
+    files.save(data_file, train, test)
+    result = run(model=model, n_memories=12, n_hiddens=32, batch_size=4, n_epochs=3)
+    unmasked = result["unmasked"]
+    assert len(unmasked["grid"]) == 3 and unmasked["final"] == pytest.approx(sum(unmasked["grid"][-1]) / 3)
+    for row, masked in zip(
+        [unmasked["baseline"], *unmasked["grid"]], [result["baseline"], *result["grid"]], strict=True
+    ):
+        assert all(a <= b for a, b in zip(row, masked, strict=True))
+    assert unmasked["final"] < result["final"] and max(unmasked["grid"][-1]) > 0.3
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Unmasked: ")]
+    assert len(printed) == 1 and f"final {unmasked['final']:.4f}" in printed[0]
+    if model != "icarl":
+        net = common.MLP([12, 32, 32, 6]).to(dtype)
+        net.load_state_dict({key.removeprefix("net."): value for key, value in run.state().items()})
+        right = [float((net(x).argmax(1) == y).double().mean()) for _, x, y in test]
+        assert unmasked["grid"][-1] == pytest.approx(right)
+
+
+def test_no_unmasked_accuracies_where_there_are_no_masks(run, data_file, capsys):
+    assert "unmasked" not in run(model="single")
+    files.save(data_file, *stream(n_outputs=6, split=True))
+    for model in ("independent", "multimodal"):  # which must know the task to choose the network
+        assert "unmasked" not in run(model=model)
+    assert "\nUnmasked: " not in capsys.readouterr().out
+
+
 def test_labels_split_unevenly(run, data_file):
     """Task 0 has the classes 0 to 2, task 1 the classes 7 and 3: the outputs follow the labels, not equal slices."""
     train, test = stream(n_tasks=2)

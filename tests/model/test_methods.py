@@ -146,6 +146,17 @@ def test_without_margin_the_variants_coincide():
         assert torch.allclose(results[0], other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["agem_closed", "agem_meanqp"])
+def test_with_one_past_task_the_triggers_coincide_and_with_two_they_do_not(name):
+    train, _ = stream(n_tasks=3, dtype=torch.float64)
+    for n, same in ((2, True), (3, False)):
+        mean, every = (
+            parameters(learn(net(name, agem_trigger=trigger, lr=0.1).double(), train[:n]))
+            for trigger in ("mean", "any")
+        )
+        assert torch.allclose(mean, every, rtol=1e-9, atol=1e-12) is same
+
+
 def test_with_one_past_task_sum_and_mean_coincide_at_any_margin():
     train, _ = stream(n_tasks=3)
     summed, mean, closed = (
@@ -236,7 +247,14 @@ def test_counts():
 
 @pytest.mark.parametrize(
     "name, given",
-    [("gem", {}), ("agem", {}), ("agem_meanqp", {}), ("gem_group", {}), ("agem_group", {"agem_group_rule": "qp"})],
+    [
+        ("gem", {}),
+        ("agem", {}),
+        ("agem_meanqp", {}),
+        ("agem_meanqp", {"agem_trigger": "any"}),
+        ("gem_group", {}),
+        ("agem_group", {"agem_group_rule": "qp"}),
+    ],
 )
 def test_what_a_margin_replays_is_counted(name, given):
     """At least the margin for each past task's loss, or for their mean; in blocks, in the share that is corrected."""

@@ -205,7 +205,7 @@ def test_losses_and_hidden_activations_come_along():
 def test_a_network_that_the_fast_engine_cannot_do():
     resnet = common.ResNet18(4, width=2)
     assert linear_layers(resnet) is None
-    with pytest.raises(UsageError, match="--engine fast: ResNet18 is not a stack of linear layers"):
+    with pytest.raises(UsageError, match="--engine fast: this ResNet18 is not a stack of linear layers"):
         engine.make(resnet, common.TaskOutputs(4), namespace(engine="fast"))
     with pytest.raises(UsageError, match="--engine fast --parity yes"):
         engine.make(common.MLP([2, 2]), common.TaskOutputs(2), namespace(engine="fast", parity=True))
