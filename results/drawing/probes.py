@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from results.drawing.curves import centred
-from results.drawing.figures import COLOURS, DASHES, legend, looks
+from results.drawing.figures import COLOURS, DASHES, MARKERS, legend, looks
 from results.reading.probed import arrays, entry
 
 ROUNDING = 1e-4  # a cosine below its negative is a violated constraint; float32 steps leave less
@@ -47,24 +47,26 @@ def epochs(cells):
     found = {label: (cell[0], e) for label, cell in cells.items() if (e := entry(cell[0], "epochs")) and e["task"]}
     if not found:
         return None
-    figure = Figure(figsize=(9, 3.6 + 0.2 * math.ceil(2 * len(found) / 4)), layout="constrained")
-    panels, style, drawn = figure.subplots(1, 2, sharex=True), looks(found), {}
-    for label, (run, e) in found.items():
+    figure = Figure(figsize=(8, 2.1 * len(found) + 0.7), layout="constrained")
+    panels, drawn = figure.subplots(len(found), 2, squeeze=False, sharex=True, sharey="col"), {}
+    for row, (label, (run, e)) in zip(panels, found.items(), strict=True):
         x = range(1, len(e["task"]) + 1)
-        for axes, name in zip(panels, ("loss", "accuracy"), strict=True):
-            for key, dashes, what in ((f"train_{name}", ":", "training"), (name, "-", "held out")):
-                (line,) = axes.plot(x, _floats(e[key]), color=style[label][0], linestyle=dashes, marker=style[label][2],
-                                    markersize=3, linewidth=1.3)  # fmt: skip
-                drawn[f"{label}, {what} (seed {run.fact('seed')})"] = line
-        changes = [i + 0.5 for i in range(1, len(e["task"])) if e["task"][i] != e["task"][i - 1]]
-        for axes in panels if len(found) == 1 else ():
-            for change in changes:
-                axes.axvline(change, color="0.85", linewidth=0.8, zorder=0)
-    panels[0].set(
-        xlabel="epoch, all tasks one after another", ylabel="cross-entropy (nats)", title="loss", yscale="log"
-    )
-    panels[1].set(xlabel="epoch, all tasks one after another", ylabel="accuracy", title="accuracy", ylim=(0, 1.02))
-    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axes, name in zip(row, ("loss", "accuracy"), strict=True):
+            for i, (key, what) in enumerate(((f"train_{name}", "training"), (name, "held out, all tasks seen"))):
+                (drawn[what],) = axes.plot(x, _floats(e[key]), color=COLOURS[3 * i], linestyle=DASHES[i], marker=MARKERS[i],
+                                           markersize=3, linewidth=1.2)  # fmt: skip
+            for i in (i for i in range(1, len(e["task"])) if e["task"][i] != e["task"][i - 1]):
+                axes.axvline(i + 0.5, color="0.85", linewidth=0.8, zorder=0)
+        row[0].set_yscale("log")
+        row[0].yaxis.set_major_formatter(_plainly)
+        row[1].set_ylim(-0.02, 1.02)
+        row[0].set_ylabel(f"{label}, seed {run.fact('seed')}\ncross-entropy (nats)", fontsize=8)
+        row[1].set_ylabel("accuracy", fontsize=8)
+    for axes, title in zip(panels[0], ("loss", "accuracy"), strict=True):
+        axes.set_title(title, fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("epoch, all tasks one after another (grey lines: a new task)", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, drawn, loc="outside lower center", ncols=2)
     return figure
 
@@ -75,7 +77,7 @@ def curve(cells):
     if not found:
         return None
     tasks = max(len(each["task"]) for rows in found.values() for each in rows)
-    figure, panels = _panels(found, tasks, "accuracy", "mini-batches of the task")
+    figure, panels = _panels(found, tasks)
     for row, rows in zip(panels, found.values(), strict=True):
         for place, axes in enumerate(row):
             for key, colour, dashes in (("new", COLOURS[0], "-"), ("old", COLOURS[3], "--")):
@@ -88,7 +90,7 @@ def curve(cells):
                 axes.fill_between(x, centre - spread, centre + spread, color=colour, alpha=0.15, linewidth=0)
             axes.set_ylim(-0.02, 1.02)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    _titles(panels, found, tasks, first=" (control)")
+    _titles(panels, found, "mini-batches", "accuracy", first=" (control)")
     handles = {"the task being learned": "new", "tasks before": "old"}
     lines = {line.get_label(): line for axes in panels.flat for line in axes.lines}
     legend(
@@ -107,21 +109,27 @@ def updates(cells):
     if not found:
         return None
     tasks = max(len(e["task"]) for rows in found.values() for e, _ in rows)
-    figure, panels = _panels(found, tasks, "relative update", "mini-batch of the task (log scale)")
+    figure, panels = _panels(found, tasks)
+    layers = {label: _numbered(rows[0][0]["kinds"]) for label, rows in found.items()}
+    places = {layer: i for i, layer in enumerate(dict.fromkeys(layer for own in layers.values() for layer in own))}
     drawn = {}
-    for row, rows in zip(panels, found.values(), strict=True):
-        layers = [f"{i + 1}: {kind}" for i, kind in enumerate(rows[0][0]["kinds"])]
+    for row, (label, rows) in zip(panels, found.items(), strict=True):
         for place, axes in enumerate(row):
             each = [a["size"][a["task"] == e["task"][place]] for e, a in rows if place < len(e["task"])]
             if not each:
                 continue
             mean = np.mean([sizes[: min(map(len, each))] for sizes in each], 0)
-            for i, layer in enumerate(layers):
+            for i, layer in enumerate(layers[label]):
                 x, y = _thinned(mean[:, i])
-                (drawn[layer],) = axes.plot(x, y, color=COLOURS[i % 8], linestyle=DASHES[i % 8], linewidth=1)
+                look = places[layer] % 8
+                (drawn[layer],) = axes.plot(x, y, color=COLOURS[look], linestyle=DASHES[look], linewidth=1)
             axes.set(xscale="log", yscale="log")
-    _titles(panels, found, tasks)
-    legend(figure, drawn, loc="outside lower center", ncols=min(5, len(drawn)), title="layer")
+            axes.xaxis.set_major_formatter(_plainly)
+            axes.yaxis.set_major_formatter(_plainly)
+    _titles(panels, found, "mini-batch (log scale)", "relative update")
+    legend(
+        figure, drawn, loc="outside lower center", ncols=min(5, len(drawn)), title="|step| / |parameters| of the layer"
+    )
     return figure
 
 
@@ -135,7 +143,7 @@ def confidence(cells):
     if not found:
         return None
     tasks = max(map(len, found.values()))
-    figure, panels = _panels(found, tasks, "true class", "predicted class", sharey="row", sharex="row", square=True)
+    figure, panels = _panels(found, tasks, square=True)
     for row, matrices in zip(panels, found.values(), strict=True):
         for axes in row[len(matrices) :]:
             axes.axis("off")
@@ -147,7 +155,7 @@ def confidence(cells):
             axes.set_yticks(range(0, len(matrix), step))
             axes.tick_params(labelsize=6)
             axes.spines[:].set_visible(False)
-    _titles(panels, found, tasks, "after task")
+    _titles(panels, found, "predicted class", "true class", "after task")
     figure.colorbar(image, ax=panels, shrink=0.8, pad=0.01, label="mean probability (grey: class not seen yet)")
     return figure
 
@@ -167,10 +175,10 @@ def latents(cells, projection="pca"):
         for place, axes in enumerate(row[: len(a[name])]):
             points = projected(a[name][place], projection)
             seen = np.isin(a["of_task"], order[:place])
-            axes.scatter(*points[~seen].T, s=2, color="0.8", linewidths=0)
+            axes.scatter(*points[~seen].T, s=3, color="0.85", linewidths=0)
             for i, c in enumerate(classes):
                 of_class = seen & (a["y"] == c)
-                drawn[f"class {c}"] = axes.scatter(*points[of_class].T, s=4, color=_class_colour(i), linewidths=0)
+                drawn[f"class {c}"] = axes.scatter(*points[of_class].T, s=7, color=_class_colour(i), linewidths=0)
             axes.set_xticks([])
             axes.set_yticks([])
             before = f"before task {place + 1}" if place < len(order) else ""
@@ -255,14 +263,21 @@ def alignment(cells):
             drawn[what] = line[0]
         row[2].set_ylim(-0.02, 1.02)
         row[0].set_ylabel(f"{label}\npast task", fontsize=8)
-        row[2].set_ylabel("violated share", fontsize=8)
+        row[2].set_ylabel("share", fontsize=8)
     for axes, title in zip(
-        panels[0], ("gradient of the batch", "corrected gradient", f"mean of {WINDOW} evaluations"), strict=True
+        panels[0],
+        (
+            "gradient of the batch",
+            "corrected gradient",
+            f"share of violated constraints,\nmean of {WINDOW} evaluations",
+        ),
+        strict=True,
     ):
         axes.set_title(title, fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("steps")
     figure.colorbar(image, ax=panels[:, :2], shrink=0.9, pad=0.01, label="cosine with the past task's gradient")
+    figure.get_layout_engine().set(wspace=0.05)
     legend(figure, drawn, loc="outside lower center", ncols=3)
     return figure
 
@@ -287,28 +302,33 @@ def threshold(cells):
             colour, _, marker, dashes = style[label]
             drawn[label] = axes.errorbar(known, means, yerr=spreads, color=colour, marker=marker, linestyle=dashes, capsize=3,
                                          markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
+    axes.set_xticks(places, [f"{t:g}" for t in places])
     axes.set(xlabel="training accuracy at which a task ends", ylabel="accuracy over all tasks at the end",
              title="stopping threshold")  # fmt: skip
     legend(axes, drawn, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
-def _panels(found, tasks, ylabel, xlabel, sharey=True, sharex=True, square=False):
+def _panels(found, tasks, square=False):
     """A figure with a row of panels for each cell and a column for each task."""
-    height = 1.75 if square else 1.9
-    figure = Figure(figsize=(1.75 * tasks + 1.4, height * len(found) + 0.9), layout="constrained")
-    panels = figure.subplots(len(found), tasks, squeeze=False, sharex=sharex, sharey=sharey)
-    figure.supxlabel(xlabel, fontsize=9)
-    figure.supylabel(ylabel, fontsize=9)
-    return figure, panels
+    figure = Figure(figsize=(1.75 * tasks + 1.6, (1.75 if square else 1.9) * len(found) + 0.9), layout="constrained")
+    sharing = "all" if not square else False
+    return figure, figure.subplots(len(found), tasks, squeeze=False, sharex=sharing, sharey=sharing)
 
 
-def _titles(panels, found, tasks, word="task", first=""):
-    """The tasks above the first row of panels, and each row's cell beside it."""
+def _titles(panels, found, xlabel, ylabel, word="task", first=""):
+    """The tasks above the first row of panels, each row's cell beside it, and what the axes mean."""
     for place, axes in enumerate(panels[0]):
         axes.set_title(f"{word} {place + 1}{'' if place else first}", fontsize=9)
     for row, label in zip(panels, found, strict=True):
-        row[0].set_ylabel(label, fontsize=8)
+        row[0].set_ylabel(f"{label}\n{ylabel}", fontsize=8)
+    for axes in panels[-1]:
+        axes.set_xlabel(xlabel, fontsize=8)
+
+
+def _plainly(value, _=None):
+    """A tick of a log scale: 0.01 and not a power."""
+    return f"{value:g}"
 
 
 def _floats(values):
@@ -320,6 +340,11 @@ def _over(rows):
     length = min(map(len, rows))
     both = [centred(column) for column in zip(*(_floats(row[:length]) for row in rows), strict=True)]
     return tuple(np.array(part) for part in zip(*both, strict=True))
+
+
+def _numbered(kinds):
+    """The layers' kinds, numbered within each kind: Linear 1, BatchNorm1d 1, Linear 2."""
+    return [f"{kind} {kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds)]
 
 
 def _thinned(y):
@@ -337,5 +362,5 @@ def _running(values):
 
 def _class_colour(i):
     """Ten colours that differ, for the classes of a task stream."""
-    ten = (*COLOURS, "#000000", "#882255")
+    ten = (*COLOURS[:6], "#332288", COLOURS[7], "#000000", "#882255")  # grey is of the classes not seen yet
     return ten[i % len(ten)]
