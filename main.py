@@ -16,6 +16,7 @@ if __name__ == "__main__":  # first: the libraries below take seconds
     process.prepare("main.py")
 
 import argparse
+import copy
 import datetime
 import functools
 import itertools
@@ -41,8 +42,9 @@ from metrics import metrics, unlearning
 from model import UsageError, arguments, combinations, foreign, networks, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
+from model.learner import Stateful
 from model.unlearning import plan
-from results import RecordError, process, record
+from results import RecordError, console, process, record
 from results.board import Board
 from results.life import Life, describe, doubtful, drowned, short_curves
 
@@ -67,7 +69,8 @@ def parse(argv: list[str]):
     arguments.require_threads(args.threads)
     combinations.require(args, given)
     probes.names(args.probe)
-    return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
+    unused = [*arguments.unused(given, method), *(name for name in given if name in others)]
+    return args, module, unused + ([] if issubclass(module.Net, Stateful) else foreign.ignored(given, method))
 
 
 @functools.cache
@@ -126,7 +129,8 @@ def run(args, module, argv: list[str], started) -> dict:
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
-        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=task_sizes)
+        given = {**vars(args), "task_outputs": whole.outputs, "task_sizes": task_sizes}
+        handed_on = argparse.Namespace(**copy.deepcopy(given))  # a module may change what it is given
         method = methods.build(module, whole, handed_on)
         with threads(training_threads(method, args)):
             model = earlier.teach(method) if earlier else method
@@ -167,7 +171,7 @@ def run(args, module, argv: list[str], started) -> dict:
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
-    notes = drowned(result) + doubtful(result) + data.file.changes()
+    notes = drowned(result) + doubtful(result) + data.file.changes() + foreign.changed(args.model, handed_on, given)
     _say(notes + ([joint.NOTE] if continuum.together else []))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
@@ -216,7 +220,7 @@ def cli(argv: list[str] | None = None) -> int:
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
         if isinstance(mistake, OSError):
             mistake = f"{mistake.filename or 'a file'}: cannot be used ({mistake.strerror or mistake}); give another"
-        print(process.printable(f"main.py: {mistake}{remedy}"), file=sys.stderr)
+        console.tell("main.py", f"{mistake}{remedy}")
         return 2
     except Stopped as stop:
         print(f"main.py: {stop}", file=sys.stderr)

@@ -78,7 +78,7 @@ HELP = {
 CHOICES = {"dtype": ("uint8", "float32"), "heldout": ("train", "test")}
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise DataError(f"{message}; see --help")
 
@@ -94,7 +94,7 @@ def main(build, default_out, argv=None):
     """
     named = isinstance(default_out, dict)
     shown = " or ".join(default_out.values()) if named else default_out
-    parser = _Parser(description=inspect.getmodule(build).__doc__)
+    parser = Parser(description=inspect.getmodule(build).__doc__)
     parser.add_argument("--i", default=None, metavar="FOLDER", help="raw files, looked for here first")
     parser.add_argument("--o", default=None, metavar="FILE", help=f"output file (default: {shown})")
     for name, parameter in inspect.signature(build).parameters.items():
@@ -107,14 +107,24 @@ def main(build, default_out, argv=None):
                 kind = {"choices": CHOICES[name]}
             parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")
 
+    def act():
+        given = vars(parser.parse_args(argv))
+        out = given.pop("o") or (default_out[given["heldout"]] if named else default_out)
+        build(out, raw_path=given.pop("i"), **given)
+        return f"{out}: {size(Path(out).stat().st_size)}"
+
+    return status(act)
+
+
+def status(act):
+    """The exit status of a command whose work is `act`; prints the line that it returns, or in one what was wrong."""
+
     def stop(*_):
         raise _Terminated
 
     before = signal.signal(signal.SIGTERM, stop)  # so that a half-written file is removed
     try:
-        given = vars(parser.parse_args(argv))
-        out = given.pop("o") or (default_out[given["heldout"]] if named else default_out)
-        build(out, raw_path=given.pop("i"), **given)
+        print(act())
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
@@ -126,7 +136,6 @@ def main(build, default_out, argv=None):
         return 143
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f"{out}: {size(Path(out).stat().st_size)}")
     return 0
 
 

@@ -1,9 +1,9 @@
 """The standard files: which builder makes each, with which arguments; `ensure` builds one that is missing.
 
-20 tasks, seed 0, rotations over 0 to 180 degrees. The reduced Fashion-MNIST files have 10 tasks, each with the
-same first 2,000 training images and all test images; the one called twice has five angles, and each of them twice.
-The split files have five tasks of two classes; with `_test` in the name the test images are held out, without it a
-sixth of the training images.
+20 tasks, seed 0, rotations over 0 to 180 degrees, unless an entry says otherwise. The reduced Fashion-MNIST files
+have 10 tasks, each with the same first 2,000 training images and all test images; the one called twice has five
+angles, and each of them twice. The split files have five tasks of two classes; with `_test` in the name the test
+images are held out, without it a sixth of the training images.
 """
 
 import contextlib
@@ -23,7 +23,10 @@ STANDARD = {
         {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
         20 * 70_000 * 784,
     ),
+    "mnist_manypermutations.pt": ("mnist_manypermutations", {"n_tasks": 100}, 100 * 10_200 * 784),
     "cifar100.pt": ("cifar100", {"n_tasks": 20}, 60_000 * 3072),
+    "cifar100_superclasses.pt": ("cifar100_superclasses", {"n_tasks": 20}, 60_000 * 3072),
+    "omniglot_alphabets.pt": ("omniglot_alphabets", {"n_tasks": 50}, 20 * 1_623 * 784),
     "fashion_mnist_permutations.pt": ("fashion_mnist_permutations", {"n_tasks": 20}, 20 * 70_000 * 784),
     "fashion_mnist_permutations_reduced.pt": (
         "fashion_mnist_permutations",

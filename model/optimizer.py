@@ -95,4 +95,4 @@ def refuse(args, method: str, reason: str) -> None:
 def warn(args, method: str, lost: str) -> None:
     """Unless ``args`` ask for plain SGD, say what of the method's guarantee is ``lost``."""
     if flags := asked_for(args):
-        warnings.warn(f"{flags}: {lost}: {method}'s guarantee needs plain SGD", stacklevel=3)
+        warnings.warn(f"{flags}: {method}'s guarantee needs plain SGD: {lost}", stacklevel=3)

@@ -15,6 +15,7 @@ PROBES = {
     "drift": "cosine of each stored direction of ogd with the gradient of the same example now",
     "epochs": "losses and accuracies of every epoch, in training and on held-out examples",
     "latents": "activations of every hidden layer for 1,000 fixed held-out examples, before and after each task",
+    "relatedness": "divergence of each task from those before it, as the group methods estimate it, and the weights",
     "sparsity": "share of zeros among the activations of the hidden layers, after each task",
     "updates": "size of every step in every layer, relative to the layer's parameters",
 }

@@ -114,7 +114,7 @@ def hidden_layers(view: View, probe: str) -> int:
     if not count:
         kind = type(net).__name__
         raise UsageError(
-            f"--probe {probe}: this {kind} has no hidden layer of units; give an MLP with some, or leave the probe out"
+            f"--probe {probe}: this {kind} has no hidden layer of units; give --net mlp, or leave the probe out"
         )
     return count
 

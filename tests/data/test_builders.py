@@ -14,6 +14,7 @@ from data import (
     DataError,
     building,
     cifar100,
+    cifar100_superclasses,
     digits_permutations,
     digits_rotations,
     digits_split,
@@ -21,9 +22,11 @@ from data import (
     fashion_mnist_rotations,
     fashion_mnist_split,
     files,
+    mnist_manypermutations,
     mnist_permutations,
     mnist_rotations,
     mnist_split,
+    omniglot_alphabets,
     sources,
 )
 
@@ -52,6 +55,11 @@ def tiny(monkeypatch):
         ),
     }
     monkeypatch.setattr(sources, "images", lambda name, raw_path=None: made[name])
+    coarse = tuple((x, y, (7 * y + 3) % 20) for x, y in made["cifar100"])  # five fine labels each
+    monkeypatch.setattr(sources, "cifar100", lambda raw_path=None: coarse)
+    ink = random.rand(100, 20, 105, 105) < 0.3  # of the first three alphabets and a part of the fourth
+    monkeypatch.setattr(sources, "omniglot", lambda raw_path=None: iter((~ink[:40], ~ink[40:])))
+    made |= {"coarse": coarse, "ink": ink}
     return made
 
 
@@ -106,6 +114,57 @@ def test_cifar100_splits_the_classes(path, tiny, n_tasks):
             assert y.bincount().tolist()[t * classes :] == [repeats] * classes
 
 
+def test_cifar100_superclasses(path, tiny):
+    cifar100_superclasses.build(path, n_tasks=7, n_train=9)
+    read = files.load(path)
+    for tasks, (pixels, fine, coarse), most in zip((read.train, read.test), tiny["coarse"], (9, 300), strict=True):
+        for t, (description, x, y) in enumerate(tasks):
+            classes = sorted(set(fine[coarse == t].tolist()))
+            rows = [i for i, label in enumerate(fine.tolist()) if label in classes][:most]
+            assert description == (t, classes) and len(classes) == 5
+            assert torch.equal(x, pixels[rows])
+            assert y.tolist() == [5 * t + classes.index(int(fine[i])) for i in rows]
+    with pytest.raises(DataError, match="n_tasks 21: CIFAR-100 has 20 superclasses"):
+        cifar100_superclasses.build(path, n_tasks=21)
+
+
+def test_omniglot_alphabets(path, tiny):
+    assert len(omniglot_alphabets.ALPHABETS) == 50 and sum(omniglot_alphabets.ALPHABETS.values()) == 1623
+    omniglot_alphabets.build(path, n_tasks=2)
+    read = files.load(path)
+    for split, drawers in ((read.train, range(15)), (read.test, range(15, 20))):
+        for (name, x, y), wanted, first, count in zip(split, ("Arcadian", "Armenian"), (0, 26), (26, 41), strict=True):
+            assert name == wanted and y.tolist() == [first + c for _ in drawers for c in range(count)]
+            for i in (0, count, len(y) - 1):  # by areas: 15 quarters of a pixel a side
+                quarters = tiny["ink"][y[i], drawers[i // count]].repeat(4, 0).repeat(4, 1)
+                shares = quarters.reshape(28, 15, 28, 15).mean((1, 3)).reshape(-1)
+                assert torch.equal(x[i], torch.from_numpy(np.floor(255 * shares + 0.5)).byte())
+    omniglot_alphabets.build(path, n_tasks=2, n_train=26, n_test=3)
+    assert files.load(path).train[0][2].tolist() == list(range(26)) and len(files.load(path).test[1][2]) == 3
+    with pytest.raises(DataError, match="n_tasks 51: Omniglot has 50 alphabets"):
+        omniglot_alphabets.build(path, n_tasks=51)
+
+
+def test_mnist_manypermutations(path, tiny):
+    mnist_manypermutations.build(path, n_tasks=4, seed=3, n_train=12)
+    read = files.load(path)
+    (pixels, labels), (test_pixels, test_labels) = tiny["mnist"]
+    torch.manual_seed(3)
+    p = [torch.randperm(784) for _ in range(4)]
+    shown = []
+    for t in range(4):
+        _, x, y = read.test[t]
+        assert torch.equal(x, test_pixels[:, p[t]]) and torch.equal(y, test_labels)
+        _, x, y = read.train[t]
+        whole = {tuple(row): i for i, row in enumerate(pixels[:, p[t]].tolist())}
+        rows = [whole[tuple(row)] for row in x.tolist()]
+        assert len(set(rows)) == 12 and torch.equal(y, labels[rows])
+        shown.append(rows)
+    assert len({tuple(rows) for rows in shown}) == 4  # each task draws its own
+    with pytest.raises(DataError, match="31 examples: must be from 1 to the 30 there are"):
+        mnist_manypermutations.build(path, n_train=31)
+
+
 @pytest.mark.parametrize(
     ("builder", "name"), [(mnist_split, "mnist"), (fashion_mnist_split, "fashion_mnist"), (digits_split, "digits")]
 )
@@ -156,7 +215,9 @@ def test_the_mnist_split_is_the_split_mnist_notes(path):
     assert [len(y) for *_, y in read.train] == [10_613, 9_993, 9_439, 10_077, 9_878]
 
 
-@pytest.mark.parametrize("builder", [mnist_permutations, mnist_rotations, fashion_mnist_permutations, cifar100])
+@pytest.mark.parametrize(
+    "builder", [mnist_permutations, mnist_rotations, fashion_mnist_permutations, cifar100, cifar100_superclasses]
+)
 def test_floats_are_the_same_data_as_bytes(tmp_path, tiny, builder):
     builder.build(tmp_path / "bytes.pt", n_tasks=5)
     builder.build(tmp_path / "floats.pt", n_tasks=5, dtype="float32")
@@ -255,6 +316,8 @@ BUILDERS = {
     mnist_rotations: "mnist_rotations.pt",
     fashion_mnist_permutations: "fashion_mnist_permutations.pt",
     cifar100: "cifar100.pt",
+    cifar100_superclasses: "cifar100_superclasses.pt",
+    omniglot_alphabets: "omniglot_alphabets.pt",
     mnist_split: {"train": "mnist_split.pt", "test": "mnist_split_test.pt"},
 }
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import lzma
 import struct
 import subprocess
@@ -68,6 +69,23 @@ def nothing_installed(monkeypatch, tmp_path, request):
     monkeypatch.setattr(sources, "RAW", tmp_path / "data_raw")
     for name, raw_set in sources.RAW_SETS.items():
         monkeypatch.setitem(sources.RAW_SETS, name, replace(raw_set, installed=(), mirrors=()))
+
+
+def test_omniglots_sets_and_cifar100s_coarse_labels(tmp_path, monkeypatch):
+    paper = [np.random.RandomState(n).rand(n, 20, 105, 105) < 0.9 for n in (2, 1)]
+    contents = {}
+    for file, images in zip(sources.RAW_SETS["omniglot"].files, paper, strict=True):
+        packed = io.BytesIO()
+        np.savez_compressed(packed, images=images, labels=np.zeros((len(images), 20), int))
+        contents[file] = packed.getvalue()
+    trust(monkeypatch, "omniglot", contents)
+    write(tmp_path / "omniglot", contents)
+    assert all(map(np.array_equal, sources.omniglot(tmp_path), paper))
+    contents = cifar_files()
+    trust(monkeypatch, "cifar100", contents)
+    write(tmp_path, contents)
+    for _, fine, coarse in sources.cifar100(tmp_path):
+        assert torch.equal(coarse, fine // 5) and len(fine.unique()) == 100
 
 
 @pytest.mark.parametrize(("pack", "suffix"), [(bytes, ""), (gzip.compress, ".gz"), (lzma.compress, ".xz")])
@@ -262,4 +280,4 @@ def test_raw_py_names_what_it_knows():
     for folder, script in ((ROOT / "data" / "raw", "raw.py"), (ROOT, "data/raw/raw.py")):
         run = run_raw(folder, script, "mnits")
         assert run.returncode == 2
-        assert run.stderr == "mnits: no such data set; there are mnist, fashion_mnist, cifar100\n"
+        assert run.stderr == "mnits: no such data set; there are mnist, fashion_mnist, cifar100, omniglot\n"

@@ -191,6 +191,20 @@ def test_a_memory_that_only_watches(run_here):
     assert np.concatenate(plain["before"]) == pytest.approx(np.concatenate(plain["of_step"]), abs=1e-4)
 
 
+def test_relatedness_is_the_last_estimate_of_each_task(run_here):
+    """Its weights are the softmax of minus the divergences, averaged over the groups."""
+    flags = {"model": "gem_group", "num_groups": 2, "cov_recompute_every": 3, "probe": "relatedness"}
+    record, arrays = run_here(**flags)
+    found = record["probes"]["relatedness"]
+    assert (found["task"], found["past"]) == ([1, 2], [[0], [0, 1]])
+    assert found["descriptions"] == [task[0] for task in stream()[1]]
+    each = torch.from_numpy(arrays["relatedness.task2"])
+    assert each.shape == (4, 2) and found["divergence"][1] == pytest.approx(each.mean(0).tolist())
+    assert found["rho"][1] == pytest.approx(torch.softmax(-each, 1).mean(0).tolist()) and found["rho"][0] == [1.0]
+    never, _ = run_here(**{**flags, "cov_recompute_every": 1000})
+    assert never["probes"]["relatedness"]["task"] == []
+
+
 # ---------------------------------------------------------------- all of them
 
 
@@ -214,12 +228,12 @@ def serving(folder, **flags):
 @pytest.mark.parametrize(
     ("model", "without"),
     [
-        ("single", {"drift"}),
-        ("gem", {"drift"}),
+        ("single", {"drift", "relatedness"}),
+        ("gem", {"drift", "relatedness"}),
         ("agem_group", {"drift"}),
-        ("ogd", set()),
-        ("joint", {"drift", "curve", "alignment"}),
-        ("independent", {"drift", "sparsity", "latents", "alignment"}),
+        ("ogd", {"relatedness"}),
+        ("joint", {"drift", "curve", "alignment", "relatedness"}),
+        ("independent", {"drift", "sparsity", "latents", "alignment", "relatedness"}),
     ],
 )
 def test_probes_change_no_digit(data_file, run_here, model, without):
