@@ -26,7 +26,7 @@ from scripts.benching.directions import directions
 from scripts.benching.evaluation import evaluation
 from scripts.benching.machine import processor
 from scripts.benching.replay import replay
-from scripts.benching.resnet import resnet
+from scripts.benching.resnet import images, resnet
 from scripts.benching.runs import command, paper
 from scripts.benching.stopwatch import Bench
 from scripts.benching.sweeps import sweeps
@@ -34,7 +34,7 @@ from scripts.benching.training import drift, memories, steps, tasks
 
 PARTS = {
     part.__name__: part
-    for part in (steps, tasks, memories, replay, directions, evaluation, command, paper, sweeps, resnet, drift)
+    for part in (steps, tasks, memories, replay, directions, evaluation, command, paper, sweeps, resnet, images, drift)
 }
 
 

@@ -54,6 +54,9 @@ def sizes(h: torch.Tensor, counted: bool = False) -> Sizes:
 class Scorer:
     """Counts of right answers of a stack of linear layers with ReLU; ``layers`` are pairs W (o, i), b (o,) in float32.
 
+    Where tasks have outputs of their own there are two counts: one among the task's outputs, and one among all outputs. A
+    margin is then a row for each of the two, (2, B), else (1, B).
+
     ``outputs`` are the tasks' outputs (`common.TaskOutputs`). ``floats`` turns stored inputs into float32; signed bytes
     (int8) go through the first layer as integers. ``again`` counts examples computed again, ``singly`` those of them that
     float64 could not decide.
@@ -71,27 +74,32 @@ class Scorer:
             tally[name] += getattr(self, name)
 
     def right(self, x: torch.Tensor, y: torch.Tensor, task: int, known: Sizes | None = None) -> int:
-        """How many of the stored inputs x (B, n_inputs) with labels y (B,) of one task are answered rightly.
+        """How many of the stored inputs x (B, n_inputs) with labels y (B,) of one task its own outputs answer rightly.
 
         ``known`` are the ``sizes`` of the floats that x stands for, where the caller has them.
         """
+        return self.counts(x, y, task, known)[0]
+
+    def counts(self, x: torch.Tensor, y: torch.Tensor, task: int, known: Sizes | None = None) -> list[int]:
+        """As ``right``, followed by the count among all outputs where tasks have outputs of their own."""
         sure, doubtful = self._decide(*self._margins(x, y, task, known))
         self.examples += len(y)
         if not len(doubtful):
-            return sure
+            return sure.tolist()
         self.again += len(doubtful)
         x, y = self.floats(x[doubtful]).double(), y[doubtful]
         more, doubtful = self._decide(*self._margins_of(x, y, task, self._in_double(), sizes(x)))
         self.singly += len(doubtful)
         with threads(1):
-            return sure + more + sum(self._single(x[i], int(y[i]), task) for i in doubtful.tolist())
+            singly = [self._single(x[i], int(y[i]), task) for i in doubtful.tolist()]
+        return (sure + more + torch.tensor(singly, dtype=torch.long).view(-1, len(sure)).sum(0)).tolist()
 
     @staticmethod
-    def _decide(margin, bound) -> tuple[int, torch.Tensor]:
-        """The number of examples that are surely right, and the indices of the doubtful ones."""
+    def _decide(margin, bound) -> tuple[torch.Tensor, torch.Tensor]:
+        """How many of the examples that no count doubts are right, of each count, and the indices of the doubtful ones."""
         right = margin > bound
-        doubtful = ~(right | (margin < -bound))  # a nan is doubtful
-        return int(right.sum()), doubtful.nonzero()[:, 0]
+        doubtful = ~(right | (margin < -bound)).all(0)  # a nan is doubtful
+        return (right & ~doubtful).sum(1), doubtful.nonzero()[:, 0]
 
     def _margins(self, x, y, task, known=None):
         if x.dtype != torch.int8:
@@ -106,7 +114,7 @@ class Scorer:
         return self._rest(self._bytes(x), error, y, task, self.layers)
 
     def _margins_of(self, x, y, task, layers, known):
-        """By how much the label's logit exceeds all others (B,), and the bound on its error (B,)."""
+        """By how much the label's logit exceeds all others, of each count, and the bound on its error (B,)."""
         W, b = layers[0]
         error = self._rounding(0, known)
         return self._rest(torch.addmm(b, x, W.t()), error, y, task, layers)
@@ -120,29 +128,37 @@ class Scorer:
         label = y.unsqueeze(0)
         own = z.gather(0, label)[0]
         z.scatter_(0, label, -math.inf)
+        margins = [own - z.amax(0)]
         if self.outputs.foreign is not None:
             foreign = self.outputs.foreign[task]
             z[foreign] = -math.inf
-            own = own.masked_fill(foreign[y], -math.inf)
-        return own - z.amax(0), error * (math.sqrt(2) * SAFETY)
+            margins.insert(0, own.masked_fill(foreign[y], -math.inf) - z.amax(0))
+        return torch.stack(margins), error * (math.sqrt(2) * SAFETY)
 
     def _rounding(self, i: int, inputs: Sizes) -> torch.Tensor:
         """What layer i adds to the error (B,)."""
         _, frobenius, bias = self.norms[i]
         return (inputs.length * frobenius).add_(inputs.gamma, alpha=bias).add_(TINY)
 
-    def _single(self, x, y: int, task: int) -> bool:
+    def _single(self, x, y: int, task: int) -> list[bool]:
         layers = self._in_double()
         for i, (W, b) in enumerate(layers):
             x = torch.addmv(b, W, x.relu() if i else x)
+        rights = [_is_first(x, y)]
         if self.outputs.foreign is not None:
             x[self.outputs.foreign[task]] = -math.inf
-        return bool(x[y] > -math.inf) and bool((x[:y] < x[y]).all()) and bool((x[y + 1 :] <= x[y]).all())
+            rights.insert(0, _is_first(x, y))
+        return rights
 
     def _in_double(self):
         if self._double is None:
             self._double = [(W.double(), b.double()) for W, b in self.layers]
         return self._double
+
+
+def _is_first(z: torch.Tensor, y: int) -> bool:
+    """Whether no entry of z (C,) is larger than the one of index y, and no equal one has a lower index."""
+    return bool(z[y] > -math.inf) and bool((z[:y] < z[y]).all()) and bool((z[y + 1 :] <= z[y]).all())
 
 
 def _spectral(W: torch.Tensor) -> float:

@@ -146,7 +146,18 @@ def test_only_the_tasks_outputs_count(integer):
         scorer = Scorer(layers, outputs, pixels.floats)
         stored = pixels.signed(x.clone()) if integer else x
         expected = exactly_right(layers, x, y, outputs.foreign[task])
+        assert scorer.counts(stored, y, task) == [expected, exactly_right(layers, x, y)]
         assert scorer.right(stored, y, task) == expected > 0  # also where a label is not the task's: never right
+
+
+def test_a_tie_with_an_output_of_another_task_is_none_within_the_task():
+    """Output 0 belongs to task 0 and ties with 1 and 2, task 1's: unmasked it comes first, masked it does not count."""
+    W, b = torch.zeros(3, 6), torch.ones(3)
+    x, y = images(8, 6, 0)[0], torch.tensor([0, 1, 2, 1, 1, 2, 0, 0])
+    scorer = Scorer([(W, b)], common.TaskOutputs(3, [[0], [1, 2]]), pixels.floats)
+    assert scorer.counts(x, y, 1) == [3, 3] and scorer.counts(x, y, 0) == [3, 3]
+    y = torch.ones(8, dtype=torch.long)
+    assert scorer.counts(x, y, 1) == [8, 0]
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e30])
