@@ -16,8 +16,10 @@ if __name__ == "__main__":  # first: the libraries below take seconds
     process.prepare("main.py")
 
 import argparse
+import copy
 import datetime
 import functools
+import itertools
 import math
 import random
 import sys
@@ -31,17 +33,18 @@ import torch
 
 import model as methods
 from data import DataError, joint, pixels
-from experiment import continued
+from experiment import continued, pretraining, probes
 from experiment.checkpoints import Checkpoints, Stopped
 from experiment.continued import Earlier
 from experiment.learning import life_experience, training_threads, unlearn
 from experiment.stream import Continuum, load_datasets
 from metrics import metrics, unlearning
-from model import UsageError, arguments, foreign, own_flags, reference, room
+from model import UsageError, arguments, combinations, foreign, networks, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
+from model.learner import Stateful
 from model.unlearning import plan
-from results import RecordError, process, record
+from results import RecordError, console, process, record
 from results.board import Board
 from results.life import Life, describe, doubtful, drowned, short_curves
 
@@ -64,17 +67,10 @@ def parse(argv: list[str]):
         module = methods.load(method, parity=True)
     args.threads = 1 if args.parity else args.threads or torch.get_num_threads()
     arguments.require_threads(args.threads)
-    if method in arguments.FLAGS["n_memories"].methods:
-        arguments.require_memories(args, method)
-    if args.parity and args.shuffle_tasks == "yes":
-        raise UsageError("--shuffle_tasks yes --parity yes: the reference's numbers are wrong there; give one of them")
-    if method == "joint" and args.lca:
-        raise UsageError(
-            "--lca yes: joint learns no task by itself, so that no task has a learning curve; leave it out"
-        )
-    if args.parity and (args.first_task or args.validation):
-        raise UsageError("--parity yes: the reference knows neither --first_task nor --validation; leave them out")
-    return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
+    combinations.require(args, given)
+    probes.names(args.probe)
+    unused = [*arguments.unused(given, method), *(name for name in given if name in others)]
+    return args, module, unused + ([] if issubclass(module.Net, Stateful) else foreign.ignored(given, method))
 
 
 @functools.cache
@@ -129,37 +125,46 @@ def run(args, module, argv: list[str], started) -> dict:
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     random.seed(args.seed)
-    continuum = Continuum(data.train, args, args.model == "joint", split=data.outputs is not None)
+    continuum = Continuum(data.train, args, args.model == "joint", data.outputs is not None, data.problem.shown)
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
-        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=task_sizes)
+        text = pretraining.language(data, continuum, args)
+        given = {**vars(args), "task_outputs": whole.outputs, "task_sizes": task_sizes}
+        handed_on = argparse.Namespace(**copy.deepcopy(given), text=text)  # a module may change what it is given
         method = methods.build(module, whole, handed_on)
         with threads(training_threads(method, args)):
             model = earlier.teach(method) if earlier else method
         if scoring.in_integers(model, args.evaluation, data.file.bytes):
             data = data._replace(test=pixels.signed_tasks(data.test))
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
+        require_pairs(method, continuum, args)
         folder = record.folder(args.save_path)
         record.check_writable(folder)
         name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
         before = earlier.text if earlier else ""
-        kept = Checkpoints(args, data.hash, method, continuum, name, started.isoformat(timespec="seconds"), before)
+        onlookers = probes.of_run(args, method, model, data, continuum)
+        when = started.isoformat(timespec="seconds")
+        kept = Checkpoints(args, data.hash, method, continuum, name, when, before, onlookers)
         with threads(training_threads(model, args)):
             _say(kept.resume())
         watch = Board(args.tensorboard, kept.name, continuum.position) if args.tensorboard else None
         with kept.heeding_signals():
             life = kept.life
             if not life.seen:
-                life_experience(model, continuum, data.test, args, watch, life, kept.between)
+                learner = onlookers.around(model, life) if onlookers else model
+                life_experience(learner, continuum, data.test, args, watch, life, kept.between)
             if attack and not life.diverged:
                 unlearn(model, continuum, data, attack, life, args, kept.between)
         result = describe(args, argv, data, continuum, model, life, kept.started, before)
+        if onlookers:
+            result["probes"] = onlookers.report()
+        arrays = onlookers.arrays() if onlookers else {}
         state = model.state_dict()
     base = None
     try:
         with process.uncut():
-            base = report(result, data, life, args, folder, kept.name, state)
+            base = report(result, data, life, args, folder, kept.name, state, arrays)
             if args.save_state:
                 continued.save(
                     base, args, method, whole, task_sizes, [*(earlier.learned if earlier else []), data.hash]
@@ -167,14 +172,27 @@ def run(args, module, argv: list[str], started) -> dict:
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
-    notes = drowned(result) + doubtful(result) + data.file.changes()
+    notes = drowned(result) + doubtful(result) + data.file.changes() + foreign.changed(args.model, handed_on, given)
     _say(notes + ([joint.NOTE] if continuum.together else []))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
 
 
-def report(result: dict, data, life: Life, args, folder: str, name: str, state: dict) -> str:
+def require_pairs(model, continuum: Continuum, args) -> None:
+    """``UsageError`` if a batch has one example, and the network's batch normalisation needs two."""
+    size, task = continuum.smallest_batch()
+    if size > 1 or not networks.needs_two(model):
+        return
+    which = f"the last batch of task {task}" if args.batch_size > 1 else "every batch"
+    able = next(b for b in itertools.count(args.batch_size + 1) if continuum.smallest_batch(b)[0] > 1)
+    raise UsageError(
+        f"--batch_size {args.batch_size}: {which} has one example, and batch normalisation needs two; "
+        f"give --batch_size {able}, or --norm layer"
+    )
+
+
+def report(result: dict, data, life: Life, args, folder: str, name: str, state: dict, arrays: dict) -> str:
     """Print what a run measured, then write its record, whose path without suffix is returned.
 
     The order matters: a disk that is full must not lose the numbers.
@@ -184,9 +202,13 @@ def report(result: dict, data, life: Life, args, folder: str, name: str, state: 
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    if result["metrics"].get("perplexity") is not None:
+        print(f"Perplexity: {result['metrics']['perplexity']:.4f} (mean of the tasks at the end)", flush=True)
+    if "unmasked" in result:
+        print(metrics.unmasked_text(result["unmasked"]), flush=True)
     if life.unlearning:
         print(unlearning.text(life.unlearning), flush=True)
-    base = record.write(folder, name, result, *life.complete(), state, one_liner)
+    base = record.write(folder, name, result, *life.complete(), state, one_liner, arrays=arrays)
     print(f"{base}: {one_liner} # {result['seconds']['total']:.3f}", flush=True)
     return base
 
@@ -201,7 +223,7 @@ def cli(argv: list[str] | None = None) -> int:
         remedy = "; pip install -r requirements.txt" if isinstance(mistake, ModuleNotFoundError) else ""
         if isinstance(mistake, OSError):
             mistake = f"{mistake.filename or 'a file'}: cannot be used ({mistake.strerror or mistake}); give another"
-        print(process.printable(f"main.py: {mistake}{remedy}"), file=sys.stderr)
+        console.tell("main.py", f"{mistake}{remedy}")
         return 2
     except Stopped as stop:
         print(f"main.py: {stop}", file=sys.stderr)

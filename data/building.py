@@ -24,11 +24,13 @@ def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None, d
         splits.append((torch.nn.functional.pad(x[:n], (0, 1)).numpy(), y[:n].clone()))
     n_bytes = sum(n_bytes_each * len(y) * len(index) for _, y in splits for _, index in stream)
     files.check_target(out, n_bytes)
-    tasks = [[], []]
-    for description, index in progress(stream, out):
-        for split, (x, y) in zip(tasks, splits, strict=True):
-            split.append((description, form(torch.from_numpy(x.take(index.numpy(), axis=1))), y))
-    files.save(out, *tasks)
+
+    def tasks(x, y):
+        for description, index in progress(stream, out):
+            # "clip" does not look at each index for each image, which takes as long as the copy
+            yield description, form(torch.from_numpy(x.take(index.numpy(), axis=1, mode="clip"))), y
+
+    files.save(out, *(tasks(x, y) for x, y in splits))
 
 
 def pixel_form(name, dtype=None):
@@ -65,18 +67,27 @@ def progress(tasks, out):
 
 HELP = {
     "n_tasks": "number of tasks",
-    "seed": "seed of the generator that draws the tasks",
+    "seed": "seed of the generator that draws the tasks, or the images held out",
     "min_rot": "smallest angle in degrees",
     "max_rot": "largest angle in degrees (the standard files go to 180)",
+    "rounds": "times that the angles come, one round after another",
     "step": "degrees from each task to the next, instead of random angles",
-    "n_train": "use the first N training images only (of each task where tasks split the classes)",
+    "n_train": "use the first N training images only (of each task where tasks split the classes); sequences of text",
     "n_test": "use the first N test images only (likewise)",
+    "n_general": "sequences of text that belongs to no task",
+    "length": "tokens of a sequence",
+    "folders": "text of your own: folders, separated by commas; the first holds general text, each other one a task",
+    "tokenizer": "tokens of a tokenizer of transformers, by name or folder, instead of bytes",
+    "vocabulary": "so many tokens, found by the library tokenizers in the general text, instead of bytes",
     "dtype": "of the pixels: uint8, or float32, which the reference's main.py reads",
+    "heldout": "train: a sixth of the training images is held out; test: the test images are",
 }
-DTYPES = ("uint8", "float32")
+CHOICES = {"dtype": ("uint8", "float32"), "heldout": ("train", "test")}
+PATHS = ("folders", "tokenizer")
+TEXT = {"folders": "this Python installation", "vocabulary": "bytes", "tokenizer": "bytes"}  # where they are not given
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise DataError(f"{message}; see --help")
 
@@ -86,28 +97,43 @@ class _Terminated(BaseException):
 
 
 def main(build, default_out, argv=None):
-    """Command line of a builder: one flag for each argument of `build`, `--i` for raw_path, `--o` for out."""
-    parser = _Parser(description=inspect.getmodule(build).__doc__)
+    """Command line of a builder: one flag for each argument of `build`, `--i` for raw_path, `--o` for out.
+
+    `default_out` is the name of the file, or {value of --heldout: name}.
+    """
+    named = isinstance(default_out, dict)
+    shown = " or ".join(default_out.values()) if named else default_out
+    parser = Parser(description=inspect.getmodule(build).__doc__)
     parser.add_argument("--i", default=None, metavar="FOLDER", help="raw files, looked for here first")
-    parser.add_argument("--o", default=default_out, metavar="FILE", help="output file (default: %(default)s)")
+    parser.add_argument("--o", default=None, metavar="FILE", help=f"output file (default: {shown})")
     for name, parameter in inspect.signature(build).parameters.items():
         if name in HELP:
-            shown = {"step": "none", "dtype": "uint8 for images of 8 bits"}.get(name, "all")
+            shown = ({"step": "none", "dtype": "uint8 for images of 8 bits"} | TEXT).get(name, "all")
             if parameter.default is not None:
                 shown = parameter.default
-            kind = {"type": float if name.endswith(("_rot", "step")) else int}
-            if name == "dtype":
-                kind = {"choices": DTYPES}
+            kind = {"type": float if name.endswith(("_rot", "step")) else str if name in PATHS else int}
+            if name in CHOICES:
+                kind = {"choices": CHOICES[name]}
             parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")
+
+    def act():
+        given = vars(parser.parse_args(argv))
+        out = given.pop("o") or (default_out[given["heldout"]] if named else default_out)
+        build(out, raw_path=given.pop("i"), **given)
+        return f"{out}: {size(Path(out).stat().st_size)}"
+
+    return status(act)
+
+
+def status(act):
+    """The exit status of a command whose work is `act`; prints the line that it returns, or in one what was wrong."""
 
     def stop(*_):
         raise _Terminated
 
     before = signal.signal(signal.SIGTERM, stop)  # so that a half-written file is removed
     try:
-        given = vars(parser.parse_args(argv))
-        out = given.pop("o")
-        build(out, raw_path=given.pop("i"), **given)
+        print(act())
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
@@ -119,7 +145,6 @@ def main(build, default_out, argv=None):
         return 143
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f"{out}: {size(Path(out).stat().st_size)}")
     return 0
 
 

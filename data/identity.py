@@ -41,7 +41,7 @@ def recall(path, of: os.stat_result) -> dict | None:
 def remember(path, of: os.stat_result, known: dict) -> None:
     """Write what was found beside the file; where the folder cannot be written, it is found anew every time."""
     try:
-        with temporary.replacing(_place(path)) as file:
+        with temporary.replacing(_place(path)) as (file,):
             file.write(json.dumps({"format": FORMAT, **key(of), **known}).encode() + b"\n")
     except OSError:
         pass

@@ -10,10 +10,20 @@ from data import building, streams
 
 
 def build(
-    out, n_tasks=20, seed=0, min_rot=0.0, max_rot=90.0, step=None, raw_path=None, n_train=None, n_test=None, dtype=None
+    out,
+    n_tasks=20,
+    seed=0,
+    min_rot=0.0,
+    max_rot=90.0,
+    step=None,
+    rounds=1,
+    raw_path=None,
+    n_train=None,
+    n_test=None,
+    dtype=None,
 ):
     """Write the data file `out`; DataError if an argument is out of range or the raw files are missing."""
-    stream = streams.rotations(28, n_tasks, seed, min_rot, max_rot, step)
+    stream = streams.rotations(28, n_tasks, seed, min_rot, max_rot, step, rounds)
     building.build_indexed(out, "mnist", stream, raw_path, n_train, n_test, dtype)
 
 

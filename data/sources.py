@@ -8,11 +8,10 @@ A file may be plain or compressed with gzip or xz. Its decompressed content is v
 import contextlib
 import gzip
 import hashlib
+import io
 import lzma
 import math
 import os
-import secrets
-import shutil
 import sys
 import tarfile
 import zlib
@@ -23,7 +22,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import torch
 
-from data import DataError
+from data import DataError, temporary
 
 RAW = Path(__file__).resolve().parent / "raw"
 
@@ -87,6 +86,16 @@ RAW_SETS = {
         suffix="",
         archive="cifar-100-binary.tar.gz",
     ),
+    "omniglot": RawSet(
+        title="Omniglot",
+        folder="omniglot",
+        files={
+            "images_background.npz": "8bf84167413cd00beacdce3fe582f780ab538d8dbef043a6d688f2527bbce199",
+            "images_evaluation.npz": "0b84c7ffd94c4841c0040e529c86a82eaaccb986d8eadad5673f7991b7475276",
+        },
+        mirrors=("https://raw.githubusercontent.com/bitsandscraps/omniglot/b0481240b7eb42393285a93ce7d2f266ff10c62b/",),
+        suffix="",
+    ),
 }
 
 LARGEST = 200_000_000  # bytes; every raw file, decompressed, is smaller
@@ -94,7 +103,7 @@ DICTIONARY = 2**27  # bytes that unpacking an xz file may take; `xz -9` needs 65
 _UNREADABLE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError)
 
 # Pixel value of the brightest pixel a format can hold.
-WHITE = {"mnist": 255, "fashion_mnist": 255, "cifar100": 255, "digits": 16}
+WHITE = {"mnist": 255, "fashion_mnist": 255, "cifar100": 255, "omniglot": 255, "digits": 16}
 
 # scikit-learn's digits: shuffled once with numpy's legacy generator, seed 0; the first 1,297 for training.
 N_DIGITS, N_DIGITS_TRAIN = 1797, 1297
@@ -109,11 +118,23 @@ def images(name, raw_path=None):
     """
     if name == "digits":
         return _digits()
-    contents = read_files(name, raw_path)
     if name == "cifar100":
-        return tuple(_cifar100(content, file) for file, content in contents.items())
-    parsed = [_idx(content, file) for file, content in contents.items()]
+        return tuple((x, y) for x, y, _ in cifar100(raw_path))
+    parsed = [_idx(content, file) for file, content in read_files(name, raw_path).items()]
     return tuple((x.reshape(len(x), -1), y.long()) for x, y in (parsed[:2], parsed[2:]))
+
+
+def cifar100(raw_path=None):
+    """Training and test images of CIFAR-100, each (x (N, 3072) uint8, fine labels (N,), coarse labels (N,) int64)."""
+    return tuple(_cifar100(content, file) for file, content in read_files("cifar100", raw_path).items())
+
+
+def omniglot(raw_path=None):
+    """The drawings of Omniglot's background set, then those of its evaluation set: (characters, 20, 105, 105) bool, True
+    where the paper is white. Characters are in the order of the original's file numbers, drawings in that of the drawers."""
+    for content in read_files("omniglot", raw_path).values():
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            yield arrays["images"]
 
 
 def read_files(name, raw_path=None):
@@ -157,14 +178,16 @@ def _find(raw_set, file, folders):
     return None
 
 
-def _decompressed(path, raw_set, file):
+def _decompressed(path, raw_set, file, name=None):
     """The content of `file`, plain, compressed or in the archive at `path`; nothing is written anywhere.
 
+    `name` says by its suffix how the file is packed, where that of `path` does not.
     One of _UNREADABLE if there is none, or if it is larger than any raw file: bombs are not unpacked.
     """
+    name = Path(name or path.name)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open(path, "rb"))
-        if path.name == raw_set.archive:
+        if name.name == raw_set.archive:
             # As a stream: the tar module may not go back, and what it reads in all is bounded.
             unpacked = _Bounded(stack.enter_context(gzip.open(stream)), 2 * LARGEST)
             archive = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|"))
@@ -172,10 +195,10 @@ def _decompressed(path, raw_set, file):
                 if member.name == f"{raw_set.folder}/{file}" and member.isreg():
                     return _Bounded(archive.extractfile(member), LARGEST).read()
             raise tarfile.TarError(f"no file {raw_set.folder}/{file} in it")
-        if path.suffix == ".gz":
+        if name.suffix == ".gz":
             stream = stack.enter_context(gzip.open(stream))
         content = _Bounded(stream, LARGEST).read()
-    return _unxz(content) if path.suffix == ".xz" else content
+    return _unxz(content) if name.suffix == ".xz" else content
 
 
 def _unxz(packed):
@@ -239,22 +262,20 @@ def _download(raw_set, missing, folders):
 def _fetch(pooch, raw_set, mirror, files):
     """{file: content} from one mirror. Verified downloads are kept in data/raw/."""
     folder = RAW / raw_set.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary.remove_left_over(folder)
     tty = sys.stderr.isatty()
     contents = {}
     for name in [raw_set.archive] if raw_set.archive else [file + raw_set.suffix for file in files]:
         if tty:
             print(f"downloading {mirror}{name}", file=sys.stderr)
-        temporary = folder / f"{secrets.token_hex(4)}.tmp" / name
-        try:
-            get = pooch.HTTPDownloader(progressbar=tty, timeout=(5, 30))
-            pooch.retrieve(mirror + name, None, fname=name, path=temporary.parent, downloader=get)
+        with temporary.replacing(folder / name) as (fetched,):
+            pooch.HTTPDownloader(progressbar=tty, timeout=(5, 30))(mirror + name, fetched, None)
+            fetched.flush()
             for file in files if raw_set.archive else [name.removesuffix(raw_set.suffix)]:
-                contents[file] = _decompressed(temporary, raw_set, file)
+                contents[file] = _decompressed(fetched.name, raw_set, file, name)
                 if not _verified(raw_set, file, contents[file]):
                     raise ValueError("not the original file")
-            os.replace(temporary, folder / name)
-        finally:
-            shutil.rmtree(temporary.parent, ignore_errors=True)
     return contents
 
 
@@ -274,11 +295,11 @@ def _idx(content, file):
 
 
 def _cifar100(content, file):
-    """((N, 3072) uint8, (N,) int64) of records of bytes: coarse label, fine label, 3072 pixels."""
+    """((N, 3072) uint8, fine labels (N,), coarse labels (N,)) of records of bytes: coarse label, fine label, pixels."""
     if not content or len(content) % 3074:
         raise DataError(f"{file}: {len(content)} bytes are no whole number of CIFAR-100 records of 3074")
     records = torch.from_numpy(np.frombuffer(content, np.uint8).copy()).reshape(-1, 3074)
-    return records[:, 2:], records[:, 1].long()
+    return records[:, 2:], records[:, 1].long(), records[:, 0].long()
 
 
 def _digits():

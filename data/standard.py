@@ -1,7 +1,9 @@
 """The standard files: which builder makes each, with which arguments; `ensure` builds one that is missing.
 
-20 tasks, seed 0, rotations over 0 to 180 degrees. The reduced Fashion-MNIST file has 10 tasks, each with the
-same first 2,000 training images and all test images.
+20 tasks, seed 0, rotations over 0 to 180 degrees, unless an entry says otherwise. The reduced Fashion-MNIST files
+have 10 tasks, each with the same first 2,000 training images and all test images; the one called twice has five
+angles, and each of them twice. The split files have five tasks of two classes; with `_test` in the name the test
+images are held out, without it a sixth of the training images.
 """
 
 import contextlib
@@ -21,11 +23,29 @@ STANDARD = {
         {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
         20 * 70_000 * 784,
     ),
+    "mnist_manypermutations.pt": ("mnist_manypermutations", {"n_tasks": 100}, 100 * 10_200 * 784),
     "cifar100.pt": ("cifar100", {"n_tasks": 20}, 60_000 * 3072),
+    "cifar100_superclasses.pt": ("cifar100_superclasses", {"n_tasks": 20}, 60_000 * 3072),
+    "omniglot_alphabets.pt": ("omniglot_alphabets", {"n_tasks": 50}, 20 * 1_623 * 784),
     "fashion_mnist_permutations.pt": ("fashion_mnist_permutations", {"n_tasks": 20}, 20 * 70_000 * 784),
     "fashion_mnist_permutations_reduced.pt": (
         "fashion_mnist_permutations",
         {"n_tasks": 10, "n_train": 2000},
+        10 * 12_000 * 784,
+    ),
+    "fashion_mnist_rotations.pt": (
+        "fashion_mnist_rotations",
+        {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
+        20 * 70_000 * 784,
+    ),
+    "fashion_mnist_rotations_reduced.pt": (
+        "fashion_mnist_rotations",
+        {"n_tasks": 10, "min_rot": 0.0, "max_rot": 180.0, "n_train": 2000},
+        10 * 12_000 * 784,
+    ),
+    "fashion_mnist_rotations_twice.pt": (
+        "fashion_mnist_rotations",
+        {"n_tasks": 10, "rounds": 2, "min_rot": 0.0, "max_rot": 180.0, "n_train": 2000},
         10 * 12_000 * 784,
     ),
     "digits_permutations.pt": ("digits_permutations", {"n_tasks": 20}, 4 * 20 * 1797 * 64),
@@ -34,8 +54,15 @@ STANDARD = {
         {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
         4 * 20 * 1797 * 64,
     ),
+    "text_domains.pt": ("text_domains", {}, 2 * 64 * (20_000 + 5 * (4_000 + 2 * 500))),
+    "mnist_split.pt": ("mnist_split", {"heldout": "train", "seed": 42}, 60_000 * 784),
+    "mnist_split_test.pt": ("mnist_split", {"heldout": "test"}, 70_000 * 784),
+    "fashion_mnist_split.pt": ("fashion_mnist_split", {"heldout": "train", "seed": 42}, 60_000 * 784),
+    "fashion_mnist_split_test.pt": ("fashion_mnist_split", {"heldout": "test"}, 70_000 * 784),
+    "digits_split.pt": ("digits_split", {"heldout": "train", "seed": 42}, 4 * 1297 * 64),
+    "digits_split_test.pt": ("digits_split", {"heldout": "test"}, 4 * 1797 * 64),
 }
-SEED = 0
+SEED = 0  # where the arguments give none
 
 
 def ensure(path, raw_path=None):
@@ -57,12 +84,12 @@ def ensure(path, raw_path=None):
 
     builder, arguments, n_bytes = STANDARD[path.name]
     files.check_target(path, n_bytes)
-    with _lock(path):
+    with one_at_a_time(path):
         if path.exists():  # another process has built it meanwhile
             return False
         print(f"{path} does not exist; building it, about {building.size(n_bytes)}", file=sys.stderr)
         build = importlib.import_module(f"data.{builder}").build
-        build(path, seed=SEED, raw_path=raw_path, **arguments)
+        build(path, raw_path=raw_path, **{"seed": SEED, **arguments})
     return True
 
 
@@ -80,8 +107,8 @@ def _stands(path):
 
 
 @contextlib.contextmanager
-def _lock(path):
-    """One process at a time per `path`. Where the file system has no locks all go on: each builds under a
+def one_at_a_time(path):
+    """One process at a time makes the file `path`. Where the file system has no locks all go on: each builds under a
     temporary name of its own, and the last one stays."""
     from filelock import FileLock, Timeout  # most runs find their file and need no lock
 

@@ -41,14 +41,18 @@ def digit_permutations(n_tasks, seed):
     return [("random permutation", torch.from_numpy(generator.permutation(64))) for _ in range(n_tasks)]
 
 
-def rotations(side, n_tasks, seed, min_rot, max_rot, step=None):
+def rotations(side, n_tasks, seed, min_rot, max_rot, step=None, rounds=1):
     """One angle in degrees for each task, which is also its description. [min_rot, max_rot] is cut into n_tasks equal
     parts, and task t's angle is uniform in part t, drawn in float64 from a torch.Generator seeded with `seed`. With a
-    `step` the angles are min_rot, min_rot + step, ... instead, up to max_rot at most.
+    `step` the angles are min_rot, min_rot + step, ... instead, up to max_rot at most. With `rounds` there are
+    n_tasks / rounds angles, and all of them come that many times, one round after another.
 
     The reference draws from Python's unseeded generator: its angles differ from run to run.
     """
     check(n_tasks, seed)
+    if rounds < 1 or n_tasks % rounds:
+        raise DataError(f"rounds {rounds}: {n_tasks} tasks are not so many rounds; give a divisor of {n_tasks}")
+    n_tasks //= rounds
     if not (math.isfinite(min_rot) and math.isfinite(max_rot) and min_rot <= max_rot):
         raise DataError(f"min_rot {min_rot:g}, max_rot {max_rot:g}: must be finite degrees, min_rot <= max_rot")
     if step is None:
@@ -64,7 +68,7 @@ def rotations(side, n_tasks, seed, min_rot, max_rot, step=None):
                 f"step {step:g}: {n_tasks} tasks from {min_rot:g} degrees on end at {angles[-1]:g}, beyond max_rot "
                 f"{max_rot:g}; give max_rot {angles[-1]:g} or fewer tasks"
             )
-    return [(angle, rotation_index(side, angle)) for angle in angles]
+    return [(angle, rotation_index(side, angle)) for angle in angles] * rounds
 
 
 def rotation_index(side, angle):

@@ -42,13 +42,15 @@ class Stopped(KeyboardInterrupt):
 class Checkpoints:
     """The checkpoints of one run: ``resume`` goes on from the latest, ``between`` writes them, ``remove`` ends them.
 
-    ``life``, ``name`` and ``started`` are those of the run, also of its part before a stop. ``before`` says which data the
-    method had learned when the run began.
+    ``onlookers``: the run's probes, if it has any. ``life``, ``name`` and ``started`` are those of the run, also of its
+    part before a stop. ``before`` says which data the method had learned when the run began.
     """
 
-    def __init__(self, args, data_hash: str, model, continuum, name: str, started: str, before: str = ""):
+    def __init__(
+        self, args, data_hash: str, model, continuum, name: str, started: str, before: str = "", onlookers=None
+    ):
         self.args, self.model, self.continuum = args, model, continuum
-        self.name, self.started, self.life = name, started, Life()
+        self.name, self.started, self.life, self.onlookers = name, started, Life(), onlookers
         remove_left_behind(args.save_path)
         self.store = Store(args.save_path, key(args))
         self.identity = {name: getattr(args, name) for name in arguments.of_role(Role.MACHINE)}
@@ -84,8 +86,11 @@ class Checkpoints:
             return [f"{mistake}; the run starts anew"]
         self.name, self.started = header["name"], header["started"]
         self.life = Life(**saved["life"])
+        self.continuum.ended = saved["ended"]
         self.continuum.position = saved["position"]
         state.restore(self.model, saved["method"])
+        if self.onlookers:
+            self.onlookers.restore(saved["probes"])
         state.set_random_state(saved["random"])
         return [f"the run goes on {header['place']}"]
 
@@ -166,9 +171,11 @@ class Checkpoints:
         }
         return header, {
             "position": len(self.continuum) if self.life.seen else step,
+            "ended": self.continuum.ended,
             "life": {name: getattr(self.life, name) for name in MEASURED},
             "random": state.random_state(),
             "method": state.checkpoint(self.model),
+            **({"probes": self.onlookers.checkpoint()} if self.onlookers else {}),
         }
 
     def _place(self, step: int) -> str:

@@ -122,6 +122,10 @@ class Continued:
     def __call__(self, x, t):
         return self.model(x, self.first + t)
 
+    def masked_and_unmasked(self, x, t):
+        own = getattr(self.model, "masked_and_unmasked", None)
+        return own and own(x, self.first + t)
+
     def observe(self, x, t, y) -> None:
         self.model.observe(x, self.first + t, y)
 

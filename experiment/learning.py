@@ -2,18 +2,20 @@
 
 from tqdm import tqdm
 
+from experiment.epochs import Running
 from experiment.evaluation import eval_tasks, finite
 from experiment.stream import Continuum, Datasets
 from metrics import metrics, unlearning
 from model import common, divergence
+from model.backbone import Backbone
 from model.engine.flat import threads
 from model.unlearning import Attack, phase
 from results.life import Divergence, Life
 
 
 def training_threads(model, args) -> int:
-    """The threads of training: one for an MLP, whose small products they would slow down."""
-    return args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
+    """The threads of training: one for an MLP or a small Transformer, whose small products they would slow down."""
+    return args.threads if isinstance(getattr(model, "net", None), common.ResNet18 | Backbone) else 1
 
 
 def life_experience(
@@ -21,8 +23,9 @@ def life_experience(
 ) -> Life:
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
-    ``finish_task``, where the method has it, is called after a task's last evaluation. ``watch(step, task, accuracies,
-    model)``, if given, is called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
+    ``finish_task``, where the method has it, is called after a task's last evaluation. With ``--stop_at_accuracy`` a task
+    ends after the epoch whose running training accuracy reaches it. ``watch(step, task, accuracies, model)``, if given, is
+    called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
 
     A run begins at the continuum's position; ``life`` is what it measured before. ``between(step, boundary)``, if given,
     is called before every evaluation and step but the first, and after the last step: there, and only there, method,
@@ -32,15 +35,23 @@ def life_experience(
     i = begun = continuum.position
     current = continuum.task_before(begun)
     finish = getattr(model, "finish_task", lambda: None)
+    running, stops = Running(life.epoch), args.stop_at_accuracy != "never"
+    known = {}  # of the test sets, for all evaluations
 
     def evaluate():
         with life.spends("eval"):
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
             with threads(args.threads):
-                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally)
+                unmasked, losses = [], []
+                accuracies = eval_tasks(
+                    model, tasks_te, args, tally=life.tally, unmasked=unmasked, known=known, losses=losses
+                )
+            if losses:
+                life.losses.append(losses)
             life.result_t.append(current)
             life.result_a.append(accuracies)
+            life.unmasked.append(unmasked)
             life.steps.append(i)
             if watch:
                 watch(i, current, accuracies, model)
@@ -50,7 +61,13 @@ def life_experience(
         if len(curve) > metrics.LCA_BATCHES:
             return
         with life.spends("eval"), threads(args.threads):
-            curve.append(eval_tasks(model, tasks_te, args, [task])[0] if finite(model) else None)
+            curve.append(eval_tasks(model, tasks_te, args, [task], known=known)[0] if finite(model) else None)
+
+    def end_of_epoch(task):
+        accuracy, epochs = running.close(), continuum.epoch
+        life.epochs[task] = [epochs, accuracy]
+        if accuracy >= args.stop_at_accuracy and epochs < args.n_epochs:
+            continuum.end_task()
 
     with (
         life.spends("train"),
@@ -73,7 +90,12 @@ def life_experience(
                     x, y = x.cuda(), y.cuda()
                 elif args.parity:
                     x = x.clone()  # own memory: the address where a product's operand begins decides its rounding
+                if stops:
+                    running.add(model, x, t, y)
                 model.observe(x, t, y)
+                if stops and continuum.epoch_ended:
+                    end_of_epoch(t)
+                    bar.total = len(continuum)
                 if args.lca:
                     follow(t)
                 bar.update()
@@ -81,6 +103,11 @@ def life_experience(
             if between and i > begun:
                 between(i, True)
             evaluate()
+            for part in continuum.left_out:  # of a joint stream that ended early
+                life.result_t.append(part)
+                for measured in (life.result_a, life.unmasked):
+                    measured.append(measured[-1])
+                life.steps.append(i)
             finish()
         except divergence.ERRORS as error:
             life.diverged = Divergence(current, i, divergence.reason(error))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from results import record
+from data import temporary
 
 PLACE = (
     ".checkpoints"  # the folder of all checkpoints below --save_path; hidden, so that no tool looks for records in it
@@ -35,7 +35,7 @@ def remove_left_behind(save_path) -> None:
     """
     for folder in (Path(save_path) / PLACE).glob("*"):
         with suppress(OSError):  # another process may remove it too
-            if time.time() - folder.stat().st_mtime > record.STALE:
+            if time.time() - folder.stat().st_mtime > temporary.STALE:
                 left = Store(save_path, folder.name)
                 if not left.exists() and left.lock():
                     left.remove()
@@ -45,24 +45,16 @@ def remove_left_behind(save_path) -> None:
 
 def write(file: Path, header: dict, state: dict) -> None:
     """Write ``file`` under another name, flush it to the disk, then rename it. ``OSError`` if that fails."""
-    temporary = record.temporary(file)
     try:
-        with open(temporary, "wb") as opened:
+        with temporary.replacing(file) as (opened,):
             opened.write(b" " * HEXADECIMAL + b"\n")
             hashed = _Hashed(opened)
             hashed.write(json.dumps(header).encode() + b"\n")
-            try:
-                torch.save(state, hashed)
-            except RuntimeError as error:  # torch's own, when the archive cannot be closed; the disk's came first
-                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from None
+            torch.save(state, hashed)
             opened.seek(0)
             opened.write(hashed.sum.hexdigest().encode())
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush_folder(file.parent)
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
 
 
 def read(file: Path) -> tuple[dict, dict]:
@@ -99,6 +91,9 @@ class Store:
         """
         import filelock
 
+        if self._lock is not None and not self._stands():  # somebody has removed the folder
+            self._lock.release()
+            self._lock = None
         if self._lock is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.folder / "lock", thread_local=False)
@@ -106,10 +101,16 @@ class Store:
                 lock.acquire(blocking=False)
             except filelock.Timeout:
                 return False
-            self._lock = lock
-            for left in self.folder.glob(".*.tmp"):
+            self._lock, self._locked = lock, os.stat(lock.lock_file)
+            for left in self.folder.glob(temporary.PATTERN):
                 left.unlink(missing_ok=True)
         return True
+
+    def _stands(self) -> bool:
+        """Whether the file that this process has locked is still the one that others would lock."""
+        with suppress(OSError):
+            return os.path.samestat(os.stat(self._lock.lock_file), self._locked)
+        return False
 
     def write(self, header: dict, state: dict) -> None:
         """Replace the checkpoint; the previous one stays until the new one is on the disk. ``OSError`` if that fails."""
@@ -146,17 +147,3 @@ class _Hashed:
 
     def flush(self) -> None:
         self.file.flush()
-
-
-def _flush_folder(folder: Path) -> None:
-    """Force the folder's entries to disk, where the system can; else a crash might bring the previous checkpoint back."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

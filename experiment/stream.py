@@ -1,14 +1,17 @@
 """What a run learns from: the tasks of a data file, and the stream of their mini-batches."""
 
+import bisect
+import itertools
 import os
 import random
 from typing import NamedTuple
 
 import torch
 
-from data import files, joint, pixels, standard
+from data import files, joint, standard
 from data.cut import cut
-from model import UsageError, common, reference
+from experiment import problem
+from model import UsageError
 
 LONGEST = 10**9  # examples of a stream, whose order is drawn before the first is learned
 
@@ -16,7 +19,8 @@ LONGEST = 10**9  # examples of a stream, whose order is drawn before the first i
 class Datasets(NamedTuple):
     """Tasks as a run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``.
 
-    The training images are still in the file. ``Continuum`` reads those that it will show.
+    The training images are still in the file. ``Continuum`` reads those that it will show. ``problem`` says what is to be
+    learned from them. A test task's y may hold several targets an example, -100 where there is none.
     """
 
     train: list
@@ -25,6 +29,7 @@ class Datasets(NamedTuple):
     n_outputs: int
     n_tasks: int
     outputs: list[list[int]] | None  # the outputs of each task; None: one shared head
+    problem: problem.Images | problem.MaskedText
     file: files.DataFile  # what it was cut from; its ``bytes``: every pixel is one that a byte stands for
 
     @property
@@ -37,14 +42,10 @@ def load_datasets(args) -> Datasets:
     path = os.path.join(args.data_path, args.data_file)
     standard.ensure(path, args.raw_path)
     file = files.examine(path, args.verify)
+    posed = problem.of(file, args)
     train, test = cut(file.train, file.test, args.data_file, args.first_task, args.n_tasks, args.validation)
-    n_tasks = len(train)
-    labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
-    n_outputs = max(max(task) for task in labels) + 1
-    outputs = reference.outputs if args.parity and args.head == "auto" else common.outputs_by_label
-    n_inputs = train[0][1].shape[1]
-    outputs = outputs(labels, n_outputs, args)
-    return Datasets(train, files.in_memory(test), n_inputs, n_outputs, n_tasks, outputs, file)
+    n_inputs, (n_outputs, outputs) = train[0][1].shape[1], posed.outputs(train, test)
+    return Datasets(train, posed.tests(files.in_memory(test)), n_inputs, n_outputs, len(train), outputs, posed, file)
 
 
 class Continuum:
@@ -55,11 +56,15 @@ class Continuum:
     given so far; setting it moves the stream.
 
     With ``together`` it is one stream of all tasks, and "tasks" are equal parts of it (``data.joint``). Its batches mix
-    tasks unless ``split``.
+    tasks unless ``split``. ``shown(x, y, place)`` makes what is learned of the stored examples at a place of the stream.
+
+    An epoch ends with the batch that holds its last example, also where that batch holds examples of the next one.
+    ``end_task`` leaves out the rest of the present task. All draws are made before the first batch, so that those of later
+    tasks stay. ``ended`` says how many batches are left of the tasks ended so; setting it ends them.
     """
 
-    def __init__(self, data: list, args, together: bool = False, split: bool = False):
-        self.batch_size, self.position, self.together = args.batch_size, 0, together
+    def __init__(self, data: list, args, together: bool = False, split: bool = False, shown=problem.Images.shown):
+        self.batch_size, self.position, self.together, self.shown = args.batch_size, 0, together, shown
         self.order = list(range(len(data)))
         if args.shuffle_tasks == "yes":
             self.order = torch.randperm(len(data)).tolist()
@@ -84,43 +89,103 @@ class Continuum:
         if together:
             self.order = list(range(len(data)))
             runs = list(enumerate(joint.parts(runs, args.n_epochs, args.seed, self.batch_size if split else None)))
-        self._runs, batches = [], 0  # and the number of its first batch
-        for task, examples in runs:
-            self._runs.append((task, examples, batches))
-            batches += -(-len(examples) // self.batch_size)
-        self._length = batches
+        self._runs = runs
+        self.ended = {}
+
+    @property
+    def ended(self) -> dict[int, int]:
+        """The tasks that ended early: how many of their batches were given."""
+        return self._ended
+
+    @ended.setter
+    def ended(self, batches: dict[int, int]) -> None:
+        self._ended = dict(batches)
+        lengths = [self._ended.get(task, -(-len(examples) // self.batch_size)) for task, examples in self._runs]
+        self._firsts = [0, *itertools.accumulate(lengths)]  # the number of each run's first batch, then of all
 
     def __len__(self) -> int:
-        return self._length
+        return self._firsts[-1]
+
+    def _run_before(self, position: int) -> int:
+        """Which run has the batch before ``position``; the first if there is none."""
+        return bisect.bisect_left(self._firsts, max(position, 1)) - 1
 
     def task_before(self, position: int) -> int:
         """The task of the batch before ``position``; the first task if there is none."""
-        return next(task for task, _, first in reversed(self._runs) if first < max(position, 1))
+        return self._runs[self._run_before(position)][0]
 
     def samples_per_task(self) -> list[int]:
-        """The number of examples of each task that the run will see, all epochs together, in the order of learning."""
-        return [len(examples) for _, examples, _ in self._runs]
+        """The number of examples of each task, all epochs together, in the order of learning; early ends do not count."""
+        return [len(examples) for _, examples in self._runs]
+
+    def batches_per_task(self) -> list[int]:
+        """The number of batches of each task, early ends counted, in the order of learning."""
+        return [end - first for first, end in itertools.pairwise(self._firsts)]
+
+    # ---------------------------------------------------------------- epochs
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs of the present task (with ``together``: of the stream) the batches so far have completed."""
+        return self._epochs(self.position)
+
+    @property
+    def epoch_ended(self) -> bool:
+        """Whether the batch given last completed an epoch."""
+        run = self._run_before(self.position)
+        new = self.position - self._firsts[run] == 1 and not (self.together and run)
+        return self.position > 0 and self.epoch > (0 if new else self._epochs(self.position - 1))
+
+    def _epochs(self, position: int) -> int:
+        if not position:
+            return 0
+        run = self._run_before(position)
+        task, examples = self._runs[run]
+        seen = min((position - self._firsts[run]) * self.batch_size, len(examples))
+        if not self.together:
+            return seen // self.task_sizes[task]
+        return (seen + sum(self.samples_per_task()[:run])) // sum(self.task_sizes)
+
+    def end_task(self) -> None:
+        """Leave out the batches of the present task (with ``together``: of the stream) that have not been given."""
+        run = self._run_before(self.position)
+        rest = {task: 0 for task, _ in self._runs[run + 1 :]} if self.together else {}
+        self.ended = {**self.ended, self._runs[run][0]: self.position - self._firsts[run], **rest}
+
+    @property
+    def left_out(self) -> list[int]:
+        """The tasks of which no batch is given, since the stream ended early."""
+        return [task for task, batches in self.ended.items() if not batches]
+
+    def smallest_batch(self, batch_size: int | None = None) -> tuple[int, int]:
+        """The examples in the smallest batch, of this or another ``batch_size``, and its task."""
+        B = batch_size or self.batch_size
+        return min((len(examples) % B or B, task) for task, examples in self._runs)
 
     def batches(self, task: int, n: int, start: int = 0):
         """The first ``n`` batches (x, y) of a task once more, from batch ``start`` on, as they were learned."""
         _, x, y = self.data[task]
-        examples = next(examples for t, examples, _ in self._runs if t == task)
+        examples = next(examples for t, examples in self._runs if t == task)
+        n = min(n, self.ended.get(task, n))
         for index in examples[: n * self.batch_size].split(self.batch_size)[start:] if n else ():
-            yield pixels.floats(x[index]), y[index]
+            yield self.shown(x[index], y[index], (task,))
 
-    def _gathered(self, task, index):
+    def _gathered(self, task, index, place):
         if self.together:
-            return joint.gather(self.data, index)
+            return self.shown(*joint.gather(self.data, index), place)
         _, x, y = self.data[task]
-        return pixels.floats(x[index]), y[index]
+        return self.shown(x[index], y[index], place)
 
     def __iter__(self):
         size, wide = self.batch_size, max(1, 1024 // self.batch_size)  # batches gathered together; one is then a view
-        for task, examples, first in self._runs:
-            while (start := self.position - first) * size < len(examples):
+        for run, (task, examples) in enumerate(self._runs):
+            while self.position < self._firsts[run + 1]:
+                start = self.position - self._firsts[run]
                 skipped = start % wide  # a block begins where it would without a stop: addresses decide about rounding
                 index = examples[(start - skipped) * size : (start - skipped + wide) * size]
-                xs, ys = self._gathered(task, index)
+                xs, ys = self._gathered(task, index, (run, start - skipped))
                 for at in range(skipped * size, len(index), size):
                     self.position += 1
                     yield xs[at : at + size], task, ys[at : at + size]
+                    if self.position == self._firsts[run + 1]:  # the task's last batch, or it has been ended
+                        break

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model import UsageError, room
+from model import UsageError
 
 # What a logit of another task becomes: never the largest, and nothing in a softmax (the reference's value).
 FOREIGN_LOGIT = -1e11
@@ -25,15 +25,23 @@ def Xavier(module: nn.Module) -> None:  # noqa: N802 - the reference's name
         module.bias.data.fill_(0.0)
 
 
-class MLP(nn.Module):
-    """Linear layers of the given sizes with ReLU between them."""
+def stack(layers, after=()) -> nn.Sequential:
+    """The linear ``layers`` with a ReLU after each but the last.
 
-    def __init__(self, sizes: list[int]):
+    ``after`` has for each hidden layer the modules (normalisation, dropout) before and behind its ReLU; None: no module.
+    """
+    parts = []
+    for layer, (norm, dropout) in itertools.zip_longest(layers[:-1], after, fillvalue=(None, None)):
+        parts += [layer, norm, nn.ReLU(), dropout]
+    return nn.Sequential(*(part for part in (*parts, layers[-1]) if part is not None))
+
+
+class MLP(nn.Module):
+    """Linear layers of the given sizes with ReLU between them; ``after`` as in ``stack``."""
+
+    def __init__(self, sizes: list[int], after=()):
         super().__init__()
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in itertools.pairwise(sizes):
-            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-        self.net = nn.Sequential(*layers[:-1])
+        self.net = stack([nn.Linear(*pair) for pair in itertools.pairwise(sizes)], after)
         self.net.apply(Xavier)
 
     def forward(self, x):
@@ -125,33 +133,6 @@ class ResNet18(nn.Module):
         return self.linear(F.avg_pool2d(out, 4).flatten(1))
 
 
-def network(n_inputs: int, n_outputs: int, args) -> nn.Module:
-    """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so.
-
-    In parity the reference's rule holds: ResNet18 if and only if the data file is ``cifar100.pt``.
-    """
-    if wants_resnet(n_inputs, args):
-        return ResNet18(n_outputs)
-    sizes = [n_inputs] + [args.n_hiddens] * args.n_layers + [n_outputs]
-    require_room(sizes, args)
-    return MLP(sizes)
-
-
-def wants_resnet(n_inputs: int, args) -> bool:
-    """Whether ``args`` ask for a ResNet18; ``UsageError`` if it does not fit the inputs."""
-    images = args.data_file == "cifar100.pt" if args.parity else n_inputs == IMAGE_INPUTS
-    wanted = args.net == "resnet18" or (args.net == "auto" and images)
-    if wanted and n_inputs != IMAGE_INPUTS:
-        raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
-    return wanted
-
-
-def require_room(sizes: list[int], args, copies: int = 1) -> None:
-    """``UsageError`` unless so many MLPs of these sizes, and their gradients, fit into memory."""
-    p = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-    room.require(8 * copies * p, f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}: the network")
-
-
 class TaskOutputs:
     """Which of ``n_outputs`` outputs belong to each task: all of them (one shared head), or a set a task.
 
@@ -209,13 +190,23 @@ def equal_slices(n_outputs: int, n_tasks: int) -> list[list[int]]:
 def outputs_by_label(labels: list[set[int]], n_outputs: int, args) -> list[list[int]] | None:
     """The outputs of each task from its ``labels``: None for a shared head; where labels are disjoint, a set a task.
 
-    ``UsageError`` if ``--head`` asks for what the labels do not allow.
+    ``UsageError`` if ``--head`` asks for what the labels do not allow, or if it does not say what to do with labels that
+    are neither the same in every task nor disjoint.
     """
     n_tasks = len(labels)
     slices = equal_slices(n_outputs, n_tasks)
     disjoint = n_tasks > 1 and sum(map(len, labels)) == len(set().union(*labels))
     if args.head == "split" and not disjoint:
         raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
+    if args.head == "auto" and not disjoint and any(task != labels[0] for task in labels):
+        pairs = list(itertools.permutations(range(n_tasks), 2))
+        s, t = next((s, t) for s, t in pairs if labels[s] & labels[t])
+        u, v = next((u, v) for u, v in pairs if labels[u] - labels[v])
+        raise UsageError(
+            f"--head auto: the tasks' labels overlap only in part, since label {min(labels[s] & labels[t])} is in tasks {s} "
+            f"and {t}, and label {min(labels[u] - labels[v])} in task {u} and not in task {v}; give --head shared for one "
+            "head over all labels, or number the classes of each task anew"
+        )
     if args.head == "shared" or not disjoint:
         return None
     if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):

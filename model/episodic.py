@@ -14,6 +14,7 @@ class EpisodicLearner(Learner):
     """
 
     has_margin = True
+    loses = "constraints on the gradient do not bind a step of another direction"
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)

@@ -32,10 +32,20 @@ class Net(Learner):
             self.begin(t)
         self.remember(x, y)
         g = self.engine.gradients(x, y, t)
-        if self.a is not None:
-            self.engine.theta.lerp_(self.mean, self.pull)  # theta -= lr 2 lambda a (theta - m), without cancellation
-        g.descend(self.lr)
+        self.descend(g)
         self.kept.write(t, x, y)
+
+    def descend(self, g, correction=None):
+        """The step on the batch's loss, its ``correction``, and the penalty."""
+        if self.a is None:
+            g.descend(self.lr, correction)
+        elif self.optimizer is None:
+            self.engine.theta.lerp_(self.mean, self.pull)  # theta -= lr 2 lambda a (theta - m), without cancellation
+            g.descend(self.lr, correction)
+        else:
+            whole = g.flat(correction)
+            whole += 2 * self.args.memory_strength * self.a * (self.engine.theta - self.mean)
+            self.engine.move(whole, self.lr)
 
     def remember(self, x, y):
         """Keep the first n_memories examples."""
@@ -62,7 +72,7 @@ class Net(Learner):
         else:
             self.a = self.a + F
             self.mean = self.mean + torch.where(self.a > 0, F / self.a, 0) * (theta - self.mean)
-        self.pull = 2 * self.lr * self.args.memory_strength * self.a
+        self.pull = 2 * self.later_lr * self.args.memory_strength * self.a  # in the tasks that follow
 
     def fisher(self):
         """F (p,) of the current task's examples at the current parameters, by ``--ewc_fisher``."""
@@ -79,10 +89,7 @@ class Net(Learner):
     def unlearn(self, x, t, y, attack):
         self.begin_unlearning(attack)
         g = self.engine.gradients(x, y, t)
-        ascent = self.kept.ascent(g, self.outputs)
-        if self.a is not None:
-            self.engine.theta.lerp_(self.mean, self.pull)
-        g.descend(self.lr, ascent)
+        self.descend(g, self.kept.ascent(g, self.outputs))
 
     def begin_unlearning(self, attack):
         """Make the sums anew without the attacked tasks' terms. Subtracting in float32 would leave negative entries."""

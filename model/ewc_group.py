@@ -37,11 +37,9 @@ class Net(ewc.Net):
         self.remember(x, y)
         g = self.engine.gradients(x, y, t)
         self.grouping.watch(g, x, y)
-        if self.grouping.past:
-            if self._of is not self.grouping.rho:
-                self.fold()
-            self.engine.theta.lerp_(self.mean, self.pull)  # theta -= lr 2 lambda a (theta - m), without cancellation
-        g.descend(self.lr)
+        if self.grouping.past and self._of is not self.grouping.rho:
+            self.fold()
+        self.descend(g)
         self.kept.write(t, x, y)
 
     def finish_task(self):

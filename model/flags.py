@@ -60,6 +60,21 @@ def whole(text: str) -> int:
     return exact
 
 
+def never_or_number(text: str) -> str | float:
+    """'never', or a number."""
+    return "never" if text.lower() == "never" else real(text)
+
+
+def sizes(text: str) -> str:
+    """'120,84': whole numbers from 1 on with commas between them; or 'auto'."""
+    if text == "auto":
+        return text
+    numbers = [int(part) for part in text.split(",")]
+    if min(numbers) < 1:
+        raise ValueError(text)
+    return ",".join(map(str, numbers))
+
+
 KINDS = {  # what values of a kind are called, and what stands for one in the help
     whole: ("a whole number", "N"),
     real: ("a number", "X"),
@@ -67,6 +82,8 @@ KINDS = {  # what values of a kind are called, and what stands for one in the he
     yes_no: ("yes or no", "yes|no"),
     yes_no_word: ("yes or no", "yes|no"),
     str: ("text", None),
+    never_or_number: ("never or a number", None),
+    sizes: ("auto, or sizes such as 120,84", "N,N"),
     median_or_number: ("median or a number", None),
 }
 
@@ -162,7 +179,7 @@ class Flag:
             return "one of " + ", ".join(map(str, self.choices))
         words = self.sort
         if self.above is not None:
-            words += f" above {self.above:g}"
+            words += f" above {self.above:g}" + ("" if self.high is None else f" and up to {self.high:g}")
         elif self.low is not None and self.high is not None:
             words += f" from {self.low:.12g} to {self.high:.12g}"
         elif self.low is not None:

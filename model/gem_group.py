@@ -24,6 +24,7 @@ from model.numeric.relatedness import margins
 
 
 class Net(EpisodicLearner):
+    in_blocks = True
     CACHES = ("_bound", "_of")
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):

@@ -5,9 +5,9 @@ import warnings
 
 import torch
 
-from model import UsageError
+from model import UsageError, networks
 from model.engine.fast import linear_layers
-from model.engine.partition import Partition, activations
+from model.engine.partition import Partition
 from model.memory import ReservoirMemory
 from model.numeric import groups
 from model.numeric.relatedness import Covariance, conditional, prepare, relatedness, ridged
@@ -31,7 +31,7 @@ class Grouping:
         if layers is None:
             raise UsageError(
                 f"--model {learner.name}: its groups are of an MLP's hidden units, and this network is "
-                f"{type(self.net).__name__}; give --net mlp"
+                f"a {type(self.net).__name__}, normalised, or has dropout; give --net mlp --norm none --dropout 0"
             )
         self.shapes = [tuple(layer.weight.shape) for layer in layers]
         narrowest = min((o for o, _ in self.shapes[:-1]), default=self.args.num_groups)
@@ -84,7 +84,8 @@ class Grouping:
         self._use(list(self._make()))
         if self._sizes:
             x, y, tasks = stored
-            hidden, scores = activations(self.net.net, x)
+            with torch.no_grad():
+                hidden, scores = networks.activations(self.net, x)
             self.pending.append(self._samples(hidden, self.outputs.own(scores, tasks), y))
         self.first.clear()
 

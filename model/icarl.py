@@ -70,7 +70,7 @@ class Net(Learner):
         if older:
             step = g.flat().clone()
             step += self.args.memory_strength * sum(self.distillation(s) for s in older)
-            self.engine.theta.sub_(step, alpha=self.lr)
+            self.engine.move(step, self.lr)
         else:
             g.descend(self.lr)
         self.keep(x, t, y)
@@ -158,22 +158,38 @@ class Net(Learner):
         if not self.learned(t):
             result[:, own] = 1 / len(own)
             return result
-        exact = "donot_use_mm_for_euclid_dist"  # the other way makes nan of an infinite mean
-        nearest = torch.cdist(self.net(x), self.class_means(t), compute_mode=exact).argmin(1)
-        result[:, own] = F.one_hot(nearest, len(own)).to(x)
+        result[:, own] = F.one_hot(self.nearest(self.net(x), [t]), len(own)).to(x)
         return result
 
-    def class_means(self, t):
-        """The mean logits (c, C) of the exemplars of each class of task t; infinite without any."""
+    @torch.no_grad()
+    def masked_and_unmasked(self, x, t):
+        """The nearest class of task t, and the nearest of all classes that have exemplars; the first of all without any."""
+        learned = [s for s in self.seen if self.learned(s)]
+        if not learned:
+            return self.forward(x, t).argmax(1), torch.zeros(len(x), dtype=torch.long, device=x.device)
+        logits = self.net(x)
+        own = self.outputs.of(t).to(x.device)
+        masked = own[self.nearest(logits, [t])] if self.learned(t) else own[:1].expand(len(x))
+        every = torch.cat([self.outputs.of(s) for s in learned]).to(x.device)
+        return masked, every[self.nearest(logits, learned)]
+
+    def nearest(self, logits, tasks):
+        """For each row of the ``logits`` (B, C), which of the classes of ``tasks``, one after another, has the nearest mean."""
+        exact = "donot_use_mm_for_euclid_dist"  # the other way makes nan of an infinite mean
+        return torch.cdist(logits, self.class_means(tasks), compute_mode=exact).argmin(1)
+
+    def class_means(self, tasks):
+        """The mean logits (c, C) of the exemplars of each class of ``tasks``, one after another; infinite without any."""
         state = [value.clone() for value in self.net.state_dict().values()]
         mode = self.net.training
         if self.means is None or self.means[1] != mode or not all(map(torch.equal, self.means[0], state)):
             self.means = (state, mode, {})
         means = self.means[2]
-        if t not in means:
-            own = self.outputs.of(t).tolist()
-            means[t] = state[0].new_full((len(own), self.outputs.n_outputs), torch.inf)
-            known = [c for c in own if c in self.exemplars]
-            for c, z in zip(known, self.logits_of(known), strict=True):
-                means[t][own.index(c)] = z.mean(0)
-        return means[t]
+        for t in tasks:
+            if t not in means:
+                own = self.outputs.of(t).tolist()
+                means[t] = state[0].new_full((len(own), self.outputs.n_outputs), torch.inf)
+                known = [c for c in own if c in self.exemplars]
+                for c, z in zip(known, self.logits_of(known), strict=True):
+                    means[t][own.index(c)] = z.mean(0)
+        return torch.cat([means[t] for t in tasks])

@@ -1,6 +1,7 @@
 """One network a task (the "independent" baseline of Lopez-Paz & Ranzato 2017), each a T-th as wide as the usual one.
 
-An MLP has n_hiddens / T units in each hidden layer, a ResNet18 20 / T feature maps, at least one of them. With
+An MLP has n_hiddens / T units in each hidden layer, a ResNet18 20 / T feature maps, at least one of them;
+other networks likewise. With
 `--finetune yes` a task's network begins as that of the task learned just before. Where tasks have outputs of their own, a
 task's network has only these.
 """
@@ -8,10 +9,8 @@ task's network has only these.
 import torch
 from torch import nn
 
-from model import UsageError, common
+from model import UsageError, common, networks
 from model.learner import PerTask
-
-MAPS = 20  # feature maps of the usual ResNet18
 
 
 class Net(PerTask):
@@ -21,9 +20,9 @@ class Net(PerTask):
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        hidden = [max(1, self.args.n_hiddens // n_tasks)] * self.args.n_layers
-        images = common.wants_resnet(n_inputs, self.args)
-        widest = MAPS if images else self.args.n_hiddens
+        hidden = networks.hidden_sizes(self.args, n_tasks)
+        images = networks.wants_resnet(n_inputs, self.args)
+        widest = networks.RESNET_MAPS if images else self.args.n_hiddens
         if self.args.parity and widest < n_tasks and (images or hidden):  # there the reference ends in a traceback
             what = f"--n_tasks {n_tasks}" if images else f"--n_hiddens {widest}"
             raise UsageError(
@@ -31,12 +30,10 @@ class Net(PerTask):
                 "give fewer tasks, more units, or --parity no"
             )
         if not images:
-            common.require_room([n_inputs, *hidden, self.outputs.count(0)], self.args, n_tasks)
+            networks.require_room([n_inputs, *hidden, self.outputs.count(0)], self.args, n_tasks)
         self.nets = nn.ModuleList()
         for t in range(n_tasks):
-            c = self.outputs.count(t)
-            net = common.ResNet18(c, max(1, MAPS // n_tasks)) if images else common.MLP([n_inputs, *hidden, c])
-            self.nets.append(net)
+            self.nets.append(networks.network(n_inputs, self.outputs.count(t), self.args, parts=n_tasks))
 
     def network(self, t):
         return self.nets[t]

@@ -14,4 +14,4 @@ class Net(single.Net):
     def observe(self, x, t, y):
         if self.outputs.foreign is not None:
             t = int((~self.outputs.foreign[:, int(y[0])]).nonzero()[0])
-        super().observe(x, t, y)
+        self.engine.gradients(x, y, t).descend(self.lr)  # no task begins: all of it is one

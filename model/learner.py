@@ -5,7 +5,7 @@ import sys
 import torch
 from torch import nn
 
-from model import arguments, common, engine, own_flags, state
+from model import arguments, common, engine, networks, optimizer, own_flags, state
 from model.engine.fast import linear_layers
 
 MADE = ("args", "outputs", "engine")  # made by the constructor; the engine's state comes last, and apart
@@ -20,12 +20,21 @@ class Stateful(nn.Module):
     CACHES: tuple[str, ...] = ()
     # Why the first task is not learned exactly as `single` learns it; None where it is.
     first_task_differs: str | None = None
+    # Why its steps take no other optimizer than plain SGD, and what its guarantee loses with one; None where neither holds.
+    steps_itself: str | None = None
+    loses: str | None = None
 
     def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
         super().__init__()
         self.args = arguments.of(args, own_flags.of(sys.modules.get(type(self).__module__)))
         self.outputs = common.task_outputs(n_outputs, n_tasks, self.args)
-        self.lr = self.args.lr
+        self.lr = self.args.lr  # of the task being learned
+        self.later_lr = self.args.lr * self.args.later_lr_factor  # of every task but the first
+        if self.steps_itself:
+            optimizer.refuse(self.args, self.name, self.steps_itself)
+        if self.loses:
+            optimizer.warn(self.args, self.name, self.loses)
+        self.optimizer = optimizer.make(self.args)  # None: plain SGD
         self.task: int | None = None  # the task being learned
         self.seen: list[int] = []  # all tasks begun, in order
         self.counts = {"violations": 0, "qp_solves": 0, "qp_rescues": 0}
@@ -36,10 +45,18 @@ class Stateful(nn.Module):
         return type(self).__module__.rpartition(".")[2]
 
     def begin(self, t: int) -> None:
-        """Note that task t begins."""
+        """Note that task t begins: its rate, an optimizer without memory, draws of dropout of its own."""
+        if t == self.task:
+            return
         self.task = t
         if t not in self.seen:
             self.seen.append(t)
+        if t != self.seen[0] and self.args.later_lr_factor != 1:
+            self.lr = self.later_lr
+        if self.optimizer is not None:
+            self.optimizer.clear()
+        for dropout in networks.dropouts(self):
+            dropout.begin(len(self.seen))
 
     def drop(self, tasks) -> None:
         """Count the unlearned ``tasks`` as never begun. The next batch begins a task, whatever its task is."""
@@ -65,14 +82,27 @@ class Stateful(nn.Module):
 class Learner(Stateful):
     """A method with one network, and services for its ``Net``; it calls nothing that a method would have to override."""
 
+    in_blocks = False  # whether a step's correction has weights of its own in blocks of coordinates
+
     def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
-        self.net = common.network(n_inputs, n_outputs, self.args)
-        self.engine = engine.make(self.net, self.outputs, self.args)
+        self.net = networks.network(n_inputs, n_outputs, self.args)
+        self.engine = engine.make(self.net, self.outputs, self.args, self.optimizer, self.in_blocks)
 
     def forward(self, x: torch.Tensor, t: int) -> torch.Tensor:
         """Logits (B, n_outputs) for x (B, n_inputs) of task t; outputs of other tasks never win an argmax."""
         return self.engine.predict(x, t)
+
+    def masked_and_unmasked(self, x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The labels (B,) predicted for x (B, n_inputs) among the outputs of task t, and those among all outputs.
+
+        Both come from one forward pass. None if all tasks share one head, or if the method has a ``forward`` of its own.
+        """
+        if self.outputs.foreign is None or type(self).forward is not Learner.forward:
+            return None
+        logits = self.net(x)
+        unmasked = logits.argmax(1)
+        return self.outputs.mask_(logits, t).argmax(1), unmasked
 
     def complete_layers(self) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
         """W (o, i) and b (o,) of each layer of an MLP in float32 on the CPU, complete; None of any other, and in parity."""
@@ -117,7 +147,7 @@ class PerTask(Stateful):
 
     def make_engine(self, t: int):
         """An engine for the network of task t, whose outputs are ``outputs_of(t)``."""
-        return engine.make(self.network(t), self.outputs_of(t), self.args)
+        return engine.make(self.network(t), self.outputs_of(t), self.args, self.optimizer)
 
     def restore(self, saved: dict) -> None:
         super().restore(saved)

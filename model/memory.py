@@ -159,6 +159,24 @@ class ReservoirMemory:
         self.x, self.y, self.tasks = (None if state[k] is None else state[k].clone() for k in ("x", "y", "tasks"))
 
 
+class TaskSample(ReservoirMemory):
+    """A sample of the current task's examples. Where it has room for all of them it keeps each once, whatever the epochs.
+
+    ``args.task_sizes``, which only our ``main.py`` sets, says how many examples each task has.
+    """
+
+    def __init__(self, args):
+        super().__init__(args.task_sample, args.seed)
+        self.sizes = getattr(args, "task_sizes", None)
+
+    def write(self, task, x, y):
+        if self.sizes and self.sizes[task] <= self.capacity:
+            left = max(0, self.sizes[task] - self.seen)
+            x, y = x[:left], y[:left]
+        if len(y):
+            super().write(task, x, y)
+
+
 def _grown(rows: torch.Tensor, n: int) -> torch.Tensor:
     """A copy with n more rows of zeros."""
     return torch.cat((rows, rows.new_zeros(n, *rows.shape[1:]))) if n else rows.clone()
@@ -196,6 +214,12 @@ def summed(tasks: torch.Tensor) -> torch.Tensor:
 def averaged(tasks: torch.Tensor) -> torch.Tensor:
     """Weights (1, N) of one row: the mean of the tasks' means."""
     return per_task(tasks).mean(0, keepdim=True)
+
+
+def portions(tasks: torch.Tensor) -> torch.Tensor:
+    """Weights (t, N) of a row for each task, which add up to ``averaged``."""
+    rows = per_task(tasks)
+    return rows / len(rows)
 
 
 def pooled(tasks: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,8 @@ from model.replay import ReplayLearner
 
 
 class Net(ReplayLearner):
+    steps_itself = "Reptile interpolates between steps of plain SGD"
+
     def observe(self, x, t, y):
         for current in self.examples(x, t, y):
             if not len(self.memory):

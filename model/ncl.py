@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from model import UsageError, arguments
 from model.engine.fast import linear_layers
 from model.learner import Learner
-from model.memory import ReservoirMemory
+from model.memory import TaskSample
 from model.precision import Diagonal, Kronecker
 
 PANEL = 64  # examples whose gradients are held at once
@@ -38,6 +38,7 @@ def data_size(args) -> int:
 
 
 class Net(Learner):
+    steps_itself = "they are along the natural gradient (--ncl_momentum gives them momentum)"
     cannot_unlearn = "its precision is one sum over all tasks"
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
@@ -49,7 +50,7 @@ class Net(Learner):
                 f"--model ncl: {type(self.net).__name__} has parameters outside a stack of linear layers, "
                 "for which there are no Kronecker factors; give --ncl_diag yes"
             )
-        self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
+        self.sample = TaskSample(self.args)
         self.generator = torch.Generator().manual_seed(self.args.seed)
         self.N = data_size(self.args)  # 0: counted in the first task, which is then learned without the prior
         if self.N:

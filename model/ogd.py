@@ -10,6 +10,11 @@ note does, although the paper's OGD-AVE is something else.
 Two forms: with the fast engine the gradients of single examples are kept as activations and deltas
 (`numeric.gram_basis`); those of a mean loss, and those of other networks, as orthonormal vectors (`numeric.basis`).
 
+A mean loss is the cross-entropy over the whole sample of the task in evaluation mode, so that `--task_sample` decides what
+is covered. `--ogd_record train` does as the note's code: the mean over mini-batches, in training mode. With another
+optimizer than plain SGD, `--ogd_projects gradient` projects what the optimizer gets, as the note does, and `displacement`
+what it makes of it. Only the second is orthogonal to the basis under Adam.
+
 Deviations: examples are a uniform sample of the task's stream, taken without a second pass over it; the basis is
 bounded (`--ogd_max_basis`), and when it is full nothing more is added. Where each task has outputs of its own, only
 what the tasks share is projected, as in the code of OGD+: the others' outputs have no gradient, and stay as they are.
@@ -21,10 +26,10 @@ import sys
 import torch
 from torch.nn import functional as F
 
-from model import UsageError, arguments
+from model import UsageError, arguments, optimizer
 from model.engine.fast import FastEngine, linear_layers
 from model.learner import Learner
-from model.memory import ReservoirMemory
+from model.memory import TaskSample
 from model.numeric import basis, inverse_factor
 from model.numeric.basis import Basis
 from model.numeric.directions import Directions
@@ -32,6 +37,7 @@ from model.numeric.gram_basis import GramBasis
 from model.room import available_memory
 from model.unlearning import KeptExamples
 
+CHUNK = 1_000  # examples in one pass of a mean loss
 MAX_BASIS = {"dense": 2_000, "gram": 10_000}  # directions stored at most, unless --ogd_max_basis says so
 
 
@@ -39,7 +45,14 @@ class Net(Learner):
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         arguments.require_task_sample(self.args, "ogd")
-        self.sample = ReservoirMemory(self.args.task_sample, self.args.seed)
+        self.displaces = self.args.ogd_projects == "displacement"
+        if self.args.optimizer == "adam" and not self.displaces:
+            optimizer.warn(
+                self.args,
+                "ogd",
+                "a step is not orthogonal to the basis though its gradient is (--ogd_projects displacement)",
+            )
+        self.sample = TaskSample(self.args)
         own_heads = self.outputs.foreign is not None
         sizes = self.engine.flat.sizes
         self.shared = sum(sizes[:-2] if own_heads else sizes)  # the last layer's come last
@@ -49,7 +62,7 @@ class Net(Learner):
             self.shapes = [tuple(layer.weight.shape) for layer in (layers[:-1] if own_heads else layers)]
         limit = self.plan(n_tasks)
         self.basis = GramBasis(limit, self.shapes) if self.gram else Basis(limit)
-        if self.gram:
+        if self.gram and self.optimizer is None:
             self.engine.avoid(self.basis)
         self.kept = KeptExamples(n_tasks, self.args, "ogd")
         self.raw = []  # (task, vectors or directions), where a basis must be made anew without some tasks': it mixes them
@@ -102,9 +115,14 @@ class Net(Learner):
         if not self.basis.k or (g.orthogonal and correction is None):
             g.descend(self.lr, correction)
             return
+        if self.displaces:
+            step = self.engine.direction(g.flat(correction)).clone()
+            self.basis.reject_(step[: self.shared])
+            self.engine.theta.sub_(step, alpha=self.lr)
+            return
         projected = g.flat(correction)
         self.basis.reject_(projected[: self.shared])
-        self.engine.theta.sub_(projected, alpha=self.lr)
+        self.engine.move(projected, self.lr)
 
     @torch.no_grad()
     def finish_task(self):
@@ -112,11 +130,11 @@ class Net(Learner):
         if not len(self.sample):
             return
         x, y, _ = self.sample.rows()
-        with self.engine.recording():
-            if self.args.ogd_mode == "loss_mean":
-                left = self.add(self.engine.gradients(x, y, self.task).flat()[: self.shared].unsqueeze(0).clone())
-            else:
-                n = self.args.ogd_per_task
+        if self.args.ogd_mode == "loss_mean":
+            left = self.add(self.mean_gradient(x, y).unsqueeze(0))
+        else:
+            n = self.args.ogd_per_task
+            with self.engine.recording():
                 left = sum(self.store(*panel) for panel in self.panels(x[:n], y[:n]))
         self.announce()
         if left and not self.full:
@@ -126,6 +144,19 @@ class Net(Learner):
                 file=sys.stderr,
             )
         self.sample.clear()
+
+    def mean_gradient(self, x, y):
+        """The gradient (shared,) of the mean cross-entropy of examples, as ``--ogd_record`` says."""
+        training = self.args.ogd_record == "train"
+        parts = list(
+            zip(*(values.split(self.args.batch_size if training else CHUNK) for values in (x, y)), strict=True)
+        )
+        total = 0.0
+        with self.engine.recording(training):
+            for xs, ys in parts:
+                share = 1 / len(parts) if training else len(ys) / len(y)
+                total = self.engine.gradients(xs, ys, self.task).flat()[: self.shared] * share + total
+        return total
 
     def store(self, x, dlogits) -> int:
         """Add the gradients of <logits(x_i), dlogits_i>; returns how many there was no room for."""
@@ -146,7 +177,7 @@ class Net(Learner):
     def announce(self) -> None:
         """The basis has changed."""
         self.counts["ogd_basis"] = self.basis.k
-        if self.gram:
+        if self.gram and self.optimizer is None:
             self.engine.avoid(self.basis)
 
     def unlearn(self, x, t, y, attack):

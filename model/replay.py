@@ -44,6 +44,11 @@ class ReplayLearner(Learner):
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
+        if self.args.norm == "batch":
+            raise UsageError(
+                f"--norm batch: {self.name} learns one example at a time, and batch normalisation needs two in a batch; "
+                "give --norm layer"
+            )
         for name in ("memories", "replay_batch_size"):
             if getattr(self.args, name) < 1:
                 raise UsageError(

@@ -7,5 +7,5 @@ class Net(Learner):
     cannot_unlearn = "it keeps nothing of any task"
 
     def observe(self, x, t, y):
-        self.task = t
+        self.begin(t)
         self.engine.gradients(x, y, t).descend(self.lr)

@@ -12,8 +12,8 @@ def names(text):
 
 
 def one_line(text):
-    """text on one line without control characters: names in it come from strangers, and terminals obey such characters."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+    """text on one line with its control characters escaped: names in it come from strangers, and terminals obey them."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
 
 
 def tell(program, sentence):

@@ -44,7 +44,11 @@ class Life:
 
     result_t: list[int] = field(default_factory=list)
     result_a: list[list[float]] = field(default_factory=list)
+    unmasked: list[list[float]] = field(
+        default_factory=list
+    )  # as result_a with all outputs competing; [] where not known
     steps: list[int] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)  # of text: the mean cross-entropy on each task, as result_a
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock, by what was being done
     curves: dict[int, list] = field(
         default_factory=dict
@@ -53,6 +57,12 @@ class Life:
     seen: dict[int, int] = field(
         default_factory=dict
     )  # batches of each kept task in the unlearning phase, once it has begun
+    epoch: list[int] = field(
+        default_factory=list
+    )  # of the present one, where accuracy decides: examples right and seen
+    epochs: dict[int, list] = field(
+        default_factory=dict
+    )  # of a task, there: epochs done, training accuracy of the last
     diverged: Divergence | None = None
     unlearning: dict | None = None  # what an unlearning phase did (metrics.unlearning.report)
 
@@ -75,12 +85,25 @@ class Life:
         self._doing, self._since = doing, now
         return before
 
-    def complete(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged."""
+    def complete(self, unmasked: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tasks (E,) and accuracies (E, T) of all evaluations but those inside a task that diverged.
+
+        With ``unmasked`` they are those where all outputs compete; (E, 0) where they are not known.
+        """
         n = len(self.result_t)
         if self.diverged and not self.diverged.unlearning:
             n = next((i for i in range(1, n) if self.result_t[i] == self.diverged.task), n)
-        return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(self.result_a[:n])
+        accuracies = self.unmasked if unmasked else self.result_a
+        return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(accuracies[:n])
+
+    def perplexities(self, order: list[int]) -> dict:
+        """The perplexities of text, exp(cross-entropy): before training (T,), and the grid; {} without text."""
+        if not self.losses:
+            return {}
+        tasks, _ = self.complete()
+        whole = torch.tensor(self.losses[: len(tasks)], dtype=torch.float64).exp()
+        baseline, grid, _ = metrics.split(tasks, whole, order)
+        return {"baseline": baseline.tolist(), "grid": grid.tolist()}
 
     def times(self) -> dict:
         """Seconds of training, of evaluation and of both; of an unlearning phase, and of checkpoints if there were any."""
@@ -107,6 +130,10 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
     """The record of a run, as docs/results.md lays it down; ``life.unlearning`` only where there was such a phase."""
     baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
+    perplexity = life.perplexities(continuum.order)
+    if perplexity:
+        summary |= metrics.of_perplexity(perplexity["grid"], order)
+    unmasked = without_masks(life, continuum)
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
     if continuum.together:
@@ -135,14 +162,18 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
+        **({"perplexity": perplexity} if perplexity else {}),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
+        **({"seen": over_seen(data, continuum, grid)} if data.outputs is None else {}),
         "metrics": summary,
+        **({"unmasked": unmasked} if unmasked else {}),
         "counts": {"steps": continuum.position, **counts(model)},
         "seconds": life.times(),
         "peak_memory_mb": record.peak_memory_mb(),
         **({"evaluation": life.tally} if life.tally["examples"] else {}),
         "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},
         **({"learning_curve": curve} if args.lca else {}),
+        **({"stopping": stopping(life, continuum)} if life.epochs else {}),
         "versions": record.versions(),
         "device": torch.cuda.get_device_name() if args.cuda else "cpu",
         "threads": args.threads,
@@ -151,6 +182,38 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         "command": shlex.join(["python", "main.py", *argv]),
         **({"forgetting": life.unlearning} if life.unlearning else {}),
     }
+
+
+def stopping(life: Life, continuum) -> dict:
+    """What ``--stop_at_accuracy`` did: of each task its epochs, the training accuracy of the last, and its batches.
+
+    Of ``joint``, whose stream has epochs of its own, they are those that ended in each part.
+    """
+    tasks = [task for task in continuum.order if task in life.epochs]
+    return {
+        "task": tasks,
+        "epochs": [life.epochs[task][0] for task in tasks],
+        "accuracy": [life.epochs[task][1] for task in tasks],
+        "batches": continuum.batches_per_task(),
+    }
+
+
+def without_masks(life: Life, continuum) -> dict:
+    """Baseline, grid and numbers of accuracies where all outputs compete; {} where they are not known."""
+    tasks, accuracies = life.complete(unmasked=True)
+    if not accuracies.numel():
+        return {}
+    baseline, grid, order = metrics.split(tasks, accuracies, continuum.order)
+    summary = metrics.summary(baseline, grid, order)
+    summary = metrics.of_the_end(summary) if continuum.together else summary
+    return {"baseline": baseline.tolist(), "grid": grid.tolist(), **summary}
+
+
+def over_seen(data, continuum, grid) -> list[float]:
+    """Accuracy over all tasks seen so far, after each; all count as seen where they are learned together."""
+    order = continuum.order
+    seen = [order if continuum.together else order[: i + 1] for i in range(len(order))]
+    return metrics.over_seen(grid, [len(y) for _, _, y in data.test], seen)
 
 
 def short_curves(args, continuum) -> list[str]:
@@ -173,6 +236,7 @@ def drowned(result: dict) -> list[str]:
     """
     counts, samples = result["counts"], result["protocol"]["samples_per_task"]
     first = -(-samples[0] // result["protocol"]["batch_size"])
+    first = result.get("stopping", {}).get("batches", [first])[0]
     steps = counts["steps"] - first + sum(result.get("forgetting", {}).get("batches", {}).values())
     weight = counts.get("replay_weight", 0.0) / max(steps, 1)
     if weight < DROWNED:

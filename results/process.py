@@ -69,11 +69,6 @@ def run(program: str, work) -> int:
     return status or 2
 
 
-def printable(text: str) -> str:
-    """The text with its control characters escaped, all but line feeds: it may hold what a stranger named a file."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 @contextmanager
 def uncut():
     """What is done inside is finished before SIGINT or SIGTERM takes effect; a second signal takes effect at once."""

@@ -4,30 +4,27 @@
 .pt    the reference's 6-tuple (result_t (E,), result_a (E, T), state_dict, stats, one_liner, args), builtins
        and tensors only, args a dict: torch.load(weights_only=True) reads it
 .json  everything, format 1; this is what tools read
+.npz   only where a probe has arrays: those, by name (docs/probes.md)
 
 The .json is renamed into place last: where it stands, the record is complete.
 """
 
-import contextlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
-import re
-import secrets
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from data import temporary
 from results import RecordError
 
 FORMAT = 1
 SUFFIXES = (".json", ".pt", ".txt")  # in the order in which a reader prefers them
+ARRAYS = ".npz"  # the ending of a fourth file, for what probes measured
 ROOT = Path(__file__).resolve().parent.parent
-TEMPORARY = re.compile(r"\..{1,60}\.(\d+)\.tmp", re.DOTALL)  # the names that temporary gives
-STALE = 3600  # seconds after which a temporary file of a dead process counts as left behind
 
 
 def name(model, data_file, uid, when):
@@ -59,32 +56,28 @@ def in_a_sweep():
     return bool(os.environ.get("SWEEP_RECORDS"))
 
 
-def check_writable(save_path, file_name=None, flag="--save_path"):
+def check_writable(save_path, flag="--save_path"):
     """Create the folder that ``flag`` named and find out, before any training, that a record can be written into it."""
     folder = Path(save_path)
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise RecordError(f"{flag} {save_path}: is a file; give a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder)
-        probe = temporary(folder / f"{file_name or secrets.token_hex(8)}.json")
-        with open(probe, "x", encoding="utf-8") as f:  # never through a link that somebody laid there
-            try:
-                f.write("{}\n")
-            finally:
-                probe.unlink(missing_ok=True)
+        temporary.remove_left_over(folder)
+        temporary.try_out(folder)
     except OSError as e:
         raise RecordError(
             f"{flag} {save_path}: cannot be written ({e.strerror or e}); give a folder that can"
         ) from None
 
 
-def write(save_path, file_name, record, result_t, result_a, state_dict, one_liner, args=None):
+def write(save_path, file_name, record, result_t, result_a, state_dict, one_liner, args=None, arrays=None):
     """Write the three files of a run and return their common path without suffix.
 
     result_t (E,), result_a (E, T): tensors as for metrics.split(); args: the run's arguments, the record's
-    own by default; one_liner: as one_liner() makes it. All three files are complete under temporary names
-    before the first is renamed, so that a failure leaves whatever stood there before.
+    own by default; one_liner: as one_liner() makes it; arrays: those of probes, by name, for a fourth file.
+    All files are complete under temporary names before the first is renamed, so that a failure leaves
+    whatever stood there before.
     """
     import torch
 
@@ -95,30 +88,23 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
     args = record["args"] if args is None else args
     args = plain(args if isinstance(args, dict) else vars(args))
     state = {key: v.detach().clone() if isinstance(v, torch.Tensor) else v for key, v in state_dict.items()}
-    paths = {suffix: base.with_name(base.name + suffix) for suffix in SUFFIXES}
-    partial = {suffix: temporary(path) for suffix, path in paths.items()}
+    suffixes = (*reversed(SUFFIXES[1:]), *([ARRAYS] if arrays else []), SUFFIXES[0])
     try:
-        try:
-            Path(save_path).mkdir(parents=True, exist_ok=True)
-            stats = confusion_matrix(result_t, result_a, partial[".txt"])
+        Path(save_path).mkdir(parents=True, exist_ok=True)
+        with temporary.replacing(*(base.with_name(base.name + suffix) for suffix in suffixes)) as opened:
+            files = dict(zip(suffixes, opened, strict=True))
+            stats = confusion_matrix(result_t, result_a, files[".txt"].name)
             if record.get("forgetting"):
-                with open(partial[".txt"], "a", encoding="utf-8") as f:
-                    f.write(f"\n{unlearning.text(record['forgetting'])}\n")
-            with open(partial[".pt"], "wb") as f:
-                torch.save((result_t, result_a, state, stats, str(one_liner), args), f)
-            partial[".json"].write_text(to_json(record), encoding="utf-8")
-            for path in partial.values():
-                _flush(path)
-            for suffix in reversed(SUFFIXES):
-                os.replace(partial[suffix], paths[suffix])
-        finally:
-            for path in partial.values():
-                path.unlink(missing_ok=True)
+                files[".txt"].seek(0, os.SEEK_END)
+                files[".txt"].write(f"\n{unlearning.text(record['forgetting'])}\n".encode())
+            torch.save((result_t, result_a, state, stats, str(one_liner), args), files[".pt"])
+            if arrays:
+                import numpy as np
+
+                np.savez_compressed(files[ARRAYS], **arrays)
+            files[".json"].write(to_json(record).encode())
     except (OSError, RuntimeError) as e:
-        cause = _cause(e)
-        if isinstance(cause, KeyboardInterrupt):
-            raise cause from None
-        reason = getattr(cause, "strerror", None) or cause
+        reason = getattr(e, "strerror", None) or e
         raise RecordError(
             f"{base}: the record cannot be written ({reason}); make room, or give another folder"
         ) from None
@@ -190,51 +176,3 @@ def peak_memory_mb():
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def temporary(path):
-    """The name under which `path` is written first: beside it, and hidden, so that no reader takes it for a record."""
-    return path.with_name(f".{path.name[-60:]}.{os.getpid()}.tmp")
-
-
-def _clear(folder):
-    """Remove what processes that died while they wrote a record left in ``folder``.
-
-    The number in the name may be that of a process on another machine which shares the folder. So only files that
-    nobody has written to for an hour count as left.
-    """
-    for path in folder.glob(".*.tmp"):
-        found = TEMPORARY.fullmatch(path.name)
-        with contextlib.suppress(OSError):  # another process may clear the folder too
-            if found and time.time() - path.stat().st_mtime > STALE and not _runs(int(found[1])):
-                path.unlink()
-
-
-def _runs(process):
-    """Whether another process of this number runs here."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # it is another user's, or no number of a process
-        return True
-    return process != os.getpid()
-
-
-def _cause(error):
-    """The first interrupt or error of the system among the causes of ``error``, else ``error`` itself.
-
-    When a write fails, torch.save goes on to close its archive, fails again, and reports that as a RuntimeError.
-    """
-    seen = error
-    while seen is not None:
-        if isinstance(seen, OSError | KeyboardInterrupt):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return error
-
-
-def _flush(path):
-    """Force the file's bytes to disk before it is renamed. Else the new name may survive a crash without them."""
-    with open(path, "rb+") as f:
-        os.fsync(f.fileno())

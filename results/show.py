@@ -13,10 +13,11 @@ import sys
 if __package__ in (None, ""):  # cd results; python show.py
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from metrics.metrics import grid_text
+from metrics.metrics import grid_text, unmasked_text
 from results.comparing.cells import short
 from results.comparing.measures import MEASURES
 from results.console import command, one_line, tell
+from results.reading import training
 from results.reading.logs import runs
 from results.reading.run import PRINTED
 
@@ -33,6 +34,8 @@ def format_run(run):
         blocks.append(format_grid(run.baseline, run.grid))
     if run.printed or any(value is not None for value in run.recomputed.values()):
         blocks.append(_numbers(run))
+    if run.trained:
+        blocks.append("\n".join(map(_epoch, run.trained)))
     wrong = run.problems + run.disagreements() + run.slips
     if wrong:
         blocks.append("\n".join(f"! {one_line(sentence)}" for sentence in wrong))
@@ -105,10 +108,22 @@ def _numbers(run):
     known = [f"{name} {_number(value)}" for name, value in values.items() if value is not None]
     if known:
         lines.append("; ".join(known))
+    if (run.record or {}).get("unmasked"):
+        lines.append(unmasked_text(run.record["unmasked"]))
     mean = run.baseline_mean()
     if mean is not None:
         lines.append(f"no baseline row; by the forward number its mean is {mean:.4f} over all tasks but the first")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _epoch(entry):
+    """What a log says of a task at the end of an epoch, in one line, which `training.Reader` reads again."""
+    head = [f"task {entry.task}:"] if entry.task is not None else []
+    words = [f"{entry.epoch}"] if entry.epoch is not None else []
+    words += [f"{name} {entry.values[key]}" for key, name in training.MEASURES.items() if key in entry.values]
+    if entry.stored is not None:
+        words.append(f"{entry.stored} gradient{'s' * (entry.stored != 1)} stored")
+    return " ".join([*head, ", ".join(words)])
 
 
 def _number(value):

@@ -5,8 +5,8 @@
 
 Other flags go to main.py. A run is a process of its own: a copy of this one, which has loaded torch. It is killed after a
 random time (SIGKILL, SIGTERM, SIGINT, or SIGINT twice), or by SIGKILL at a random one of the calls that writing a
-checkpoint, writing the record or removing the checkpoint makes. Methods that can unlearn do so at the end. Compared are the records, without what varies
-from run to run, and the parameters bit for bit.
+checkpoint, writing the record or removing the checkpoint makes. Methods that can unlearn do so at the end. Compared are the
+records, without what varies from run to run, and the parameters bit for bit.
 
 Exit status: 0; 1 if a run differs, or a file is half-written or left behind; 2 if the command is wrong.
 """
@@ -36,7 +36,7 @@ import model as methods
 from data import DataError, standard
 from experiment import checkpoints
 from experiment.store import PLACE, Damaged, Store, remove_left_behind
-from results import record
+from results import process, record
 from results.table import render
 
 COMMAND = (
@@ -44,6 +44,7 @@ COMMAND = (
     "--n_memories 10 --memory_strength 0.5 --log_every 20 --lca yes --checkpoint_every 4 --resume yes --threads 1 "
     "--task_sample 40 --ogd_per_task 40 --agem_batch 20 --memories 50 --replay_batch_size 5 --cov_recompute_every 5"
 ).split()
+OWN = {"joint": ["--lca", "no"]}  # what a method needs instead
 UNLEARN = "--forgetting_mode True --forgetting_task_ids 1 --forgetting_resee_size 10".split()
 VARY = ("seconds", "peak_memory_mb", "started", "git", "command")  # entries of a record that differ from run to run
 SIGNALS = {"kill": [signal.SIGKILL], "term": [signal.SIGTERM], "int": [signal.SIGINT], "twice": [signal.SIGINT] * 2}
@@ -64,8 +65,10 @@ class Ended(NamedTuple):
 
 def start(argv: list[str], folder: Path, before=lambda: None) -> int:
     """The number of a new process that runs ``main.py argv`` in ``folder``, with ``before()`` first."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, process.SIGNALS)  # until the new process heeds them as main.py does
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         return pid
     status = 99
     try:
@@ -75,8 +78,10 @@ def start(argv: list[str], folder: Path, before=lambda: None) -> int:
         for number in (1, 2):
             os.dup2(out, number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        process.prepare("main.py")
         before()
-        status = program.cli(argv)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        status = process.run("main.py", lambda: program.cli(argv))
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
@@ -253,7 +258,9 @@ def main(argv: list[str]) -> int:
     p = argparse.ArgumentParser(
         prog="kill_test.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("--model", nargs="+", default=list(methods.METHODS), help="methods (default: all)")
+    p.add_argument(
+        "--model", nargs="+", default=methods.learning("images"), help="methods (default: all that learn images)"
+    )
     p.add_argument("--kills", type=int, default=20, metavar="N", help="kills of each method (%(default)s)")
     p.add_argument("--random", type=int, default=0, metavar="SEED", help="of the moments (%(default)s)")
     args, flags = p.parse_known_args(argv)
@@ -264,13 +271,14 @@ def main(argv: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="kill_test-"))
     common = [*COMMAND, "--data_path", str(ROOT / "data"), *flags]
     for name in args.model:
+        words = ["--model", name, *common, *OWN.get(name, [])]
         try:
-            settled, module, _ = program.parse(["--model", name, *common])
+            settled, module, _ = program.parse(words)
             standard.ensure(os.path.join(settled.data_path, settled.data_file), settled.raw_path)
         except (methods.UsageError, DataError) as mistake:
             print(f"kill_test.py: {mistake}", file=sys.stderr)
             return 2
-        words = ["--model", name, *common, *(UNLEARN if hasattr(module.Net, "unlearn") else [])]
+        words += UNLEARN if hasattr(module.Net, "unlearn") else []
         own = folder / name
         own.mkdir()
         counted, wrong = test(name, words, args.kills, own, random.Random(f"{args.random} {name}"))

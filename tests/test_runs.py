@@ -13,7 +13,7 @@ from data import files
 from metrics import metrics
 from model import common
 from results.reading import records
-from tests.conftest import stream
+from tests.conftest import file_for, stream
 
 
 class Runs:
@@ -233,8 +233,7 @@ def test_the_learning_curve_is_what_evaluation_at_every_step_gives(run, data_fil
 
 @pytest.mark.parametrize("model", [name for name in main.methods.METHODS if name != "joint"])
 def test_measuring_the_learning_curve_changes_no_digit(run, data_file, model):
-    if model == "icarl":
-        files.save(data_file, *stream(n_outputs=6, split=True))
+    file_for(model, data_file)
     flags = {
         "model": model,
         "n_hiddens": 20,
@@ -331,6 +330,38 @@ def test_classes_split_over_tasks(run, data_file, model):
     # Two outputs a task: chance is a half, and an untrained network cannot name a class of another task.
     assert min(result["baseline"]) > 0.2 and result["metrics"]["learning_accuracy"] > 0.6
     assert run(model=model, head="shared")["protocol"]["head"] == "shared"
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype"), [("agem_closed", torch.float32), ("single", torch.float64), ("icarl", torch.float32)]
+)
+def test_accuracies_with_and_without_the_tasks_masks(run, data_file, capsys, model, dtype):
+    """Of one run: the masked ones stay what they were, the unmasked ones are those of all outputs of the trained network."""
+    train, test = stream(n_outputs=6, split=True, dtype=dtype)
+    files.save(data_file, train, test)
+    result = run(model=model, n_memories=12, n_hiddens=32, batch_size=4, n_epochs=3)
+    unmasked = result["unmasked"]
+    assert len(unmasked["grid"]) == 3 and unmasked["final"] == pytest.approx(sum(unmasked["grid"][-1]) / 3)
+    for row, masked in zip(
+        [unmasked["baseline"], *unmasked["grid"]], [result["baseline"], *result["grid"]], strict=True
+    ):
+        assert all(a <= b for a, b in zip(row, masked, strict=True))
+    assert unmasked["final"] < result["final"] and max(unmasked["grid"][-1]) > 0.3
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Unmasked: ")]
+    assert len(printed) == 1 and f"final {unmasked['final']:.4f}" in printed[0]
+    if model != "icarl":
+        net = common.MLP([12, 32, 32, 6]).to(dtype)
+        net.load_state_dict({key.removeprefix("net."): value for key, value in run.state().items()})
+        right = [float((net(x).argmax(1) == y).double().mean()) for _, x, y in test]
+        assert unmasked["grid"][-1] == pytest.approx(right)
+
+
+def test_no_unmasked_accuracies_where_there_are_no_masks(run, data_file, capsys):
+    assert "unmasked" not in run(model="single")
+    files.save(data_file, *stream(n_outputs=6, split=True))
+    for model in ("independent", "multimodal"):  # which must know the task to choose the network
+        assert "unmasked" not in run(model=model)
+    assert "\nUnmasked: " not in capsys.readouterr().out
 
 
 def test_labels_split_unevenly(run, data_file):

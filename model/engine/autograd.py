@@ -7,23 +7,29 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from model import networks
 from model.engine.flat import FlatParameters
-from model.engine.partition import Blend, activations
+from model.engine.partition import Blend
 
 
 class AutogradEngine:
     """Gradients of ``net`` with respect to its flat parameters, through autograd.
 
     In a network with batch normalisation, passes over the memory use the statistics of their own batch, which holds one
-    task. They leave the running statistics alone; with ``parity`` they update them, as the reference does.
+    task. They leave the running statistics alone; with ``parity`` they update them, as the reference does. A single
+    example, whose own statistics would leave nothing of it, takes the running ones.
+
+    ``optimizer`` makes steps of gradients; None is plain SGD. ``l1`` is the weight of the mean absolute activations of
+    the hidden layers in the loss of the current batch.
     """
 
     form = "autograd"
 
-    def __init__(self, net: nn.Module, outputs, parity: bool = False):
-        self.net, self.outputs, self.parity = net, outputs, parity
+    def __init__(self, net: nn.Module, outputs, parity: bool = False, optimizer=None, l1: float = 0.0):
+        self.net, self.outputs, self.parity, self.optimizer, self.l1 = net, outputs, parity, optimizer, l1
         self.flat = FlatParameters(net)
         self._norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._needs_two = networks.needs_two(net)
         self.clear_rows()
 
     @property
@@ -36,7 +42,13 @@ class AutogradEngine:
 
     def predict(self, x: torch.Tensor, tasks) -> torch.Tensor:
         """Logits (B, n_outputs) with the other tasks' outputs masked; nothing is remembered beyond autograd's graph."""
-        return self.outputs.mask_(self.net(x), tasks)
+        return self.outputs.mask_(self._logits_of(x), tasks)
+
+    def _logits_of(self, x: torch.Tensor) -> torch.Tensor:
+        if self._needs_two and len(x) == 1 and self.net.training:
+            with self._in_mode(False):
+                return self.net(x)
+        return self.net(x)
 
     def forward(self, x: torch.Tensor, tasks) -> torch.Tensor:
         """As ``predict``, without a graph for the caller; ``backward`` may follow."""
@@ -46,14 +58,26 @@ class AutogradEngine:
         return self._logits.detach()
 
     @contextmanager
-    def recording(self):
-        """Evaluation mode inside, for passes that only record (Fisher, directions, importance); in parity training mode."""
-        training = self.net.training
-        self.net.train(training and self.parity)
+    def recording(self, training: bool = False):
+        """For passes that only record (Fisher, directions, importance): cross-entropy alone, in evaluation mode.
+
+        ``training``, and parity, leave the network in training mode.
+        """
+        l1, self.l1 = self.l1, 0.0
+        try:
+            with self._in_mode(self.net.training and (training or self.parity)):
+                yield
+        finally:
+            self.l1 = l1
+
+    @contextmanager
+    def _in_mode(self, training: bool):
+        before = self.net.training
+        self.net.train(training)
         try:
             yield
         finally:
-            self.net.train(training)
+            self.net.train(before)
 
     def backward(self, dlogits: torch.Tensor, per_sample: bool = False) -> torch.Tensor:
         """The gradient (p,) of <logits, dlogits>, a view that the next call overwrites; (B, p) if ``per_sample``."""
@@ -111,15 +135,36 @@ class AutogradEngine:
                         losses.append(sum(self._accumulate(*part) for part in parts))
                         row.copy_(grad)
             grad.zero_()
-            if weights is None:
-                loss = F.cross_entropy(self.predict(x, task), y)
+            if self.l1:
+                hidden, logits = networks.activations(self.net, x)
+                logits = self.outputs.mask_(logits, task)
             else:
-                loss = F.cross_entropy(self.predict(x, task), y, reduction="none") @ weights
+                hidden, logits = (), self.predict(x, task)
+            if weights is None:
+                loss = F.cross_entropy(logits, y)
+            else:
+                loss = F.cross_entropy(logits, y, reduction="none") @ weights
+            for H in hidden:
+                loss = loss + self.l1 * H.abs().mean()
             loss.backward()
         loss = loss.item()
         if not loss - loss == 0:
             raise FloatingPointError(f"the loss of the batch is {loss}")
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
+
+    def gradient(self, loss) -> torch.Tensor:
+        """The gradient (p,) of ``loss()``, a scalar computed with the network; the next call overwrites it.
+
+        ``FloatingPointError`` if the loss is not finite.
+        """
+        self.flat.bind()
+        grad = self.flat.grad.zero_()
+        with torch.enable_grad():
+            value = loss()
+            value.backward()
+        if not value.isfinite():
+            raise FloatingPointError(f"the loss of the batch is {value.item()}")
+        return grad
 
     def step(self, x: torch.Tensor, y: torch.Tensor, tasks, rate: float, weights=None) -> None:
         """A step of SGD on the mean cross-entropy of x (k, n_inputs), y (k,) of ``tasks`` (k,), or the sum with ``weights``.
@@ -154,6 +199,14 @@ class AutogradEngine:
         loss = losses @ weights
         loss.backward()
         return loss.item()
+
+    def direction(self, g: torch.Tensor) -> torch.Tensor:
+        """What a step of rate 1 along the gradient g (p,) subtracts; not to be written into."""
+        return g if self.optimizer is None else self.optimizer.direction(g)
+
+    def move(self, g: torch.Tensor, lr: float) -> None:
+        """theta -= lr g for a gradient g (p,), or lr times the direction that the optimizer makes of it."""
+        self.theta.sub_(self.direction(g), alpha=lr)
 
     def memory_pass(self):
         """For passes over stored examples: batch normalisation takes the batch's own statistics, and keeps its running ones."""
@@ -224,13 +277,17 @@ class Gradients:
     @property
     def hidden(self) -> list[torch.Tensor]:
         """The activations (B, n) of the current batch in each hidden layer of an MLP; ask before the step."""
-        return activations(self._engine.net.net, self._batch[0])[0]
+        return self._activations()[0]
 
     @property
     def scores(self) -> torch.Tensor:
         """The logits (B, C) of an MLP for the current batch; those of other tasks' outputs are 0."""
-        x, task = self._batch
-        return self._engine.outputs.own(activations(self._engine.net.net, x)[1], task)
+        _, task = self._batch
+        return self._engine.outputs.own(self._activations()[1], task)
+
+    def _activations(self):
+        with torch.no_grad():
+            return networks.activations(self._engine.net, self._batch[0])
 
     def descend(self, lr: float, correction=None, partition=None) -> None:
         """theta -= lr (g_0 + sum_r v_r g_r), v the weights of ``correction`` (None: g_0 alone).
@@ -240,7 +297,7 @@ class Gradients:
         g = self.flat(None if partition is not None else correction)
         if correction is not None and partition is not None:
             partition.combine(g, self._rows, correction.weights)
-        self._engine.theta.sub_(g, alpha=lr)
+        self._engine.move(g, lr)
 
     def _double(self) -> torch.Tensor:
         if self._rows64 is None:

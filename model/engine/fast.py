@@ -65,12 +65,16 @@ class FastEngine:
 
     ``form``: ``auto`` keeps the first layer (``layers.KeptFirstLayer``) while the rows last where that takes fewer
     operations; ``kept`` and ``plain`` force it. ``threads`` serve kernels whose digits do not depend on them.
+
+    ``optimizer`` makes steps of gradients; None is plain SGD. ``l1`` is the weight of the mean absolute activations of
+    each hidden layer in the loss of the current batch.
     """
 
     foreign_logit = common.FOREIGN_LOGIT
 
-    def __init__(self, net: nn.Module, outputs, threads: int = 1, form: str = "auto"):
+    def __init__(self, net: nn.Module, outputs, threads: int = 1, form: str = "auto", optimizer=None, l1: float = 0.0):
         self.net, self.outputs, self.threads, self.wanted = net, outputs, threads, form
+        self.optimizer, self.l1 = optimizer, l1
         self.flat = FlatParameters(net)
         self.forms: set[str] = set()
         self._linear = linear_layers(net)
@@ -170,7 +174,7 @@ class FastEngine:
 
     def _keep(self, blocks: Blocks, o: int, i: int) -> bool:
         """Whether the first layer is kept: asked for, or cheaper and within the bound on a method's arrays."""
-        if self.wanted != "auto" or self.stored.once:
+        if self.wanted != "auto" or self.stored.once or self.optimizer is not None:
             return self.wanted == "kept"
         t = len(self.stored.tasks.unique())
         bound = max(4 * (t + 1) * len(self.flat.theta), 4 * blocks.N * o)
@@ -256,12 +260,33 @@ class FastEngine:
         With one shared head ``tasks`` may be None. Raises ``FloatingPointError`` if a loss is not finite.
         """
         self._open()
+        if self.optimizer is not None or self.l1:
+            self.move(self._gradient(x, y, tasks, weights), rate)
+            return
         if self.flat.theta is not self._stepped:
             self._steps, self._stepped = {}, self.flat.theta
         step = self._steps.get(len(y))
         if step is None:
             step = self._steps[len(y)] = BatchStep(self._plain_layers(), len(y))
         step.run(x, y, rate, weights, None if self.outputs.foreign is None else self.outputs.foreign[tasks])
+
+    def _gradient(self, x, y, tasks, weights=None) -> torch.Tensor:
+        """The gradient (p,) of the loss of ``step``, with its part of the activations."""
+        dlogits = torch.softmax(self.forward(x, tasks), 1)
+        dlogits[torch.arange(len(y)), y] -= 1
+        probe = dlogits[0, 0].item()
+        if probe - probe != 0:
+            raise FloatingPointError("the loss of the batch is not finite")
+        dlogits = dlogits / len(y) if weights is None else dlogits * weights.unsqueeze(1)
+        return self._summed(self.directions(dlogits, self.l1 / len(y)))
+
+    def move(self, g: torch.Tensor, lr: float) -> None:
+        """theta -= lr g for a gradient g (p,), or lr times the direction that the optimizer makes of it."""
+        self.theta.sub_(self.direction(g), alpha=lr)
+
+    def direction(self, g: torch.Tensor) -> torch.Tensor:
+        """What a step of rate 1 along the gradient g (p,) subtracts; not to be written into."""
+        return g if self.optimizer is None else self.optimizer.direction(g)
 
     def _plain_layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """W and b of each layer, as views into ``flat.theta``."""
@@ -273,6 +298,10 @@ class FastEngine:
 
         With one shared head ``tasks`` may be None. Raises ``FloatingPointError`` if a loss is not finite.
         """
+        if self.optimizer is not None or self.l1:
+            for i, rate in enumerate(rates):
+                self.step(x[i : i + 1], y[i : i + 1], None if tasks is None else tasks[i : i + 1], rate)
+            return
         self._open()
         layers = self._plain_layers()
         foreign = None if self.outputs.foreign is None else self.outputs.foreign[tasks]
@@ -322,21 +351,29 @@ class FastEngine:
                 H.relu_()
         return self.outputs.mask_(H, tasks)
 
-    def directions(self, dlogits: torch.Tensor) -> Directions:
-        """The gradients of <logits_i, dlogits_i> for each example i, as activations and deltas of every layer."""
+    def directions(self, dlogits: torch.Tensor, l1: float = 0.0) -> Directions:
+        """The gradients of <logits_i, dlogits_i> for each example i, as activations and deltas of every layer.
+
+        With ``l1`` they are those of <logits_i, dlogits_i> + l1 times the mean activation of each hidden layer.
+        """
         D = dlogits
         if self.outputs.foreign is not None:
             D = D.masked_fill(self.outputs.foreign[self._tasks], 0)
         deltas = [D]
         for layer, A in zip(self._linear[:0:-1], self._inputs[:0:-1], strict=True):
-            deltas.append(torch.mm(deltas[-1], layer.weight.data).mul_(A > 0))
+            below = torch.mm(deltas[-1], layer.weight.data)
+            if l1:
+                below.add_(l1 / below.shape[1])
+            deltas.append(below.mul_(A > 0))
         return Directions(self._inputs, deltas[::-1])
 
     def backward(self, dlogits: torch.Tensor, per_sample: bool = False) -> torch.Tensor:
         """The gradient (p,) of <logits, dlogits>, a view that the next call overwrites; (B, p) if ``per_sample``."""
         each = self.directions(dlogits)
-        if per_sample:
-            return each.dense()
+        return each.dense() if per_sample else self._summed(each)
+
+    def _summed(self, each: Directions) -> torch.Tensor:
+        """The sum (p,) of the examples' gradients, in ``flat.grad``."""
         views = self.gradient_views()
         for weight, bias, A, D in zip(views[::2], views[1::2], *each, strict=True):
             torch.mm(D.t(), A, out=weight)
@@ -344,9 +381,13 @@ class FastEngine:
         return self.flat.grad
 
     @contextmanager
-    def recording(self):
-        """For passes that only record; an MLP has nothing to be put into evaluation mode."""
-        yield
+    def recording(self, training: bool = False):
+        """For passes that only record: cross-entropy alone. An MLP has nothing to be put into evaluation mode."""
+        l1, self.l1 = self.l1, 0.0
+        try:
+            yield
+        finally:
+            self.l1 = l1
 
     memory_pass = recording  # nor statistics to be left alone
 

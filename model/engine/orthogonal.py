@@ -4,6 +4,11 @@ A step of orthogonal gradient descent is theta - lr (g - U'c'), U'c' being g's p
 So theta takes the plain step of stochastic gradient descent, and the k numbers c take lr c': neither anything of the size
 of U nor a product of the size of a weight matrix for each direction is touched. With U in Gram space
 (``numeric.gram_basis``) a pass sees W_l + D_l' diag(c) A_l, and the inner products that this needs are those of U g.
+
+c = (U U')^-1 v, v being the sum of lr U g over the steps. v is kept, in float64. The solution of this system is the most
+that a step of a small batch reads, and a pass sees c rounded to float32, whatever it is computed in. So in float32 a step
+adds to the rounded c what it takes to float32's precision; complete parameters, and every ``EXACT_EVERY`` steps the rounded
+c too, come from v. A gradient thus is that of parameters which differ from the complete ones by less than their rounding.
 """
 
 import torch
@@ -14,9 +19,11 @@ from model.engine.passes import Pass
 from model.numeric.directions import LayerShare
 from model.numeric.gram_basis import GramBasis
 
+EXACT_EVERY = 32  # steps after which what passes see is computed anew
+
 
 class Span(Carrier):
-    """theta + U'c for the directions of a basis as they are now: c (k,) in float64, and a theta of its own.
+    """theta + U'c for the directions of a basis as they are now, and a theta of its own; v (k,) = U U' c in float64.
 
     ``rounded`` is c in the dtype of the network, which is what passes see.
 
@@ -26,8 +33,9 @@ class Span(Carrier):
     def __init__(self, basis: GramBasis, public: list[torch.Tensor]):
         self.basis, self.public = basis, public
         self.own = [view.clone() for view in public]
-        self.c = torch.zeros(basis.k, dtype=torch.float64, device=public[0].device)
-        self.rounded = self.c.to(public[0])
+        self.v = torch.zeros(basis.k, dtype=torch.float64, device=public[0].device)
+        self.rounded, self.steps = public[0].new_zeros(basis.k), 0
+        self.every = 1 if public[0].dtype == torch.float64 else EXACT_EVERY
 
     def layers(self, Z: torch.Tensor) -> list[Layer]:
         """The layers of a pass; those without a share in the directions are plain."""
@@ -39,33 +47,40 @@ class Span(Carrier):
 
     def extend(self, dots: torch.Tensor, lr: float) -> None:
         """Take away lr times the part in the span of a gradient g, of which ``dots`` = U g (k,)."""
-        self.c.add_(self.basis.factor.solve(dots), alpha=lr)
-        self.rounded.copy_(self.c)
+        self.v.add_(dots, alpha=lr)
+        self.steps += 1
+        if self.steps % self.every:
+            self.rounded.add_(self.basis.factor.roughly(dots), alpha=lr)
+        else:
+            self.rounded.copy_(self.basis.factor.solve(self.v))
 
     def complete(self) -> None:
         for public, own in zip(self.public, self.own, strict=True):
             public.copy_(own)
-        self.basis.add_to(list(zip(self.public[::2], self.public[1::2], strict=True)), self.c)
+        views = list(zip(self.public[::2], self.public[1::2], strict=True))
+        self.basis.add_to(views, self.basis.factor.solve(self.v))
 
     def adopt(self) -> None:
         for public, own in zip(self.public, self.own, strict=True):
             own.copy_(public)
-        self.c.zero_()
+        self.v.zero_()
         self.rounded.zero_()
+        self.steps = 0
 
     def checkpoint(self) -> dict:
         """What is carried along beside the public values; after ``hand_out``."""
         copies = {name: [tensor.clone() for tensor in getattr(self, name)] for name in ("own", "shown")}
-        return {**copies, "c": self.c.clone()}
+        return {**copies, "v": self.v.clone(), "rounded": self.rounded.clone(), "steps": self.steps}
 
     def fits(self, state: dict) -> bool:
         """Whether ``state`` is of as many directions, in the same type."""
-        return "c" in state and len(state["c"]) == len(self.c) and state["own"][0].dtype == self.own[0].dtype
+        return "v" in state and len(state["v"]) == len(self.v) and state["own"][0].dtype == self.own[0].dtype
 
     def restore(self, state: dict) -> None:
         """The counterpart of ``checkpoint``; ``take_back`` is to follow."""
-        self.c.copy_(state["c"])
-        self.rounded.copy_(self.c)
+        self.v.copy_(state["v"])
+        self.rounded.copy_(state["rounded"])
+        self.steps = state["steps"]
         for own, saved in zip(self.own, state["own"], strict=True):
             own.copy_(saved)
         self.shown = [tensor.clone() for tensor in state["shown"]]

@@ -242,14 +242,3 @@ def _first_step(g, lr, weights: np.ndarray) -> None:
     else:
         v = float(weights[0]) if len(weights) == 1 else torch.from_numpy(weights).to(g.Z)
     g.first.step(lr, v, g.D[0], g.N, g.x, g.k)
-
-
-def activations(stack: torch.nn.Sequential, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """The activations (B, n) of each hidden layer of a stack of linear layers with ReLU, and its outputs (B, C)."""
-    hidden = []
-    with torch.no_grad():
-        for layer in stack:
-            x = layer(x)
-            if isinstance(layer, torch.nn.ReLU):
-                hidden.append(x)
-    return hidden, x

@@ -123,8 +123,11 @@ class Pass:
 
     def backward(self) -> None:
         """From the output layer's deltas to those of every layer below."""
+        l1 = self.engine.l1
         for layer, D, H, below in self.down:
             layer.backward(D, below)
+            if l1:  # of the current batch's activations, which are positive where they have a gradient
+                below[self.N :].add_(l1 / (self.B * below.shape[1]))
             _relu_backward(below, H, 0, grad_input=below)
 
     # ---------------------------------------------------------------- what a method asks
@@ -202,6 +205,9 @@ class Pass:
         With ``partition`` the weights are (n_blocks, R).
         """
         self.engine.before_step(self)
+        if self.engine.optimizer is not None:  # without a partition (model.engine.make)
+            self.engine.move(self.flat(correction), lr)
+            return
         if partition is not None and correction is not None:
             partition.descend(self, lr, correction.weights)
             return

@@ -46,7 +46,7 @@ class GramBasis:
     def _reduce(self, g: torch.Tensor) -> torch.Tensor:
         """``reject_``, but returns the coefficients (k,) of what was taken away."""
         views = self._split(g)
-        c = self.factor.solve(sum(share.dots(*pair) for share, pair in zip(self.shares, views, strict=True))).clone()
+        c = self.factor.solve(sum(share.dots(*pair) for share, pair in zip(self.shares, views, strict=True)))
         self.add_to(views, -c)
         return c
 
@@ -62,6 +62,11 @@ class GramBasis:
 
     # ---------------------------------------------------------------- directions arrive
 
+    def _begin(self, like: torch.Tensor) -> None:
+        """Room for the first directions, in the dtype of ``like``."""
+        self.shares = [LayerShare(i, o, like, self.limit) for o, i in self.shapes]
+        self.factor = InverseFactor(like.dtype)
+
     def add(self, offered: Directions) -> int:
         """Take in what the directions add to the span, in order of arrival; returns how many there was no room for.
 
@@ -75,7 +80,7 @@ class GramBasis:
         usable = (norms.isfinite() & (norms > 0)).nonzero()[:, 0]
         scaled = offered.rows(usable).scaled(norms[usable])
         if not self.shares:
-            self.shares = [LayerShare(i, o, scaled.A[0], self.limit) for o, i in self.shapes]
+            self._begin(scaled.A[0])
         start, n = 0, len(usable)
         while start < n:
             if self.k == self.limit:
@@ -132,7 +137,10 @@ class GramBasis:
 
     def restore(self, state: dict) -> None:
         self.clear()
-        self.factor.panels = [T.clone() for T in state["factor"]]
-        for (o, i), (a, d) in zip(self.shapes, state["directions"], strict=False):
-            self.shares.append(LayerShare(i, o, a, self.limit))
-            self.shares[-1].append(a, d)
+        if not state["directions"]:
+            return
+        self._begin(state["directions"][0][0])
+        for share, (a, d) in zip(self.shares, state["directions"], strict=True):
+            share.append(a, d)
+        for T in state["factor"]:
+            self.factor.set_panel(T.clone())

@@ -98,6 +98,22 @@ def one_row(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float = 0.
     return Correction(np.array([v]))
 
 
+def sum_of_rows(dots: np.ndarray, gram: Callable[[], np.ndarray], margin: float | None = None) -> Correction | None:
+    """One row r = g_1 + .. + g_R, corrected as soon as any <g, g_s> < 0, where GEM would correct.
+
+    With a margin, v = max(margin, -<g, r> / <r, r>). Without, v = -<g, r> / <r, r>: where <g, r> > 0 that takes away an
+    agreement which the step had.
+    """
+    if not (dots < 0).any():
+        return None
+    square, product = gram().sum(), dots.sum()
+    _require_finite(dots, square)
+    v = -product / square if square > 0 else 0.0
+    if margin is not None and square > 0:
+        v = max(margin, v)
+    return Correction(np.full(len(dots), v))
+
+
 def _require_finite(dots, gram) -> None:
     if not math.isfinite(dots.sum() + gram.sum()):
         raise FloatingPointError(f"inner products of the gradients are not finite: {dots}")

@@ -66,6 +66,18 @@ def _is_evolution(value):
     )
 
 
+def _is_unmasked(value):
+    """{"baseline": a row, "grid": rows, and numbers or null for the rest}."""
+    if not isinstance(value, dict):
+        return False
+    grid, baseline = value.get("grid", []), value.get("baseline", [])
+    rows = [*grid, baseline] if isinstance(grid, list) else [None]
+    if not all(isinstance(row, list) for row in rows):
+        return False
+    numbers = [number for key, number in value.items() if key not in ("baseline", "grid") and number is not None]
+    return between(0, list(itertools.chain.from_iterable(rows)), 1) and all(map(_is_finite, numbers))
+
+
 def _is_unlearning(value):
     """{"attacked": [task ids], "before": [accuracies], "after": as many, ..}."""
     parts = [value.get(key) for key in ("attacked", "before", "after")] if isinstance(value, dict) else [None]
@@ -114,6 +126,9 @@ KINDS = {
     **dict.fromkeys(REFERENCE_KEYS, NUMBER),
     "peak_memory_mb": FINITE,
     "evolution": Kind("steps with a task and a row of accuracies each", _is_evolution),
+    "unmasked": Kind("a grid of accuracies and its numbers", _is_unmasked),
+    "seen": Kind("accuracies", lambda value: isinstance(value, list) and between(0, value, 1)),
+    "probes": OBJECT,
     "forgetting": Kind("what an unlearning phase did: attacked tasks, accuracies before and after", _is_unlearning),
 }
 INSIDE = {"args": FLAT, "protocol": FLAT, "versions": SCALAR, "counts": FLAT, "metrics": FINITE, "seconds": FINITE}

@@ -50,6 +50,7 @@ def parse_logged(content, path):
         for run in found:
             run.label, run.args, run.record = label, {**args, **given}, dict(known) or None
             run.problems += own
+            run.slips += [text for text in entry.get("slips", []) if fields.TEXT.fits(text)]
             yield run
 
 

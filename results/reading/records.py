@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metrics.metrics import REFERENCE_KEYS
 from results import RecordError, record
-from results.reading import bounds, fields
+from results.reading import bounds, fields, training
 from results.reading.grid import note_values
 from results.reading.run import Run
 
@@ -58,6 +58,7 @@ def from_record(content, path):
     order = (found.get("protocol") or {}).get("task_order") or []
     run.order = order if order != sorted(order) else None
     run.seconds = (found.get("seconds") or {}).get("total")
+    training.of_record(found, run)
     return run
 
 

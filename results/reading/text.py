@@ -12,7 +12,7 @@ import math
 import re
 
 from results import RecordError
-from results.reading import bounds, fields
+from results.reading import bounds, fields, training
 from results.reading.grid import BARE, DECIMAL, Block, fill, looks_like_a_grid
 from results.reading.run import PRINTED, Run, decimals_of
 
@@ -73,8 +73,12 @@ class _Reader:
         self.source, self.runs = source, []
         self.block = self.waiting = None
         self.heading = ""
+        self.training = training.Reader(source, self.keep)
 
     def read(self, line, piece):
+        if self.training.read(line, piece):
+            self.close()
+            return
         if piece.strip() == "|":
             self.bar()
             return
@@ -191,6 +195,7 @@ class _Reader:
     def finish(self):
         self.close()
         self.flush()
+        self.training.finish()
 
     def flush(self):
         block, self.waiting = self.waiting, None

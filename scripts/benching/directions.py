@@ -87,7 +87,7 @@ def timed(step, n: int) -> tuple[float, float]:
 def held(basis) -> int:
     """Bytes that a basis in Gram space holds."""
     tensors = [columns.filled for share in basis.shares for columns in (share.A, share.D)]
-    return sum(tensor.nbytes for tensor in [*tensors, *basis.factor.panels])
+    return sum(tensor.nbytes for tensor in [*tensors, *(part for parts in basis.factor.parts for part in parts)])
 
 
 def left(model, stored: Directions, dense: Basis, x, y) -> tuple[float, float]:

@@ -4,6 +4,7 @@ python scripts/studies/which_agem.py PATH... --output FILE
 """
 
 import argparse
+import functools
 import os
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ from results.table import render
 from scripts.benching.machine import processor
 
 LOGGED = ROOT / "results" / "logged" / "seed_004.json"
-BY = ("model", "memory_strength", "agem_batch")
+BY = ("model", "memory_strength", "agem_trigger", "agem_batch")
+TRIGGERS = {"mean": "the mean is violated", "any": "any task is violated"}
 SHOWN = (*METRICS, "violations", "qp_solves")
 
 TEXT = """# Which way of A-GEM is correct?
@@ -66,7 +68,7 @@ whether a step is a violation, so its runs agree with the others' in distributio
 
 {table}
 
-`-`: the method does not use the flag. Violations are steps with <g,r> < 0. QPs are the programs handed to a solver.
+`-`: the method does not use the flag. Violations are steps with a correction. QPs are the programs handed to a solver.
 
 ## The logged runs beside ours
 
@@ -77,6 +79,21 @@ printed numbers differ from its grids, `results/logged/README.md` says so.
 {logged}
 
 {caution}
+
+## Two readings of the note's trigger
+
+The note replaces GEM's projection and leaves "the way to get the loss and gradient of previous tasks" as in GEM. So GEM's
+trigger may have stayed: the projection is called as soon as the loss of *any* past task would rise, and not where
+<g, r> < 0. In way (2) the closed form then also takes away an agreement with r which the step had; in way (3) the margin is
+added more often. `--agem_trigger any` is this reading.
+
+After the second task there is one past task, and both readings are the same: that row is the control. Compared is the mean
+accuracy on the tasks learned so far, after the second, the fifth and the last task, and the three summary numbers. p is the
+probability of a further run of ours as far from the mean as the logged one (Student's t, sd sqrt(1 + 1/n)).
+
+{readings}
+
+{excluded}
 """
 
 
@@ -86,13 +103,15 @@ def document(found):
         if not (run.record or {}).get("versions") or not run.fact("data_hash"):
             raise RecordError(f"{run.place}: is not a whole record of a run; leave it out")
     baseline = "agem_closed" if any(cells.method(run) == "agem_closed" for run in found) else None
+    logged, _ = cells.read([str(LOGGED)], "which_agem")
     rows = compare(found, BY, SHOWN, baseline=baseline)
     return TEXT.format(
         verdict=_verdict(rows),
         protocol=_protocol(found) + _incomplete(rows),
         table=tables(rows, SHOWN, baseline, "markdown", inference.CONFIDENCE),
-        logged=_logged(found),
+        logged=_logged(found, logged),
         caution=_caution(found),
+        **_readings(found, logged),
     )
 
 
@@ -134,8 +153,7 @@ def _incomplete(rows):
     return "" if len(counts) == 1 else " **Not all runs have been made yet: n differs from row to row.**"
 
 
-def _logged(found):
-    logged, _ = cells.read([str(LOGGED)], "which_agem")
+def _logged(found, logged):
     body, otherwise = [], {}
     for run in logged:
         ours = [other for other in counterparts(run, found) if other.fact("status") != "diverged"]
@@ -156,6 +174,54 @@ def _logged(found):
     said = ", ".join(f"{name} {cells.short(a)} logged, {cells.short(b)} here" for name, (a, b) in otherwise.items())
     note = f"\n\n**Not the logged command: {said}.**" if said else ""
     return render(["way", "number", "logged", "ours", "95 % prediction interval", "logged is"], body, "markdown") + note
+
+
+def _learned(run, row):
+    """The mean accuracy on the tasks learned so far, after the task number ``row``."""
+    return inference.mean(run.grid[row - 1][:row])
+
+
+def _readings(found, logged):
+    """The table of the two readings of ways (2) and (3), and a sentence on which the logged runs exclude."""
+    body, least = [], {}
+    for run in logged:
+        model = cells.method(run)
+        if model not in ("agem_closed", "agem_meanqp"):
+            continue
+        rows = {f"after task {i}": functools.partial(_learned, row=i) for i in (2, 5, run.n_tasks)}
+        numbers = {**rows, **{MEASURES[key].label: MEASURES[key].value for key in METRICS}}
+        for trigger in TRIGGERS:
+            ours = [r for r in found if cells.method(r) == model and (r.fact("agem_trigger") or "mean") == trigger
+                    and r.fact("memory_strength") == 10 and r.n_tasks == run.n_tasks]  # fmt: skip
+            for number, value in numbers.items():
+                values = [value(other) for other in ours if other.fact("status") != "diverged"]
+                line = [f"{run.label.split()[0]} `{model}`", TRIGGERS[trigger], number, shown(value(run), 4)]
+                if len(values) < 2:
+                    body.append([*line, "X", "X"])
+                    continue
+                p = inference.surprise(value(run), values)
+                if number != "after task 2":
+                    least.setdefault((run.label.split()[0], trigger), []).append((p, number))
+                spread = (
+                    f"{shown(inference.mean(values), 4)} ± {shown(inference.deviation(values), 4)} (n {len(values)})"
+                )
+                body.append([*line, spread, shown(p, 3)])
+    table = render(["way", "corrected where", "number", "logged", "ours", "p"], body, "markdown")
+    return {"readings": table, "excluded": _excluded(least)}
+
+
+def _excluded(least):
+    """The verdict: a reading is excluded if a number stays unlikely when all of its numbers are counted (Holm)."""
+    said = []
+    for (way, trigger), tests in least.items():
+        p, number = min(tests)
+        adjusted = min(inference.holm([each for each, _ in tests]))
+        verdict = "**is excluded**" if adjusted < 1 - inference.CONFIDENCE else "is not excluded"
+        said.append(
+            f"way {way} corrected where {TRIGGERS[trigger]} {verdict} (least likely: {number}, p {shown(p, 3)}; "
+            f"{shown(adjusted, 3)} when all {len(tests)} numbers are counted)"
+        )
+    return f"By these runs, {'; '.join(said)}." if said else ""
 
 
 def _caution(found):

@@ -14,12 +14,19 @@ from data import (
     DataError,
     building,
     cifar100,
+    cifar100_superclasses,
     digits_permutations,
     digits_rotations,
+    digits_split,
     fashion_mnist_permutations,
+    fashion_mnist_rotations,
+    fashion_mnist_split,
     files,
+    mnist_manypermutations,
     mnist_permutations,
     mnist_rotations,
+    mnist_split,
+    omniglot_alphabets,
     sources,
 )
 
@@ -48,6 +55,11 @@ def tiny(monkeypatch):
         ),
     }
     monkeypatch.setattr(sources, "images", lambda name, raw_path=None: made[name])
+    coarse = tuple((x, y, (7 * y + 3) % 20) for x, y in made["cifar100"])  # five fine labels each
+    monkeypatch.setattr(sources, "cifar100", lambda raw_path=None: coarse)
+    ink = random.rand(100, 20, 105, 105) < 0.3  # of the first three alphabets and a part of the fourth
+    monkeypatch.setattr(sources, "omniglot", lambda raw_path=None: iter((~ink[:40], ~ink[40:])))
+    made |= {"coarse": coarse, "ink": ink}
     return made
 
 
@@ -77,6 +89,18 @@ def test_rotations(path, tiny):
             assert torch.equal(x, torch.from_numpy(rotated)) and torch.equal(y, labels)
 
 
+def test_rotations_in_rounds(path, tiny):
+    """The same angles once more, in the same order; half as many as without rounds, over the same degrees."""
+    fashion_mnist_rotations.build(path, n_tasks=6, seed=1, min_rot=0, max_rot=180, rounds=2)
+    read = files.load(path)
+    angles = [task[0] for task in read.train]
+    assert angles == angles[:3] * 2 and [angle // 60 for angle in angles[:3]] == [0, 1, 2]
+    assert torch.equal(read.train[1][1], read.train[4][1]) and not torch.equal(read.train[0][1], read.train[1][1])
+    for rounds in (0, 4, -1):
+        with pytest.raises(DataError, match=f"rounds {rounds}: 6 tasks are not so many rounds; give a divisor of 6"):
+            fashion_mnist_rotations.build(path, n_tasks=6, rounds=rounds)
+
+
 @pytest.mark.parametrize("n_tasks", [1, 5, 100])
 def test_cifar100_splits_the_classes(path, tiny, n_tasks):
     cifar100.build(path, n_tasks=n_tasks)
@@ -90,7 +114,110 @@ def test_cifar100_splits_the_classes(path, tiny, n_tasks):
             assert y.bincount().tolist()[t * classes :] == [repeats] * classes
 
 
-@pytest.mark.parametrize("builder", [mnist_permutations, mnist_rotations, fashion_mnist_permutations, cifar100])
+def test_cifar100_superclasses(path, tiny):
+    cifar100_superclasses.build(path, n_tasks=7, n_train=9)
+    read = files.load(path)
+    for tasks, (pixels, fine, coarse), most in zip((read.train, read.test), tiny["coarse"], (9, 300), strict=True):
+        for t, (description, x, y) in enumerate(tasks):
+            classes = sorted(set(fine[coarse == t].tolist()))
+            rows = [i for i, label in enumerate(fine.tolist()) if label in classes][:most]
+            assert description == (t, classes) and len(classes) == 5
+            assert torch.equal(x, pixels[rows])
+            assert y.tolist() == [5 * t + classes.index(int(fine[i])) for i in rows]
+    with pytest.raises(DataError, match="n_tasks 21: CIFAR-100 has 20 superclasses"):
+        cifar100_superclasses.build(path, n_tasks=21)
+
+
+def test_omniglot_alphabets(path, tiny):
+    assert len(omniglot_alphabets.ALPHABETS) == 50 and sum(omniglot_alphabets.ALPHABETS.values()) == 1623
+    omniglot_alphabets.build(path, n_tasks=2)
+    read = files.load(path)
+    for split, drawers in ((read.train, range(15)), (read.test, range(15, 20))):
+        for (name, x, y), wanted, first, count in zip(split, ("Arcadian", "Armenian"), (0, 26), (26, 41), strict=True):
+            assert name == wanted and y.tolist() == [first + c for _ in drawers for c in range(count)]
+            for i in (0, count, len(y) - 1):  # by areas: 15 quarters of a pixel a side
+                quarters = tiny["ink"][y[i], drawers[i // count]].repeat(4, 0).repeat(4, 1)
+                shares = quarters.reshape(28, 15, 28, 15).mean((1, 3)).reshape(-1)
+                assert torch.equal(x[i], torch.from_numpy(np.floor(255 * shares + 0.5)).byte())
+    omniglot_alphabets.build(path, n_tasks=2, n_train=26, n_test=3)
+    assert files.load(path).train[0][2].tolist() == list(range(26)) and len(files.load(path).test[1][2]) == 3
+    with pytest.raises(DataError, match="n_tasks 51: Omniglot has 50 alphabets"):
+        omniglot_alphabets.build(path, n_tasks=51)
+
+
+def test_mnist_manypermutations(path, tiny):
+    mnist_manypermutations.build(path, n_tasks=4, seed=3, n_train=12)
+    read = files.load(path)
+    (pixels, labels), (test_pixels, test_labels) = tiny["mnist"]
+    torch.manual_seed(3)
+    p = [torch.randperm(784) for _ in range(4)]
+    shown = []
+    for t in range(4):
+        _, x, y = read.test[t]
+        assert torch.equal(x, test_pixels[:, p[t]]) and torch.equal(y, test_labels)
+        _, x, y = read.train[t]
+        whole = {tuple(row): i for i, row in enumerate(pixels[:, p[t]].tolist())}
+        rows = [whole[tuple(row)] for row in x.tolist()]
+        assert len(set(rows)) == 12 and torch.equal(y, labels[rows])
+        shown.append(rows)
+    assert len({tuple(rows) for rows in shown}) == 4  # each task draws its own
+    with pytest.raises(DataError, match="31 examples: must be from 1 to the 30 there are"):
+        mnist_manypermutations.build(path, n_train=31)
+
+
+@pytest.mark.parametrize(
+    ("builder", "name"), [(mnist_split, "mnist"), (fashion_mnist_split, "fashion_mnist"), (digits_split, "digits")]
+)
+@pytest.mark.parametrize("heldout", ["train", "test"])
+def test_splits_have_two_classes_a_task_and_every_image_once(path, tiny, monkeypatch, builder, name, heldout):
+    if name == "digits":
+        monkeypatch.undo()  # the real digits
+    else:
+        x, y = tiny[name][0]
+        tiny[name] = ((x.repeat(4, 1), y.repeat(4)), tiny[name][1])  # enough to hold out some of each class
+    builder.build(path, heldout=heldout, dtype="float32")
+    read = files.load(path)
+    white = sources.WHITE[name]
+    train, test = sources.images(name)
+    n = len(train[1])
+    kept, held = range(n), range(len(test[1]))
+    if heldout == "train":
+        order = np.random.RandomState(42).permutation(n).tolist()
+        held, kept, test = sorted(order[: n // 6]), sorted(order[n // 6 :]), train
+    for tasks, (x, y), rows in ((read.train, train, kept), (read.test, test, held)):
+        assert [pair for pair, *_ in tasks] == [(1, 2), (3, 4), (5, 6), (7, 8), (9, 0)]
+        for pair, images, labels in tasks:
+            own = [i for i in rows if int(y[i]) in pair]
+            assert torch.equal(labels, y[own]) and torch.equal(images, x[own] / white)
+        assert sum(len(labels) for *_, labels in tasks) == len(rows)
+
+
+def test_the_digits_split_is_scikit_learns(path):
+    from sklearn.model_selection import train_test_split
+
+    digits_split.build(path)
+    read = files.load(path)
+    for tasks, labels in zip(
+        (read.train, read.test),
+        train_test_split(sources.images("digits")[0][1].numpy(), test_size=216, random_state=42),
+        strict=True,
+    ):
+        assert [len(y) for *_, y in tasks] == [np.isin(labels, pair).sum() for pair, *_ in tasks]
+    assert [len(y) for *_, y in read.test] == [50, 35, 42, 44, 45]
+
+
+@pytest.mark.slow
+def test_the_mnist_split_is_the_split_mnist_notes(path):
+    """Its printed fractions are of these counts; tasks in the order of learning."""
+    mnist_split.build(path)
+    read = files.load(path)
+    assert np.cumsum([len(y) for *_, y in read.test]).tolist() == [2_087, 4_067, 5_967, 8_006, 10_000]
+    assert [len(y) for *_, y in read.train] == [10_613, 9_993, 9_439, 10_077, 9_878]
+
+
+@pytest.mark.parametrize(
+    "builder", [mnist_permutations, mnist_rotations, fashion_mnist_permutations, cifar100, cifar100_superclasses]
+)
 def test_floats_are_the_same_data_as_bytes(tmp_path, tiny, builder):
     builder.build(tmp_path / "bytes.pt", n_tasks=5)
     builder.build(tmp_path / "floats.pt", n_tasks=5, dtype="float32")
@@ -185,29 +312,36 @@ BUILDERS = {
     digits_permutations: "digits_permutations.pt",
     digits_rotations: "digits_rotations.pt",
     mnist_permutations: "mnist_permutations.pt",
+    fashion_mnist_rotations: "fashion_mnist_rotations.pt",
     mnist_rotations: "mnist_rotations.pt",
     fashion_mnist_permutations: "fashion_mnist_permutations.pt",
     cifar100: "cifar100.pt",
+    cifar100_superclasses: "cifar100_superclasses.pt",
+    omniglot_alphabets: "omniglot_alphabets.pt",
+    mnist_split: {"train": "mnist_split.pt", "test": "mnist_split_test.pt"},
 }
 
 
-@pytest.mark.parametrize("builder", BUILDERS, ids=BUILDERS.values())
+@pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
 def test_every_command_line(builder, tmp_path, tiny, monkeypatch, capsys):
-    if "digits" in BUILDERS[builder]:
+    name = builder.__name__.removeprefix("data.")
+    if "digits" in name:
         monkeypatch.undo()  # the real digits
     monkeypatch.chdir(tmp_path)
-    arguments = ["--i", "raw/", "--n_tasks", "2", "--seed", "5"]
-    if "rotations" in BUILDERS[builder]:
+    arguments = ["--i", "raw/", "--seed", "5"]
+    arguments += ["--heldout", "test"] if "split" in name else ["--n_tasks", "2"]
+    if "rotations" in name:
         arguments += ["--min_rot", "0.", "--max_rot", "180"]
     assert building.main(builder.build, BUILDERS[builder], arguments) == 0
+    written = "mnist_split_test.pt" if "split" in name else BUILDERS[builder]
     said = capsys.readouterr()
-    assert said.out.startswith(f"{BUILDERS[builder]}: ") and said.err == ""
-    assert len(files.load(BUILDERS[builder]).train) == 2
+    assert said.out.startswith(f"{written}: ") and said.err == ""
+    assert len(files.load(written).train) == (5 if "split" in name else 2)
     with pytest.raises(SystemExit) as left:
         building.main(builder.build, BUILDERS[builder], ["--help"])
     assert left.value.code == 0
     said = capsys.readouterr().out
-    assert "--n_tasks" in said and BUILDERS[builder] in said
+    assert ("--heldout" if "split" in name else "--n_tasks") in said and written in said
 
 
 @pytest.mark.parametrize(

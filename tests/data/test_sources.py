@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import lzma
 import struct
 import subprocess
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from data import DataError, sources
+from data import DataError, sources, temporary
 
 ROOT = Path(__file__).resolve().parents[2]
 N_TRAIN, N_TEST = 30, 10
@@ -68,6 +69,23 @@ def nothing_installed(monkeypatch, tmp_path, request):
     monkeypatch.setattr(sources, "RAW", tmp_path / "data_raw")
     for name, raw_set in sources.RAW_SETS.items():
         monkeypatch.setitem(sources.RAW_SETS, name, replace(raw_set, installed=(), mirrors=()))
+
+
+def test_omniglots_sets_and_cifar100s_coarse_labels(tmp_path, monkeypatch):
+    paper = [np.random.RandomState(n).rand(n, 20, 105, 105) < 0.9 for n in (2, 1)]
+    contents = {}
+    for file, images in zip(sources.RAW_SETS["omniglot"].files, paper, strict=True):
+        packed = io.BytesIO()
+        np.savez_compressed(packed, images=images, labels=np.zeros((len(images), 20), int))
+        contents[file] = packed.getvalue()
+    trust(monkeypatch, "omniglot", contents)
+    write(tmp_path / "omniglot", contents)
+    assert all(map(np.array_equal, sources.omniglot(tmp_path), paper))
+    contents = cifar_files()
+    trust(monkeypatch, "cifar100", contents)
+    write(tmp_path, contents)
+    for _, fine, coarse in sources.cifar100(tmp_path):
+        assert torch.equal(coarse, fine // 5) and len(fine.unique()) == 100
 
 
 @pytest.mark.parametrize(("pack", "suffix"), [(bytes, ""), (gzip.compress, ".gz"), (lzma.compress, ".xz")])
@@ -147,11 +165,10 @@ def serve(monkeypatch, pages):
         def __init__(self, **_):
             pass
 
-        def __call__(self, url, output_file, _):
+        def __call__(self, url, file, _):
             if url not in pages:
                 raise ConnectionError(url)
-            with open(output_file, "wb") as file:
-                file.write(pages[url])
+            file.write(pages[url])
 
     monkeypatch.setattr(pooch, "HTTPDownloader", Downloader)
 
@@ -179,6 +196,11 @@ def test_cifar100_is_downloaded_as_one_archive(tmp_path, monkeypatch):
     contents = cifar_files()
     trust(monkeypatch, "cifar100", contents)
     write(tmp_path / "cifar-100-binary", contents)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    folder = sources.RAW / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    (folder / f".cifar-100-binary.tar.gz.{dead.pid}-{temporary.HOST}-0123abcd.tmp").touch()
     with tarfile.open(tmp_path / "packed.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "cifar-100-binary", "cifar-100-binary")
     served = {"http://good/cifar-100-binary.tar.gz": (tmp_path / "packed.tar.gz").read_bytes()}
@@ -188,6 +210,7 @@ def test_cifar100_is_downloaded_as_one_archive(tmp_path, monkeypatch):
     x = sources.images("cifar100")[0][0]
     serve(monkeypatch, {})
     assert torch.equal(sources.images("cifar100")[0][0], x)
+    assert [p.name for p in folder.iterdir()] == ["cifar-100-binary.tar.gz"]  # nothing else, nor what a killed run left
 
 
 def test_without_pooch_there_is_a_remedy(monkeypatch):
@@ -257,4 +280,4 @@ def test_raw_py_names_what_it_knows():
     for folder, script in ((ROOT / "data" / "raw", "raw.py"), (ROOT, "data/raw/raw.py")):
         run = run_raw(folder, script, "mnits")
         assert run.returncode == 2
-        assert run.stderr == "mnits: no such data set; there are mnist, fashion_mnist, cifar100\n"
+        assert run.stderr == "mnits: no such data set; there are mnist, fashion_mnist, cifar100, omniglot\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import main
-from data import files
+from data import files, temporary
 from experiment import checkpoints
 from experiment.checkpoints import Checkpoints
 from experiment.store import PLACE, Damaged, Store, remove_left_behind
@@ -90,11 +91,22 @@ def test_a_write_that_fails_leaves_the_previous_one(store, monkeypatch):
         assert sorted(path.name for path in store.folder.iterdir()) == ["checkpoint", "lock"]
 
 
-def test_a_full_disk_is_an_os_error(store):
+def test_a_full_disk_is_an_os_error(store, monkeypatch):
     """torch reports what it could not write as an error of its own."""
-    (store.folder / f".checkpoint.{os.getpid()}.tmp").symlink_to("/dev/full")
+    monkeypatch.setattr(temporary, "open", lambda *_: open("/dev/full", "wb"), raising=False)  # noqa: SIM115
     with pytest.raises(OSError, match="No space left"):
         store.write({}, {"x": torch.rand(100_000)})
+
+
+def test_a_folder_that_was_removed_is_made_again(store):
+    store.write({"n": 1}, {})
+    shutil.rmtree(store.folder.parent)
+    assert store.lock()
+    store.write({"n": 2}, {})
+    other = Store(store.folder.parents[1], store.folder.name)
+    assert store.read()[0] == {"n": 2} and not other.lock()
+    shutil.rmtree(store.folder.parent)
+    assert other.lock() and not store.lock()  # the second came first this time
 
 
 def test_one_run_at_a_time_and_leftovers_of_dead_ones_go(tmp_path):

@@ -281,12 +281,25 @@ class AGEM(Episodic):
 
 class AGEMClosed(Episodic):
     def corrected(self, g, stored):
-        return agem(self.rows(stored).mean(0), g)
+        r, x = self.rows(stored).mean(0), g
+        if self.args.agem_trigger == "mean":
+            x = agem(r, g)
+        elif (self.rows(stored) @ g < 0).any():
+            x = g - (g @ r) / (r @ r) * r
+        return x
 
 
 class AGEMMeanQP(Episodic):
     def corrected(self, g, stored):
-        return agem(self.rows(stored).mean(0), g, self.margin)
+        r, x = self.rows(stored).mean(0), g
+        if self.args.agem_trigger == "mean":
+            x = agem(r, g, self.margin)
+        elif (self.rows(stored) @ g < 0).any():
+            x = (
+                g
+                + quadprog.solve_qp(np.array([[r @ r]]), -np.array([r @ g]), np.eye(1), np.array([self.margin]))[0] * r
+            )
+        return x
 
 
 class AGEMSampled(Episodic):
@@ -781,7 +794,26 @@ class GEMGroup(GroupEpisodic):
 
 
 class AGEMGroup(GroupEpisodic):
+    def mean_h(self, g, stored):
+        """One row and one bound, each the mean of those of all tasks and blocks, in a QP."""
+        pp, h = [], []
+        for s, row in enumerate(self.rows(stored)):
+            for b, block in enumerate(self.blocks()):
+                pp.append(row * block)
+                related = b > 0 and self.groups.D is not None and not self.args.gem_ignore_relatedness
+                h.append(self.margin + (self.groups.rho(len(stored))[b, s] if related else 0.0))
+        r, h = np.mean(pp, axis=0), np.mean(h)
+        scale = np.sqrt(r @ r)  # the solver needs a normalised row
+        if not r @ g < 0:
+            return g
+        return (
+            g
+            + quadprog.solve_qp(np.eye(1), -np.array([r @ g]) / scale, np.eye(1), np.array([h * scale]))[0] * r / scale
+        )
+
     def corrected(self, g, stored):
+        if self.args.agem_group_rule == "mean_h":
+            return self.mean_h(g, stored)
         t = len(stored)
         rho = np.full((self.groups.n_blocks, t), 1 / t) if self.args.gem_ignore_relatedness else self.groups.rho(t)
         r = (rho[self.groups.labels].T * self.rows(stored)).sum(0)

@@ -270,6 +270,10 @@ def test_icarl_predicts_the_nearest_mean_of_the_task():
         wanted = (model.net(x).unsqueeze(1) - means).norm(dim=2).argmin(1) + 2 * t
         for _ in range(2):
             assert torch.equal(model(x, t).argmax(1), wanted)
+            assert torch.equal(model.masked_and_unmasked(x, t)[0], wanted)
+    means = torch.stack([model.net(model.exemplars[c]).mean(0) for c in range(6)])
+    nearest = (model.net(x).unsqueeze(1) - means).norm(dim=2).argmin(1)
+    assert torch.equal(model.masked_and_unmasked(x, 1)[1], nearest) and len(nearest.unique()) > 2
     with torch.no_grad():
         model.net.net[0].weight.mul_(-1)  # what is kept from one prediction to the next must not outlive its parameters
     means = torch.stack([model.net(model.exemplars[c]).mean(0) for c in (4, 5)])

@@ -5,7 +5,7 @@ import argparse
 import torch
 from torch import nn
 
-from model import common
+from model import arguments, common, networks
 
 
 def test_mlp_names_and_draws():
@@ -56,18 +56,18 @@ def test_the_resnet_lays_its_maps_pixel_by_pixel_and_computes_the_same():
 
 
 def test_the_network_follows_the_inputs_unless_told():
-    args = argparse.Namespace(net="auto", n_layers=1, n_hiddens=7, parity=False, data_file="images.pt")
-    assert isinstance(common.network(3072, 10, args), common.ResNet18)
+    args = arguments.of(argparse.Namespace(n_layers=1, n_hiddens=7, data_file="images.pt"))
+    assert isinstance(networks.network(3072, 10, args), common.ResNet18)
     args.parity = True
-    assert isinstance(common.network(3072, 10, args), common.MLP)  # the reference looks at the file's name
+    assert isinstance(networks.network(3072, 10, args), common.MLP)  # the reference looks at the file's name
     args.data_file = "cifar100.pt"
-    assert isinstance(common.network(3072, 10, args), common.ResNet18)
+    assert isinstance(networks.network(3072, 10, args), common.ResNet18)
     args.parity = False
-    assert common.network(784, 10, args).net[0].weight.shape == (7, 784)
+    assert networks.network(784, 10, args).net[0].weight.shape == (7, 784)
     args.net = "mlp"
-    assert isinstance(common.network(3072, 10, args), common.MLP)
+    assert isinstance(networks.network(3072, 10, args), common.MLP)
     args.n_layers = 0
-    assert len(common.network(5, 3, args).net) == 1
+    assert len(networks.network(5, 3, args).net) == 1
 
 
 def test_task_outputs():

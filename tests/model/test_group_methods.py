@@ -1,6 +1,7 @@
 """Group GEM, A-GEM with relatedness and relatedness EWC: what each promises."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from model import UsageError
 from model import grouped as grouped_module
-from model.numeric import blockwise, groups
+from model.numeric import blockwise, groups, projection
 from model.numeric.relatedness import margins
 from tests.conftest import learn, net, parameters, stream
 
@@ -41,6 +42,26 @@ def test_a_plain_mean_in_one_scope_is_agem(scope, rule, twin):
     ours = parameters(learn(double("agem_group", **given), train))
     other = parameters(learn(double(twin, **given), train))
     assert torch.allclose(ours, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("ignore", [True, False])
+def test_a_mean_of_bounds_is_a_margin_whatever_the_relatedness(ignore):
+    """`mean_h` against `agem_meanqp` with the margin mean(h) / n, which changes with the task alone."""
+    train, _ = stream(n_tasks=3, dtype=torch.float64)
+    given = {"lr": 0.3, "num_groups": 2, "cov_recompute_every": 1, "memory_strength": 2.0}
+    ours = double("agem_group", agem_group_rule="mean_h", gem_ignore_relatedness=ignore, **given)
+    twin = double("agem_meanqp", **given)
+    for t, (_, x, y) in enumerate(train):
+        for i in range(10):
+            ours.observe(x[i : i + 1], t, y[i : i + 1])
+            if t:
+                n = ours.grouping.partition.n_blocks
+                related = 0.0 if ignore else (1 - 1 / n) / t
+                assert ours.mean_bound() == pytest.approx(2.0 + related, rel=1e-12)
+                twin.rule = partial(projection.one_row, margin=(2.0 + related) / n)
+            twin.observe(x[i : i + 1], t, y[i : i + 1])
+    assert torch.allclose(parameters(ours), parameters(twin), rtol=1e-9, atol=1e-12)
+    assert ours.counts["violations"] == twin.counts["violations"] > 0
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,13 +8,13 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from data import temporary
 from metrics import metrics
 from results import RecordError, record
 from results.reading import records
@@ -175,31 +175,15 @@ def test_an_interrupt_inside_torch_is_an_interrupt(tmp_path, monkeypatch):
 
 
 def test_what_dead_processes_left_is_removed(tmp_path):
-    """Only their temporary files, and only after an hour: a process of another machine may be writing them."""
     dead = subprocess.Popen(["true"])
     dead.wait()
-    ago = time.time() - 3700
-    end = "d.pt_2026_01_02_03_04_05_" + "0" * 32
-    names = [f".{(end + suffix)[-60:]}.{dead.pid}.tmp" for suffix in record.SUFFIXES]
-    kept = [
-        f".{end}.pt.{os.getppid()}.tmp",
-        f".{end}.pt.{2**70}.tmp",
-        f"{end}.pt.{dead.pid}.tmp",
-        f".{end}.pt.{dead.pid}",
-        f".{end}.tmp",
-        f".{'x' * 70}.{dead.pid}.tmp",
-    ]
-    for name in [*names, f".of this process.{os.getpid()}.tmp", *kept]:
-        (tmp_path / name).write_text("")
-        os.utime(tmp_path / name, (ago, ago))
-    young = f".young.{dead.pid}.tmp"
-    (tmp_path / young).write_text("")
+    (tmp_path / f".single_d.pt.json.{dead.pid}-{temporary.HOST}-0123abcd.tmp").touch()
     record.check_writable(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == sorted([*kept, young])
+    assert os.listdir(tmp_path) == []
 
 
 def test_check_writable(tmp_path):
-    record.check_writable(tmp_path / "a" / "b", "name")
+    record.check_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match="is a file"):
@@ -210,20 +194,11 @@ def test_check_writable(tmp_path):
         record.check_writable(tmp_path / ("x" * 300))
 
 
-def test_trying_a_folder_follows_no_link(tmp_path, monkeypatch):
-    (tmp_path / "theirs").write_text("kept")
-    (tmp_path / "link").symlink_to(tmp_path / "theirs")
-    monkeypatch.setattr(record, "temporary", lambda path: tmp_path / "link")
-    with pytest.raises(RecordError, match="File exists"):
-        record.check_writable(tmp_path)
-    assert (tmp_path / "theirs").read_text() == "kept" and (tmp_path / "link").is_symlink()
-
-
 def test_check_writable_without_permission(tmp_path, monkeypatch):
-    def refuse(self, *args, **kwargs):
+    def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(record, "open", refuse, raising=False)
+    monkeypatch.setattr(temporary, "open", refuse, raising=False)
     with pytest.raises(RecordError, match=r"--save_path .*Permission denied"):
         record.check_writable(tmp_path)
 

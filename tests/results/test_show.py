@@ -66,6 +66,16 @@ def test_the_learning_curve_area_where_it_was_measured(tmp_path, capsys):
     assert "LCA" not in capsys.readouterr().out
 
 
+def test_accuracies_without_the_tasks_masks(tmp_path, capsys):
+    write(tmp_path, unmasked={"baseline": [0.1, 0.1], "grid": [[0.5, 0], [0.3, 0.4]], "final": 0.35, "backward": None})
+    assert show.main([str(tmp_path)]) == 0
+    assert "\nUnmasked: final 0.3500 (all outputs compete" in capsys.readouterr().out
+    for wrong in ([0.3], {"final": "high"}, {"grid": [[2.0]]}, {"grid": 3}, {"grid": [3]}):
+        write(tmp_path, unmasked=wrong)
+        assert show.main([str(tmp_path)]) == 1
+        assert "'unmasked' is" in capsys.readouterr().out
+
+
 def test_seed_004(capsys):
     assert show.main([str(LOGGED / "seed_004.json")]) == 0
     out = capsys.readouterr().out

@@ -27,7 +27,7 @@ def in_task_two(dtype=torch.float64, **given):
     train, _ = stream(dtype=dtype)
     model = net("ogd", **{**SIZES, **given}).to(dtype)
     learn(model, train[:2], 5, steps=4)
-    assert bool(model.engine.span.c.any()) and model.basis.k and model.engine.held
+    assert bool(model.engine.span.v.any()) and model.basis.k and model.engine.held
     return model, train[1]
 
 
@@ -92,6 +92,35 @@ def test_a_step_in_float32_leaves_nothing_along_the_directions(batch):
     model.observe(x[:batch], 1, y[:batch])
     moved = parameters(model).double() - before
     assert (moved + model.lr * projected).norm() < 1e-5 * moved.norm() + 1e-6 * before.norm()
+
+
+def test_complete_parameters_do_not_inherit_what_float32_loses_in_a_step(monkeypatch):
+    """Even if the rough solution were wrong by a tenth, steps would stay orthogonal in the parameters that are seen."""
+    model, (_, x, y) = in_task_two(torch.float32, n_hiddens=40)
+    V, before = orthonormal(model.basis), parameters(model).double()
+    honest, sizes = model.basis.factor.roughly, []
+
+    def wrong(u):
+        sizes.append(float(u.norm()))
+        return honest(u) * 1.1
+
+    monkeypatch.setattr(model.basis.factor, "roughly", wrong)
+    for i in range(40):
+        model.observe(x[i : i + 1], 1, y[i : i + 1])
+    moved = parameters(model).double() - before
+    assert 35 < len(sizes) < 40 and max(sizes) > 0  # the 32nd step is exact
+    assert (V @ moved).abs().max() < 1e-6 * moved.norm() + 1e-6
+
+
+def test_what_a_pass_sees_stays_near_the_exact_coefficients():
+    model, (_, x, y) = in_task_two(torch.float32, n_hiddens=40)
+    span = model.engine.span
+    for i in range(70):
+        model.observe(x[i % 30 : i % 30 + 2], 1, y[i % 30 : i % 30 + 2])
+        exact = model.basis.factor.solve(span.v)
+        assert (span.rounded.double() - exact).norm() < 1e-5 * exact.norm()
+    model, (_, x, y) = in_task_two(torch.float64)
+    assert torch.equal(model.engine.span.rounded, model.basis.factor.solve(model.engine.span.v))
 
 
 def test_what_is_left_along_a_direction_of_real_images_in_float32():

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import common
+from model import common, networks
 from model.engine.autograd import AutogradEngine
 from model.engine.fast import FastEngine
-from model.engine.partition import Blend, Partition, activations
+from model.engine.partition import Blend, Partition
 from model.numeric import projection
 from tests.model.engine.test_engine import plain
 
@@ -174,7 +174,7 @@ def test_activations_and_scores_of_the_batch(kind, split):
     engine = ENGINES[kind](net, outputs)
     x = torch.rand(2, 3)
     g = engine.gradients(x, torch.tensor([0, 1]), 0)
-    hidden, logits = activations(net.net, x)
+    hidden, logits = networks.activations(net, x)
     assert all(torch.allclose(a, b) for a, b in zip(g.hidden, hidden, strict=True))
     if split:
         logits = logits * torch.tensor([1, 1, 0, 0])

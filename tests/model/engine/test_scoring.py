@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from data import pixels
 from model import common
+from model.engine import scoring
 from model.engine.scoring import Scorer, _spectral
 from model.numeric import integers
 
@@ -71,6 +72,62 @@ def test_margins_are_within_their_bounds(integer):
     assert float(bound.max()) < (0.01 if integer else 0.1)
 
 
+@given(
+    seed=st.integers(0, 2**20),
+    nonzero=st.sampled_from([0, 1, 2, 7, 60]),
+    depth=st.integers(0, 2),
+    small=st.sampled_from([0, 40, 72]),
+)
+def test_margins_are_within_their_bounds_where_few_inputs_count(seed, nonzero, depth, small):
+    """Weights of all magnitudes that cancel; hidden numbers so small that their squares are 0, and large weights after them."""
+    draw = torch.Generator().manual_seed(seed)
+    layers = network([60, *[20] * depth, 10], seed)
+    for l, (W, b) in enumerate(layers):
+        W *= 2.0 ** torch.randint(-12, 12, W.shape, generator=draw)
+        W[:, 1::2] = -W[:, ::2] * (1 + 2.0**-20)  # neighbours cancel
+        b *= 2.0 ** (-small if l < depth else -12)
+    if depth:
+        layers[0][0].mul_(2.0**-small)
+        layers[-1][0].mul_(2.0**small)
+    x, y = images(200, 60, seed)
+    x[:, torch.randperm(60, generator=draw)[nonzero:]] = 0
+    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
+    known = scoring.sizes(pixels.floats(x), counted=True)
+    margin, bound = scorer._margins(x, y, 0, known)
+    z = logits(layers, x)
+    own = z.gather(1, y.unsqueeze(1))[:, 0]
+    others = z.scatter(1, y.unsqueeze(1), -torch.inf).amax(1)
+    assert bool(((margin.double() - (own - others)).abs() <= bound).all())
+    assert scorer.right(x, y, 0, known) == exactly_right(layers, x, y)
+
+
+@pytest.mark.parametrize("scale", [2.0**-80, 2.0**-64, 1.0, 2.0**60])
+@pytest.mark.parametrize("nonzero", [0, 1, 13, 100])
+def test_sizes_are_upper_bounds(scale, nonzero):
+    """Also of numbers whose squares float32 has no place for."""
+    h = torch.rand(5, 100, generator=torch.Generator().manual_seed(0)) * scale
+    h[:, nonzero:] = 0
+    unit = (nonzero + 1) * 2.0**-24
+    assert bool((scoring.sizes(h).length >= scoring.sizes(h, counted=True).length).all())
+    ours = scoring.sizes(h, counted=True)
+    exact = unit / (1 - unit)
+    assert bool((ours.gamma.double() * scoring.SAFETY >= exact).all()) and bool((ours.gamma < 1.01 * exact).all())
+    assert bool((ours.length.double() * scoring.SAFETY >= exact * h.double().norm(dim=1)).all())
+    if scale == 1.0 and nonzero:
+        assert bool((ours.length < 1.01 * exact * h.norm(dim=1)).all())
+
+
+def test_black_pixels_make_the_bound_smaller_and_what_is_known_of_inputs_changes_nothing():
+    layers = network([784, 10], 3)
+    x, y = images(300, 784, 4)
+    x[:, 100:] = 0
+    scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
+    known = scoring.sizes(pixels.floats(x), counted=True)
+    counted, plain = (scorer._margins(x, y, 0, each)[1] for each in (known, None))
+    assert float((counted / plain).max()) < 0.2
+    assert scorer.right(x[7:], y[7:], 0, known.rows(slice(7, 300))) == scorer.right(x[7:], y[7:], 0)
+
+
 def test_ties_go_to_the_lowest_index():
     W, b = torch.zeros(4, 6), torch.tensor([0.0, 1.0, 1.0, 0.5])
     x = images(8, 6, 0)[0]
@@ -89,7 +146,18 @@ def test_only_the_tasks_outputs_count(integer):
         scorer = Scorer(layers, outputs, pixels.floats)
         stored = pixels.signed(x.clone()) if integer else x
         expected = exactly_right(layers, x, y, outputs.foreign[task])
+        assert scorer.counts(stored, y, task) == [expected, exactly_right(layers, x, y)]
         assert scorer.right(stored, y, task) == expected > 0  # also where a label is not the task's: never right
+
+
+def test_a_tie_with_an_output_of_another_task_is_none_within_the_task():
+    """Output 0 belongs to task 0 and ties with 1 and 2, task 1's: unmasked it comes first, masked it does not count."""
+    W, b = torch.zeros(3, 6), torch.ones(3)
+    x, y = images(8, 6, 0)[0], torch.tensor([0, 1, 2, 1, 1, 2, 0, 0])
+    scorer = Scorer([(W, b)], common.TaskOutputs(3, [[0], [1, 2]]), pixels.floats)
+    assert scorer.counts(x, y, 1) == [3, 3] and scorer.counts(x, y, 0) == [3, 3]
+    y = torch.ones(8, dtype=torch.long)
+    assert scorer.counts(x, y, 1) == [8, 0]
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e30])

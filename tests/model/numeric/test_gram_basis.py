@@ -137,8 +137,8 @@ def test_what_is_added_one_by_one_makes_full_panels():
     for i in range(130):
         one.add(offered.rows(slice(i, i + 1)))
     all_.add(offered)
-    assert [len(T) for T in one.factor.panels] == [len(T) for T in all_.factor.panels] == [128, 2]
-    assert all(T.is_contiguous() for T in all_.factor.panels)  # otherwise a product with T takes twice as long
+    assert [len(T) for T, _ in one.factor.parts] == [len(T) for T, _ in all_.factor.parts] == [128, 2]
+    assert all(T.is_contiguous() for T, _ in all_.factor.parts)  # otherwise a product with T takes twice as long
     u = torch.randn(130, dtype=torch.float64)
     assert torch.allclose(one.factor.solve(u).clone(), all_.factor.solve(u), rtol=1e-9, atol=1e-12)
 
@@ -155,6 +155,24 @@ def test_the_inverse_factor_solves(n, seed):
     u = torch.randn(n, generator=g, dtype=torch.float64)
     expected = torch.linalg.solve(K, u)
     assert torch.allclose(factor.solve(u), expected, rtol=1e-6, atol=1e-6 * float(expected.norm()))
+
+
+def test_two_halves_are_the_factor_to_48_bits_and_the_upper_one_solves_roughly():
+    """Also where the last panel is filled up, which adds halves together and splits them again."""
+    g = torch.Generator().manual_seed(0)
+    R = torch.randn(150, 200, generator=g, dtype=torch.float64)
+    K = R @ R.t()
+    T = torch.linalg.inv(torch.linalg.cholesky(K))
+    halves = InverseFactor(torch.float32)
+    for start in range(0, 150, 30):
+        halves.append(T[start : start + 30, : start + 30])
+    assert all(part.dtype == torch.float32 for parts in halves.parts for part in parts)
+    for panel, rows in zip(halves.panels, T.split(128), strict=True):
+        assert bool(((panel - rows[:, : panel.shape[1]]).abs() <= 2.0**-48 * rows[:, : panel.shape[1]].abs()).all())
+    u = R @ torch.randn(200, generator=g, dtype=torch.float64)
+    expected = torch.linalg.solve(K, u)
+    assert (halves.solve(u) - expected).norm() < 1e-11 * expected.norm()
+    assert 1e-9 * expected.norm() < (halves.roughly(u).double() - expected).norm() < 1e-4 * expected.norm()
 
 
 @pytest.mark.parametrize("limit", [0, 30, 60])
@@ -217,5 +235,5 @@ def test_its_size_is_what_it_holds():
     ours = GramBasis(500, shapes)
     ours.add(made_up(400, shapes))
     held = [columns.filled.nbytes for share in ours.shares for columns in (share.A, share.D)]
-    held += [T.nbytes for T in ours.factor.panels]
+    held += [part.nbytes for parts in ours.factor.parts for part in parts]
     assert sum(held) == pytest.approx(GramBasis.size(400, shapes), rel=0.1)

@@ -221,6 +221,29 @@ def test_closed_form_is_the_nearest_vector(problem):
         assert again.weights * 7.5 == pytest.approx(correction.weights, rel=1e-12)
 
 
+@given(gradients(6), st.sampled_from([None, 0.0, 0.5, 10.0]))
+def test_a_sum_of_rows_is_corrected_where_any_row_is_violated(problem, margin):
+    """Against quadprog's program of the one row r, or the removal of all of g along r."""
+    G, g = problem
+    found, r = projection.sum_of_rows(G @ g, lambda: G @ G.T, margin), G.sum(0)
+    if not (G @ g < 0).any():
+        assert found is None
+        return
+    square, product = (G @ G.T).sum(), (G @ g).sum()
+    if square <= 0:
+        assert not found.weights.any()
+        return
+    scale = np.sqrt(square)
+    wanted = -product / square
+    if margin is not None:
+        program = np.eye(1), np.array([-product / scale / 1e8]), np.eye(1), np.array([margin * scale / 1e8])
+        wanted = quadprog.solve_qp(*program)[0][0] * 1e8 / scale
+    assert len(set(found.weights)) == 1 and found.weights[0] == pytest.approx(wanted, rel=1e-6)
+    if margin is None and scale > 1e-6 * np.linalg.norm(G):
+        left = abs((g + found.weights @ G) @ r)
+        assert left <= 1e-6 * np.abs(G @ G.T).sum() / scale * np.linalg.norm(g)
+
+
 def test_closed_form_of_the_gradient_direction_note():
     g, r = np.array([-1.0, 1.0]), np.array([[1.0, 0.0]])
     assert (g + projection.one_row(r @ g, lambda: r @ r.T).weights @ r).tolist() == [0.0, 1.0]

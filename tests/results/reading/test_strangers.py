@@ -407,4 +407,4 @@ def test_reading_takes_no_longer_than_the_file_is_long(tmp_path):
 
 
 def test_names_are_shown_on_one_line_without_control_characters():
-    assert console.one_line("a\x1b[31m\nb\tc\x9b\u202e\ud800\u2028é±") == "a?[31m b c??? é±"
+    assert console.one_line("a\x1b[31m\nb\tc\x9b\u202e\ud800\u2028é±") == r"a\x1b[31m b c\x9b\u202e\ud800 é±"

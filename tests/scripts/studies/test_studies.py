@@ -17,13 +17,21 @@ from tests.results.records import make, write
 
 ROOT = Path(__file__).parents[3]
 STUDIES = {
-    "which_agem": (3 * 3 + 4) * 5,
+    "which_agem": (3 * 3 + 4 + 3) * 5,
     "relatedness": 10 * 5,
-    "engines": (len(METHODS) - 1) * 2 * 5,
+    "related_tasks": 20 * 2 * 5,
+    "modular": (1 + 2 + 2 + 4 + 2 + 2 + 4) * 5,
+    "engines": (len(METHODS) - 2) * 2 * 5,  # without icarl and das
     "unlearning": 6 * 3,
     "learning_rates": 11 * 5 * 3,
     "exact_evaluation": 5 * 4 * 5,
+    "split_mnist": 23 * 5,
+    "split_mnist_settings": 2 * (8 + 11) * 2,
+    "das": 5 * 3 + 2 * 5 + 5 + (4 + 4) * 5,
 }
+QUICK = {"related_tasks": (20, 5)}  # a rank correlation needs three past tasks
+QUICK |= {"split_mnist": (1000, None), "split_mnist_settings": (1000, None)}
+QUICK |= {"das": (320, None)}  # all five domains
 
 
 def sourced(study, then):
@@ -45,7 +53,7 @@ def test_its_command_lines_are_jobs(study):
     quick = shlex.split(sourced(study, 'printf "%q " "${quick[@]}"'))
     small, _ = jobs.read({study: lines}, jobs.grouped(quick))
     assert 0 < len(small) < len(found)
-    assert {(job.args["samples_per_task"], job.args["n_tasks"]) for job in small} == {(20, 3)}
+    assert {(job.args["samples_per_task"], job.args["n_tasks"]) for job in small} == {QUICK.get(study, (20, 3))}
 
 
 # -- tables ----------------------------------------------------------------------------------------------

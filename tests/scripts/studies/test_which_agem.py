@@ -24,6 +24,23 @@ def test_document(tmp_path, capsys):
     assert "gave final accuracies of 0.300 (seed 0), 0.310 (seed 1), 0.320 (seed 2)" in text
 
 
+def test_the_readings_of_the_trigger(tmp_path):
+    """Runs as good as the logged one do not exclude a reading; runs that end .3 below do."""
+    folder = write(
+        tmp_path / "r",
+        *several("agem_closed", 10, 0.59),
+        *several("agem_closed", 10, 0.3, agem_trigger="any"),
+        *several("agem_meanqp", 10, 0.57),
+    )
+    assert which_agem.main([folder, "--output", str(tmp_path / "x.md")]) == 0
+    text = (tmp_path / "x.md").read_text()
+    assert "| (2) `agem_closed` | the mean is violated | ACC | 0.6100 | 0.6000 ± 0.0100 (n 3) | 0.477 |" in text
+    assert "| (2) `agem_closed` | any task is violated | ACC | 0.6100 | 0.3100 ± 0.0100 (n 3) | 0.001 |" in text
+    assert "| (3) `agem_meanqp` | any task is violated | ACC | 0.5804 | X | X |" in text
+    assert "way (2) corrected where any task is violated **is excluded** (least likely: " in text
+    assert text.count("when all 5 numbers are counted") == 3
+
+
 def test_without_records(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert which_agem.main([str(tmp_path / "empty"), "--output", str(tmp_path / "x.md")]) == 2

@@ -1,0 +1,137 @@
+"""What relatedness follows and what it gains on rotations, from the records of `scripts/study.sh related_tasks`.
+
+    python scripts/studies/related_tasks.py PATH...
+
+The first table has, for each setting, Spearman's rank correlation of the divergence from a past task with the distance of
+the two angles: for each task with three or more past tasks at its end, averaged over these tasks, then over seeds. Where
+angles come twice, a second column says how often the task with the same angle has the smallest divergence, and how often
+it would by chance. The other tables have final accuracies, and their differences to the same method without relatedness
+over common seeds. All intervals are 95 %. The exit status is as in results.compare.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if sys.path[0] != str(ROOT):
+    sys.path[0] = str(ROOT)
+
+from scipy.stats import spearmanr
+
+from results import console
+from results.comparing import cells, inference
+from results.comparing.measures import MEASURES, shown
+from results.table import render
+
+LEAST = 3  # past tasks; of two ranks the correlation is 1 or -1
+OFF = 1_000_000  # --cov_recompute_every of the runs that never estimate
+VARIANTS = {  # flag: (value, what the row is called)
+    "gem_ignore_relatedness": (True, "no relatedness"),
+    "cov_recompute_every": (OFF, "no relatedness"),
+    "divergence": ("LogDet", "LogDet"),
+    "gem_reverse": (True, "reversed"),
+    "ewc_reverse": (True, "reversed"),
+    "create_random_groups": (True, "random groups"),
+    "create_group_per_unit": (True, "a group per unit"),
+}
+
+
+def variant(run) -> str:
+    """What tells a run from the plain one."""
+    named = [name for flag, (value, name) in VARIANTS.items() if run.fact(flag) == value]
+    if run.fact("num_groups") == 5:
+        named.append("5 groups")
+    if run.fact("cov_recompute_every") == 100:
+        named.append("every 100 batches")
+    return ", ".join(named) or "relatedness"
+
+
+def correlations(found: dict) -> list[float]:
+    """Spearman's correlation of divergence and distance of angles for each task with enough past ones."""
+    angles, every = found["descriptions"], []
+    for task, past, divergence in zip(found["task"], found["past"], found["divergence"], strict=True):
+        distance = [abs(angles[task] - angles[s]) for s in past]
+        if len(past) >= LEAST and len(set(distance)) > 1 and len(set(divergence)) > 1:
+            every.append(float(spearmanr(divergence, distance).statistic))
+    return every
+
+
+def twins(found: dict) -> list[tuple[float, float]]:
+    """For each task whose angle came before: whether that task has the smallest divergence (0 or 1), and by chance."""
+    angles, every = found["descriptions"], []
+    for task, past, divergence in zip(found["task"], found["past"], found["divergence"], strict=True):
+        same = [i for i, s in enumerate(past) if angles[s] == angles[task]]
+        if same:
+            every.append((float(divergence.index(min(divergence)) in same), len(same) / len(past)))
+    return every
+
+
+def spread(values: list[float]) -> str:
+    """Mean and interval."""
+    low, high = inference.interval(values)
+    ends = "" if low is None else f" [{shown(low, 2, True)}, {shown(high, 2, True)}]"
+    return f"{shown(inference.mean(values), 2, True)}{ends}"
+
+
+def followed(found) -> str:
+    """The first table."""
+    rows = {}
+    for run in found:
+        measured = ((run.record or {}).get("probes") or {}).get("relatedness") or {}
+        if measured.get("task"):
+            rows.setdefault((run.fact("data_file"), cells.method(run), variant(run)), []).append(measured)
+    body = []
+    for (file, model, name), each in sorted(rows.items()):
+        ranks = [inference.mean(values) for one in each if (values := correlations(one))]
+        pairs = [pair for one in each for pair in twins(one)]
+        nearest = "-"
+        if pairs:
+            hit, chance = (inference.mean(column) for column in zip(*pairs, strict=True))
+            nearest = f"{shown(hit, 2)} (chance {shown(chance, 2)})"
+        body.append([file, f"`{model}`", name, str(len(each)), spread(ranks) if ranks else "X", nearest])
+    head = ["file", "method", "estimate", "n", "rank correlation", "same angle nearest"]
+    return render(head, body, "markdown")
+
+
+def gained(found, file: str) -> str:
+    """Final accuracies on one file, and the differences to the same method without relatedness."""
+    body = []
+    for model in sorted({cells.method(run) for run in found}):
+        named = {}
+        for run in found:
+            if cells.method(run) == model and run.fact("data_file") == file and run.fact("status") != "diverged":
+                named.setdefault(variant(run), {})[run.fact("seed")] = MEASURES["final"].value(run)
+        for name, finals in named.items():
+            mean, sd, n = inference.sample(list(finals.values()))
+            line = [f"`{model}`", name, str(n), f"{shown(mean, 3)} ± {shown(sd, 3)}"]
+            against = (
+                inference.difference(finals, named.get("no relatedness", {})) if name != "no relatedness" else None
+            )
+            if against is None or against.low is None:
+                body.append([*line, "-"])
+            else:
+                ends = f"[{shown(against.low, 3, True)}, {shown(against.high, 3, True)}]"
+                body.append([*line, f"{shown(against.mean, 3, True)} {ends}"])
+    head = ["method", "setting", "n", "final accuracy", "above no relatedness"]
+    return render(head, body, "markdown", title=file)
+
+
+def _print(paths) -> int:
+    found, unread = cells.read(paths, "related_tasks")
+    print(followed(found))
+    for file in sorted({run.fact("data_file") for run in found}):
+        print(f"\n{gained(found, file)}")
+    return 1 if unread else 0
+
+
+def main(argv=None) -> int:
+    """Run the command; return its exit status."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
+    args = p.parse_args(argv)
+    return console.command("related_tasks", lambda: _print(args.paths))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""scripts/studies/related_tasks.py: rank correlations and gains, by hand."""
+
+import pytest
+
+from scripts.studies import related_tasks
+from tests.results.records import make, write
+
+ANGLES = [10.0, 60.0, 90.0, 150.0, 60.0]
+FOUND = {
+    "task": [1, 2, 3, 4],
+    "past": [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]],
+    # From 150 degrees, the distances 140, 90, 60 have the ranks of .9, .2, .5: 1 - 6 (0 + 1 + 1) / 24 = .5.
+    # From 60 degrees, 50, 0, 30, 90: the divergences are in the same order.
+    "divergence": [[0.3], [0.1, 0.2], [0.9, 0.2, 0.5], [0.5, 0.1, 0.3, 0.7]],
+    "descriptions": ANGLES,
+}
+
+
+def test_correlations_and_twins_by_hand():
+    assert related_tasks.correlations(FOUND) == pytest.approx([0.5, 1.0])
+    assert related_tasks.twins(FOUND) == [(1.0, 0.25)]
+
+
+def test_tables(tmp_path, capsys):
+    runs = []
+    for seed, final in enumerate((0.5, 0.6)):
+        for flags, gain in (
+            ({}, 0.02),
+            ({"gem_ignore_relatedness": True}, 0.0),
+            ({"divergence": "LogDet"}, 0.1 * seed),
+        ):
+            grid = [[0.5] * 5] * 4 + [[final + gain] * 5]
+            runs.append(make("gem_group", seed, grid=grid, baseline=[0.1] * 5, data_file="a.pt", **flags))
+            if not flags:
+                runs[-1]["probes"] = {"relatedness": FOUND}
+    assert related_tasks.main([write(tmp_path / "r", *runs)]) == 0
+    text = capsys.readouterr().out
+    assert "| a.pt | `gem_group` | relatedness | 2 | +0.75 [+0.75, +0.75] | 1.00 (chance 0.25) |" in text
+    assert "| `gem_group` | relatedness | 2 | 0.570 ± 0.071 | +0.020 [+0.020, +0.020] |" in text
+    assert "| `gem_group` | LogDet | 2 | 0.600 ± 0.141 | +0.050 [-0.585, +0.685] |" in text
+    assert "| `gem_group` | no relatedness | 2 | 0.550 ± 0.071 | - |" in text
