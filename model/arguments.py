@@ -49,8 +49,8 @@ GROUPS = {
         Flag("optimizer", str, "sgd", "GEM", "what makes a step of a gradient; its memory ends with a task", shared=True,
              choices=("sgd", "adam")),
         Flag("momentum", real, 0.0, "GEM", "of SGD, cleared at a task's end", shared=True, low=0, high=0.999),
-        Flag("stop_at_accuracy", never_or_number, "never", "here", "a task ends after the epoch of this training accuracy",
-             PROTOCOL, above=0, high=1),
+        Flag("stop_at_accuracy", never_or_number, "never", "here",
+             "end a task after the epoch whose training accuracy reaches it", PROTOCOL, above=0, high=1),
     ),
     "memory": (
         Flag("n_memories", whole, 0, "GEM", "examples stored per task", PROTOCOL, shared=False, low=0),
