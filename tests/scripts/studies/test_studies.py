@@ -195,6 +195,7 @@ def test_a_study_runs_continues_and_ends_in_its_table(study, tmp_path):
     assert "2 jobs: 2 finished before, 0 now" in again.stdout and row(again.stdout, "gem") == row(first.stdout, "gem")
 
 
+@pytest.mark.slow
 def test_a_part_of_the_runs_leaves_the_document_as_it_is(study):
     document = study.checkout / "docs" / "which_agem.md"
     before = document.read_text()
