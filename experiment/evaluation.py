@@ -50,8 +50,6 @@ def eval_tasks(
                     counts.append(scorer.counts(xs, ys, t, sizes and sizes.rows(slice(start, end))))
                     continue
                 xs = pixels.floats(xs)
-                if args.cuda:
-                    xs, ys = xs.cuda(), ys.cuda()
                 predicted = both(xs, t)
                 if predicted is None:
                     logits = model(xs, t)

@@ -81,9 +81,7 @@ def life_experience(
                         finish()
                         current = t
                         bar.set_description(f"task {t}", refresh=False)
-                if args.cuda:
-                    x, y = x.cuda(), y.cuda()
-                elif args.parity:
+                if args.parity and not args.cuda:
                     x = x.clone()  # own memory: the address where a product's operand begins decides its rounding
                 if args.stop_at_accuracy is not None:
                     running.add(model, x, t, y)

@@ -46,7 +46,15 @@ def load_datasets(args) -> Datasets:
     outputs = reference.outputs if args.parity and args.head == "auto" else common.outputs_by_label
     n_inputs = train[0][1].shape[1]
     outputs = outputs(labels, n_outputs, args)
-    return Datasets(train, files.in_memory(test), n_inputs, n_outputs, n_tasks, outputs, file)
+    test = placed(files.in_memory(test), common.device(args))
+    return Datasets(train, test, n_inputs, n_outputs, n_tasks, outputs, file)
+
+
+def placed(tasks: list, device: torch.device) -> list:
+    """The tasks (description, x, y) on a device, x as it is stored; tensors that tasks share are moved once."""
+    of = {id(tensor): tensor for _, *pair in tasks for tensor in pair}
+    of = {key: tensor.to(device) for key, tensor in of.items()}
+    return [(name, of[id(x)], of[id(y)]) for name, x, y in tasks]
 
 
 class Continuum:
@@ -79,7 +87,8 @@ class Continuum:
         if args.n_epochs * sum(self.task_sizes) > LONGEST:
             most = LONGEST // sum(self.task_sizes)
             raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
-        self.data = files.in_memory(chosen)
+        device = common.device(args)
+        self.data = placed(files.in_memory(chosen), device)
         runs = []  # (task, its examples in the order of learning)
         for task in self.order:
             examples = []
@@ -90,7 +99,7 @@ class Continuum:
         if together:
             self.order = list(range(len(data)))
             runs = list(enumerate(joint.parts(runs, args.n_epochs, args.seed, self.batch_size if split else None)))
-        self._runs = runs
+        self._runs = [(task, examples.to(device)) for task, examples in runs]
         self.ended = {}
 
     @property
