@@ -21,7 +21,6 @@ from model.numeric.directions import Directions
 from tests.conftest import learn, namespace, net, stream
 from tests.experiment.stopping import Stops, quickly, words
 
-
 ADAM = {"norm": "layer", "dropout": 0.5, "optimizer": "adam", "ogd_mode": "loss_mean", "ogd_record": "train"}
 
 
