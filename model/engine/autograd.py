@@ -152,6 +152,20 @@ class AutogradEngine:
             raise FloatingPointError(f"the loss of the batch is {loss}")
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
 
+    def gradient(self, loss) -> torch.Tensor:
+        """The gradient (p,) of ``loss()``, a scalar computed with the network; the next call overwrites it.
+
+        ``FloatingPointError`` if the loss is not finite.
+        """
+        self.flat.bind()
+        grad = self.flat.grad.zero_()
+        with torch.enable_grad():
+            value = loss()
+            value.backward()
+        if not value.isfinite():
+            raise FloatingPointError(f"the loss of the batch is {value.item()}")
+        return grad
+
     def step(self, x: torch.Tensor, y: torch.Tensor, tasks, rate: float, weights=None) -> None:
         """A step of SGD on the mean cross-entropy of x (k, n_inputs), y (k,) of ``tasks`` (k,), or the sum with ``weights``.
 
