@@ -34,7 +34,7 @@ GROUPS = {
              shared=True, low=0),
         Flag("pretrain_steps", whole, 2000, "here", "of text: steps on general text before the first task, 4 passes at most",
              PROTOCOL, low=0),
-        Flag("backbone", str, None, "here", "of text: a masked language model of transformers, by name or folder, as the network",
+        Flag("backbone", str, "", "here", "of text: a masked language model of transformers, by name or folder, as the network",
              PROTOCOL),
         Flag("head", str, "auto", "here", "auto: shared where tasks have the same labels, split where disjoint, else refused",
              PROTOCOL,
