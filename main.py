@@ -16,9 +16,9 @@ if __name__ == "__main__":  # first: the libraries below take seconds
     process.prepare("main.py")
 
 import argparse
+import copy
 import datetime
 import functools
-import itertools
 import math
 import random
 import sys
@@ -41,6 +41,7 @@ from metrics import metrics, unlearning
 from model import UsageError, arguments, combinations, foreign, networks, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
+from model.learner import Stateful
 from model.unlearning import plan
 from results import RecordError, console, process, record
 from results.board import Board
@@ -67,7 +68,8 @@ def parse(argv: list[str]):
     arguments.require_threads(args.threads)
     combinations.require(args, given)
     probes.names(args.probe)
-    return args, module, [*arguments.unused(given, method), *(name for name in given if name in others)]
+    unused = [*arguments.unused(given, method), *(name for name in given if name in others)]
+    return args, module, unused + ([] if issubclass(module.Net, Stateful) else foreign.ignored(given, method))
 
 
 @functools.cache
@@ -127,7 +129,8 @@ def run(args, module, argv: list[str], started) -> dict:
     with foreign.told(args.model, but=(DataError, RecordError)):
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
         text = pretraining.language(data, continuum, args)
-        handed_on = argparse.Namespace(**vars(args), task_outputs=whole.outputs, task_sizes=task_sizes, text=text)
+        given = {**vars(args), "task_outputs": whole.outputs, "task_sizes": task_sizes}
+        handed_on = argparse.Namespace(**copy.deepcopy(given), text=text)  # a module may change what it is given
         method = methods.build(module, whole, handed_on)
         with threads(training_threads(method, args)):
             model = earlier.teach(method) if earlier else method
@@ -168,7 +171,7 @@ def run(args, module, argv: list[str], started) -> dict:
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
-    notes = drowned(result) + doubtful(result) + data.file.changes()
+    notes = drowned(result) + doubtful(result) + data.file.changes() + foreign.changed(args.model, handed_on, given)
     _say(notes + ([joint.NOTE] if continuum.together else []))
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
@@ -181,10 +184,11 @@ def require_pairs(model, continuum: Continuum, args) -> None:
     if size > 1 or not networks.needs_two(model):
         return
     which = f"the last batch of task {task}" if args.batch_size > 1 else "every batch"
-    able = next(b for b in itertools.count(args.batch_size + 1) if continuum.smallest_batch(b)[0] > 1)
+    larger = range(args.batch_size + 1, max(continuum.samples_per_task()) + 2)
+    able = next((f"--batch_size {b}, or " for b in larger if continuum.smallest_batch(b)[0] > 1), "")
     raise UsageError(
         f"--batch_size {args.batch_size}: {which} has one example, and batch normalisation needs two; "
-        f"give --batch_size {able}, or --norm layer"
+        f"give {able}--norm layer"
     )
 
 

@@ -138,15 +138,43 @@ def contents(x) -> torch.Tensor:
 
 
 def save(path, train, test, declared=None):
-    """Check the two task lists and write them to `path`: under a temporary name first, renamed at the end.
+    """Check the tasks and write them to `path`: under a temporary name first, renamed at the end.
 
-    `declared` is the `tokens.Text` of tasks that hold text. Nothing is left behind on failure. Returns the file's identity.
+    `train` and `test` are lists, or iterators, whose tasks are examined while they make the next. `declared` is the
+    `tokens.Text` of tasks that hold text. Nothing is left behind on failure. Returns the file's identity.
     """
+    path = Path(path)
+    examination, check, tasks = _Examination(path, declared), _TaskCheck(None, declared or Images()), ([], [])
+    with ThreadPoolExecutor(1) as beside:
+        try:
+            examined = []
+            for split, given, taken in zip(SPLITS, (train, test), tasks, strict=True):
+                for t, task in enumerate(given):
+                    name, x, y = check(task, f"{path}: {split} task {t}")
+                    taken.append((name, _unshared(x), _unshared(y)))
+                    examined.append(beside.submit(_on_one_thread, examination.add, split, t, *taken[-1][1:]))
+            _check_numbers(tasks, path)
+            _check_alike(tasks, path)
+            _check_declared(declared, tasks[1], path, check)
+            return _write(path, tasks, declared, lambda: [each.result() for each in examined] and examination.found())
+        finally:
+            beside.shutdown(cancel_futures=True)
+
+
+def _on_one_thread(function, *args):
+    """The other threads have work of their own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(*args)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write(path, tasks, declared, examined):
+    """Write checked tasks to `path`; `examined()` says what was found of them, or raises DataError."""
     from tqdm import tqdm
 
-    path = Path(path)
-    tasks = _normalised([train, test], path, declared)
-    tasks = [[(name, _unshared(x), _unshared(y)) for name, x, y in split] for split in tasks]
     # Storages shared between tasks (labels, mostly) are written once.
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks, declared)}
     n_bytes = sum(storages.values())
@@ -160,11 +188,10 @@ def save(path, train, test, declared=None):
     try:
         # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
         with temporary.replacing(path) as (file,):
-            with ThreadPoolExecutor(1) as beside, tqdm.wrapattr(file, "write", **bar) as out:
-                examined = beside.submit(_examined, tasks, path, declared)
+            with tqdm.wrapattr(file, "write", **bar) as out:
                 entries = [declared.as_entry()] if declared else []
                 torch.save([[list(task) for task in split] for split in tasks] + entries, out)
-            known = examined.result()
+            known = examined()
             descriptor = os.dup(file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -204,11 +231,18 @@ class Images:
 
     stored = pixels.STORED
     wanted = "store it as float32 in [0, 1], or 8-bit images as uint8"
-    called, plain = staticmethod(pixels.dtype), staticmethod(pixels.floats)
+    called, bounds = staticmethod(pixels.dtype), staticmethod(lambda where: _Bounds(where))
 
-    @staticmethod
-    def bounds(where):
-        return _Bounds(where)
+    def __init__(self):
+        self._floats = None
+
+    def plain(self, rows):
+        """`pixels.floats(rows)`, in the same memory every time: new memory takes longer than the conversion."""
+        if rows.dtype != torch.uint8:
+            return rows
+        if self._floats is None or self._floats.shape[1:] != rows.shape[1:]:
+            self._floats = torch.empty(pixels.ROWS, *rows.shape[1:])
+        return pixels.floats(rows, self._floats[: len(rows)])
 
 
 def _normalised(content, path, declared=None, file_size=None):
@@ -219,15 +253,27 @@ def _normalised(content, path, declared=None, file_size=None):
     pair = isinstance(content, list | tuple) and len(content) == 2
     if not pair or not all(isinstance(tasks, list | tuple) for tasks in content):
         raise DataError(f"{path}: does not hold a pair [training tasks, test tasks]")
-    if not content[0] and not content[1]:
-        raise DataError(f"{path}: holds no tasks")
-    if len(content[0]) != len(content[1]):
-        raise DataError(f"{path}: holds {len(content[0])} training tasks but {len(content[1])} test tasks")
-    check = _TaskCheck(file_size, declared or Images)
+    _check_numbers(content, path)
+    check = _TaskCheck(file_size, declared or Images())
     splits = [
         [check(task, f"{path}: {split} task {t}") for t, task in enumerate(tasks)]
         for split, tasks in zip(SPLITS, content, strict=True)
     ]
+    _check_alike(splits, path)
+    _check_declared(declared, splits[1], path, check)
+    return splits
+
+
+def _check_numbers(splits, path):
+    """DataError unless there are as many training as test tasks, and some."""
+    if not splits[0] and not splits[1]:
+        raise DataError(f"{path}: holds no tasks")
+    if len(splits[0]) != len(splits[1]):
+        raise DataError(f"{path}: holds {len(splits[0])} training tasks but {len(splits[1])} test tasks")
+
+
+def _check_alike(splits, path):
+    """DataError unless all tasks have x of the same width and dtype."""
     _, first, _ = splits[0][0]
     for split, tasks in zip(SPLITS, splits, strict=True):
         for t, (_, x, _) in enumerate(tasks):
@@ -241,11 +287,14 @@ def _normalised(content, path, declared=None, file_size=None):
                     f"{path}: {split} task {t}: x is {x.dtype}, training task 0's is {first.dtype}; "
                     f"all tasks need the same dtype"
                 )
+
+
+def _check_declared(declared, test, path, check):
+    """DataError unless what is declared, if anything is, fits the test tasks."""
     if declared:
-        tokens.check_shapes(declared, splits[1], path, lambda x: isinstance(x, Stored) or _dense(x))
+        tokens.check_shapes(declared, test, path, lambda x: isinstance(x, Stored) or _dense(x))
         for x in declared.tensors():
             check.check_size(x, path)
-    return splits
 
 
 class _TaskCheck:
@@ -325,30 +374,42 @@ def _dense(value) -> bool:
 
 def _examined(tasks, path, declared=None):
     """What a `DataFile` says of its tasks; DataError for values that nobody can train on. Reads all contents."""
-    digest, form = hashlib.sha256(), declared or Images
-    are_bytes = declared is None
-
-    def add(x, bounds):
-        nonlocal are_bytes
-        for rows in x.blocks() if isinstance(x, Stored) else x.split(pixels.ROWS):
-            bounds.add(rows)
-            are_bytes = are_bytes and pixels.are_bytes(rows)
-            digest.update(form.plain(rows).numpy())
-        bounds.check()
-
+    examination = _Examination(path, declared)
     for split, split_tasks in zip(SPLITS, tasks, strict=True):
         for t, (_, x, y) in enumerate(split_tasks):
-            # Over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes. Bytes count as
-            # the floats that they stand for: the same images are the same data, however they are stored.
-            digest.update(f"{split} {form.called(x)} {tuple(x.shape)}\n".encode())
-            add(x, form.bounds(f"{path}: {split} task {t}"))
-            digest.update(y.numpy())
-    if declared:
-        digest.update(declared.declaration())
-        add(declared.general, declared.bounds(f"{path}: general"))
-        for t, x in enumerate(declared.shown):
-            add(x, tokens.Bounds(f"{path}: shown {t}", len(declared.vocabulary), tokens.KEPT))
-    return {"hash": digest.hexdigest(), "bytes": are_bytes}
+            examination.add(split, t, x, y)
+    return examination.found()
+
+
+class _Examination:
+    """As `_examined`, of one task after another, the training tasks first."""
+
+    def __init__(self, path, declared=None):
+        self.path, self.declared, self.form = path, declared, declared or Images()
+        self._digest, self._bytes = hashlib.sha256(), declared is None
+
+    def add(self, split, t, x, y):
+        # Over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes. Bytes count as
+        # the floats that they stand for: the same images are the same data, however they are stored.
+        self._digest.update(f"{split} {self.form.called(x)} {tuple(x.shape)}\n".encode())
+        self._add(x, self.form.bounds(f"{self.path}: {split} task {t}"))
+        self._digest.update(y.numpy())
+
+    def _add(self, x, bounds):
+        for rows in x.blocks() if isinstance(x, Stored) else x.split(pixels.ROWS):
+            bounds.add(rows)
+            self._bytes = self._bytes and pixels.are_bytes(rows)
+            self._digest.update(self.form.plain(rows).numpy())
+        bounds.check()
+
+    def found(self):
+        """What a `DataFile` says, once all tasks were added."""
+        if self.declared:
+            self._digest.update(self.declared.declaration())
+            self._add(self.declared.general, self.declared.bounds(f"{self.path}: general"))
+            for t, x in enumerate(self.declared.shown):
+                self._add(x, tokens.Bounds(f"{self.path}: shown {t}", len(self.declared.vocabulary), tokens.KEPT))
+        return {"hash": self._digest.hexdigest(), "bytes": self._bytes}
 
 
 class _Bounds:

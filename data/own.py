@@ -22,6 +22,15 @@ import torch
 
 from data import DataError, arrays, building, examples, files, folders, streams
 
+FLAGS = {  # name: (type, default, help)
+    "classes_per_task": (int, 2, "of --split classes"),
+    "n_tasks": (int, 10, "of --split permutations and rotations"),
+    "seed": (int, 0, "of what is drawn: permutations, angles, test examples"),
+    "min_rot": (float, 0.0, "smallest angle in degrees"),
+    "max_rot": (float, 180.0, "largest angle in degrees"),
+    "test_share": (float, 0.2, "share of each class that is held out, if SOURCE has no test set"),
+    "size": (int, None, "resize the images of a folder to SIZE x SIZE pixels"),
+}
 SPLITS = ("classes", "tasks", "permutations", "rotations")
 
 
@@ -151,16 +160,7 @@ def main(argv=None):
     parser.add_argument(
         "--split", choices=SPLITS, help="what a task is (default: tasks where SOURCE names them, else classes)"
     )
-    flags = {
-        "classes_per_task": (int, 2, "of --split classes"),
-        "n_tasks": (int, 10, "of --split permutations and rotations"),
-        "seed": (int, 0, "of what is drawn: permutations, angles, test examples"),
-        "min_rot": (float, 0.0, "smallest angle in degrees"),
-        "max_rot": (float, 180.0, "largest angle in degrees"),
-        "test_share": (float, 0.2, "share of each class that is held out, if SOURCE has no test set"),
-        "size": (int, None, "resize the images of a folder to SIZE x SIZE pixels"),
-    }
-    for name, (kind, default, text) in flags.items():
+    for name, (kind, default, text) in FLAGS.items():
         shown = "" if default is None else f" (default: {default})"
         parser.add_argument(f"--{name}", type=kind, default=default, help=text + shown)
 

@@ -27,6 +27,7 @@ STORAGES = {
     "UntypedStorage": torch.uint8,
 }
 DTYPES = {str(dtype): dtype for dtype in (*STORAGES.values(), torch.uint16, torch.uint32, torch.uint64)}
+REBUILD = tuple(f"torch._utils._rebuild_tensor{version}" for version in ("", "_v2", "_v3"))  # the first: torch 0.3
 MARK = object()
 
 
@@ -219,7 +220,7 @@ def _object(name, arguments):
         return {}
     if name == "torch._utils._rebuild_parameter":
         return arguments[0]
-    if name not in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3"):
+    if name not in REBUILD:
         return Other()
     (place, dtype), offset, shape, strides = arguments[:4]
     if name.endswith("v3"):

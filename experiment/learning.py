@@ -24,8 +24,8 @@ def life_experience(
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
     ``finish_task``, where the method has it, is called after a task's last evaluation. With ``--stop_at_accuracy`` a task
-    ends after the epoch whose running training accuracy reaches it. ``watch(step, task, accuracies,
-    model)``, if given, is called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
+    ends after the epoch whose running training accuracy reaches it. ``watch(step, task, accuracies, model)``, if given, is
+    called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
 
     A run begins at the continuum's position; ``life`` is what it measured before. ``between(step, boundary)``, if given,
     is called before every evaluation and step but the first, and after the last step: there, and only there, method,
@@ -35,7 +35,7 @@ def life_experience(
     i = begun = continuum.position
     current = continuum.task_before(begun)
     finish = getattr(model, "finish_task", lambda: None)
-    running = Running(life.epoch)
+    running, stops = Running(life.epoch), args.stop_at_accuracy != "never"
     known = {}  # of the test sets, for all evaluations
 
     def evaluate():
@@ -90,10 +90,10 @@ def life_experience(
                     x, y = x.cuda(), y.cuda()
                 elif args.parity:
                     x = x.clone()  # own memory: the address where a product's operand begins decides its rounding
-                if args.stop_at_accuracy is not None:
+                if stops:
                     running.add(model, x, t, y)
                 model.observe(x, t, y)
-                if args.stop_at_accuracy is not None and continuum.epoch_ended:
+                if stops and continuum.epoch_ended:
                     end_of_epoch(t)
                     bar.total = len(continuum)
                 if args.lca:
@@ -105,7 +105,8 @@ def life_experience(
             evaluate()
             for part in continuum.left_out:  # of a joint stream that ended early
                 life.result_t.append(part)
-                life.result_a.append(life.result_a[-1])
+                for measured in (life.result_a, life.unmasked):
+                    measured.append(measured[-1])
                 life.steps.append(i)
             finish()
         except divergence.ERRORS as error:

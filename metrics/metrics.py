@@ -48,16 +48,6 @@ def learned(grid, order):
     return grid[list(range(len(order))), list(order)]
 
 
-def so_far(grid, order, sizes):
-    """(K,) accuracy over the test examples of all tasks learned so far, after each task; sizes: of the T test sets.
-
-    Where tasks have classes of their own and share a head, this is the accuracy over all classes seen so far.
-    """
-    sizes = torch.as_tensor(sizes, dtype=grid.dtype)
-    learned = [list(order[: i + 1]) for i in range(len(grid))]
-    return grid.new_tensor([row[t] @ sizes[t] / sizes[t].sum() for row, t in zip(grid, learned, strict=True)])
-
-
 def gains(grid, order):
     """(T,) what later tasks did to each task, R[T-1, order[i]] - R[i, order[i]], in the order of learning."""
     return grid[-1][list(order)] - learned(grid, order)
@@ -80,6 +70,17 @@ def forgetting(grid, order):
         return 0.0
     early = list(order[:-1])
     return float((grid[:-1].amax(0) - grid[-1])[early].double().mean())
+
+
+def over_seen(grid, sizes, seen):
+    """[accuracy over all test examples of the tasks seen, after each task learned].
+
+    sizes: the test examples of each task; seen: for each row of the grid, the ids of the tasks seen by then.
+    With one shared head and classes of their own in each task this is the accuracy on all classes seen so far.
+    """
+    n = torch.as_tensor(sizes, dtype=torch.float64)
+    grid = torch.as_tensor(grid, dtype=torch.float64)
+    return [float((row * n)[tasks].sum() / n[tasks].sum()) for row, tasks in zip(grid, seen, strict=False)]
 
 
 LCA_BATCHES = 10  # A-GEM's beta

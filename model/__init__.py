@@ -68,7 +68,7 @@ METHODS = {
     "ogd": Method("orthogonal gradient descent: steps orthogonal to stored output gradients (Farajtabar et al. 2020)",
                   (*OGD, *SAMPLE)),
     "spg": Method("soft-masking of parameter-level gradient flow by accumulated importance (Konishi et al. 2023)",
-                  ("spg_chi", *SAMPLE)),
+                  ("spg_chi", "spg_chi_loss", *SAMPLE)),
     "ncl": Method("natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
                   ("task_sample", *NCL)),
     "das": Method("soft-masking by the importance of heads and units, for masked language models (Ke et al. 2023)",
@@ -121,7 +121,10 @@ def build(module, data, args):
 
     Its parameters have the dtype of the images and lie on the device that ``args.cuda`` names.
     """
+    from model import foreign
+
     model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
+    foreign.require_contract(model)
     dtype = data.train[0][1].dtype
     model = model.double() if dtype.is_floating_point and dtype.itemsize == 8 else model
     return model.cuda() if args.cuda else model

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from model import METHODS, UsageError
-from model.flags import Flag, Role, median_or_number, real, sizes, whole, yes_no, yes_no_word
+from model.flags import Flag, Role, median_or_number, never_or_number, real, sizes, whole, yes_no, yes_no_word
 
 RUN, PROTOCOL, MACHINE, PLACE = Role.RUN, Role.PROTOCOL, Role.MACHINE, Role.PLACE
 
@@ -25,7 +25,7 @@ GROUPS = {
         Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer; width of the Transformer", shared=True, low=1),
         Flag("net", str, "auto", "here", "of images; auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
              choices=("auto", "mlp", "resnet18", "lenet5")),
-        Flag("hidden_sizes", sizes, None, "here", "units of each hidden layer, such as 120,84; replaces --n_layers, --n_hiddens",
+        Flag("hidden_sizes", sizes, "auto", "here", "units of each hidden layer, such as 120,84; auto: n_layers of n_hiddens",
              shared=True),
         Flag("norm", str, "none", "here", "normalisation before each ReLU", shared=True, choices=("none", "batch", "layer")),
         Flag("dropout", real, 0.0, "here", "share of each hidden layer's activations zeroed in training", shared=True,
@@ -49,8 +49,8 @@ GROUPS = {
         Flag("optimizer", str, "sgd", "GEM", "what makes a step of a gradient; its memory ends with a task", shared=True,
              choices=("sgd", "adam")),
         Flag("momentum", real, 0.0, "GEM", "of SGD, cleared at a task's end", shared=True, low=0, high=0.999),
-        Flag("stop_at_accuracy", real, None, "here", "end a task after the epoch whose training accuracy reaches it", PROTOCOL,
-             above=0, high=1),
+        Flag("stop_at_accuracy", never_or_number, "never", "here",
+             "end a task after the epoch whose training accuracy reaches it", PROTOCOL, above=0, high=1),
     ),
     "memory": (
         Flag("n_memories", whole, 0, "GEM", "examples stored per task", PROTOCOL, shared=False, low=0),
@@ -72,6 +72,7 @@ GROUPS = {
         Flag("ogd_projects", str, "gradient", "the split-MNIST note", "what is made orthogonal where steps are not plain SGD's",
              choices=("gradient", "displacement")),
         Flag("spg_chi", yes_no, True, "paper", "importance for older heads too"),
+        Flag("spg_chi_loss", yes_no, False, "here", "yes: older heads' logits in the training loss, as two notes have it"),
         Flag("ncl_data_size", whole, None, "here", "examples of a task, N; the prior is I/N (default: the run's)",
              low=1),
         Flag("ncl_momentum", real, 0.0, "here; tachukao/ncl: 0.9", "heavy ball, cleared at a task's end",

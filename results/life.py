@@ -163,8 +163,8 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
         **({"perplexity": perplexity} if perplexity else {}),
-        "so_far": metrics.so_far(grid, continuum.order, [len(y) for _, _, y in data.test]).tolist(),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
+        **({"seen": over_seen(data, continuum, grid)} if data.outputs is None else {}),
         "metrics": summary,
         **({"unmasked": unmasked} if unmasked else {}),
         "counts": {"steps": continuum.position, **counts(model)},
@@ -184,17 +184,6 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
     }
 
 
-def without_masks(life: Life, continuum) -> dict:
-    """Baseline, grid and numbers of accuracies where all outputs compete; {} where they are not known."""
-    tasks, accuracies = life.complete(unmasked=True)
-    if not accuracies.numel():
-        return {}
-    baseline, grid, order = metrics.split(tasks, accuracies, continuum.order)
-    summary = metrics.summary(baseline, grid, order)
-    summary = metrics.of_the_end(summary) if continuum.together else summary
-    return {"baseline": baseline.tolist(), "grid": grid.tolist(), **summary}
-
-
 def stopping(life: Life, continuum) -> dict:
     """What ``--stop_at_accuracy`` did: of each task its epochs, the training accuracy of the last, and its batches.
 
@@ -207,6 +196,24 @@ def stopping(life: Life, continuum) -> dict:
         "accuracy": [life.epochs[task][1] for task in tasks],
         "batches": continuum.batches_per_task(),
     }
+
+
+def without_masks(life: Life, continuum) -> dict:
+    """Baseline, grid and numbers of accuracies where all outputs compete; {} where they are not known."""
+    tasks, accuracies = life.complete(unmasked=True)
+    if not accuracies.numel():
+        return {}
+    baseline, grid, order = metrics.split(tasks, accuracies, continuum.order)
+    summary = metrics.summary(baseline, grid, order)
+    summary = metrics.of_the_end(summary) if continuum.together else summary
+    return {"baseline": baseline.tolist(), "grid": grid.tolist(), **summary}
+
+
+def over_seen(data, continuum, grid) -> list[float]:
+    """Accuracy over all tasks seen so far, after each; all count as seen where they are learned together."""
+    order = continuum.order
+    seen = [order if continuum.together else order[: i + 1] for i in range(len(order))]
+    return metrics.over_seen(grid, [len(y) for _, _, y in data.test], seen)
 
 
 def short_curves(args, continuum) -> list[str]:

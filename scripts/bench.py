@@ -26,7 +26,7 @@ from scripts.benching.directions import directions
 from scripts.benching.evaluation import evaluation
 from scripts.benching.machine import processor
 from scripts.benching.replay import replay
-from scripts.benching.resnet import resnet
+from scripts.benching.resnet import images, resnet
 from scripts.benching.runs import command, paper
 from scripts.benching.stopwatch import Bench
 from scripts.benching.sweeps import sweeps
@@ -34,7 +34,7 @@ from scripts.benching.training import drift, memories, steps, tasks
 
 PARTS = {
     part.__name__: part
-    for part in (steps, tasks, memories, replay, directions, evaluation, command, paper, sweeps, resnet, drift)
+    for part in (steps, tasks, memories, replay, directions, evaluation, command, paper, sweeps, resnet, images, drift)
 }
 
 
@@ -46,6 +46,11 @@ def cli(argv=None) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="runs behind each median")
     parser.add_argument("--steps", type=int, default=1000, help="steps a task in the part steps")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads for evaluations")
+    parser.add_argument(
+        "--cpu_time",
+        action="store_true",
+        help="in the parts steps, tasks, memories, replay, resnet and images, count processor time, for a busy machine",
+    )
     parser.add_argument("--data_path", default=str(ROOT / "data"))
     parser.add_argument("--raw_path")
     parser.add_argument("--cuda", action="store_true", help="time on the GPU")

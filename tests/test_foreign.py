@@ -43,11 +43,11 @@ class Net(nn.Module):
         self.opt.step()
 """
 WITH_ARGUMENTS = (
-    THEIRS.replace("lr=args.lr", "lr=args.lr, momentum=args.momentum")
+    THEIRS.replace("lr=args.lr", "lr=args.lr, momentum=args.inertia")
     + """
 
 def add_arguments(parser):
-    parser.add_argument("--momentum", type=float, default=0.5, help="of SGD")
+    parser.add_argument("--inertia", type=float, default=0.5, help="of SGD")
 """
 )
 
@@ -70,18 +70,18 @@ def test_a_module_of_the_references_kind_runs_unchanged(drop, argv, capsys):
 
 def test_a_module_with_flags_of_its_own(drop, argv):
     drop(WITH_ARGUMENTS)
-    default, other = main.main([*argv, "--model", NAME]), main.main([*argv, "--model", NAME, "--momentum", "0.9"])
-    assert default["args"]["momentum"] == 0.5 and other["args"]["momentum"] == 0.9
+    default, other = main.main([*argv, "--model", NAME]), main.main([*argv, "--model", NAME, "--inertia", "0.9"])
+    assert default["args"]["inertia"] == 0.5 and other["args"]["inertia"] == 0.9
     assert default["grid"] != other["grid"]
 
 
 def test_another_method_does_not_use_its_flags(drop, argv, capsys):
     drop(WITH_ARGUMENTS)
-    result = main.main([*argv, "--model", "single", "--momentum", "0.9"])
-    assert "momentum" not in result["args"]
-    assert capsys.readouterr().err == "note: single does not use --momentum\n"
-    assert main.cli([*argv, "--model", "single", "--momentums", "0.9"]) == 2
-    assert "Unrecognized arguments: --momentums 0.9" in capsys.readouterr().err
+    result = main.main([*argv, "--model", "single", "--inertia", "0.9"])
+    assert "inertia" not in result["args"]
+    assert capsys.readouterr().err == "note: single does not use --inertia\n"
+    assert main.cli([*argv, "--model", "single", "--inertias", "0.9"]) == 2
+    assert "Unrecognized arguments: --inertias 0.9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,13 @@ def test_a_module_that_is_no_method(text, sentence, drop, argv, capsys):
 def line_of(text, part):
     (number,) = (i for i, line in enumerate(text.splitlines(), 1) if part in line)
     return number
+
+
+def answering(value):
+    """A module whose ``forward`` returns this, and which trains without it."""
+    return THEIRS.replace("self.bce(self.forward(x, t), y)", "self.bce(self.net(x), y)").replace(
+        "return self.net(x)", f"return {value}"
+    )
 
 
 BEGIN = THEIRS[: THEIRS.index("    def observe")]
@@ -140,12 +147,52 @@ FAILURES = {
     "leaves": (THEIRS.replace("self.zero_grad()", "raise SystemExit"), "raise SystemExit", "failed (SystemExit: "),
     "wrong arguments": (
         THEIRS.replace("def observe(self, x, t, y)", "def observe(self, x, y)"),
-        None,
+        "def observe",
         "failed (TypeError: ",
     ),
-    "no logits": (THEIRS.replace("return self.net(x)", "self.net(x)"), None, "failed (AttributeError: 'NoneType'"),
-    "no observe": (BEGIN, None, "failed (AttributeError: 'Net' object has no attribute 'observe'"),
-    "no forward": (THEIRS.replace("def forward", "def forwards"), None, "failed (NotImplementedError: "),
+    "no logits": (
+        THEIRS.replace("return self.net(x)", "self.net(x)"),
+        "def forward",
+        "failed (forward returned a NoneType, not a tensor of logits (B, n_outputs); ",
+    ),
+    "no observe": (BEGIN, "class Net", "failed (Net has no observe(x, t, y); "),
+    "no forward": (THEIRS.replace("def forward", "def forwards"), "class Net", "failed (Net has no forward(x, t); "),
+    "three arguments": (
+        THEIRS.replace("n_tasks, args)", "args)", 1),
+        "def __init__",
+        "failed (TypeError: Net.__init__() takes",
+    ),
+    "no module": (
+        "class Net:\n    def __init__(self, *_):\n        pass\n",
+        "class Net",
+        "(Net() gives a Net, not a torch.nn",
+    ),
+    "no batch": (
+        answering("self.net(x)[:, 0]"),
+        "def forward",
+        "forward returned the shape (40,) for 40 examples with",
+    ),
+    "three axes": (
+        answering("self.net(x).unsqueeze(2)"),
+        "def forward",
+        "returned the shape (40, 4, 1) for 40 examples",
+    ),
+    "one row": (answering("self.net(x)[:1]"), "def forward", "returned the shape (1, 4) for 40 examples"),
+    "few outputs": (
+        answering("self.net(x)[:, :2]"),
+        "def forward",
+        "(40, 2) for 40 examples with labels up to 3, not logits",
+    ),
+    "in place": (
+        answering("self.net(x.mul_(0.9))"),
+        "def forward",
+        "changes its argument x, the test set, in place; use a",
+    ),
+    "one element": (
+        THEIRS.replace("self.opt.step()", "self.opt.step()\n        print(self.bce(self.net(x), y).data[0])"),
+        ".data[0]",
+        "failed (IndexError: ",
+    ),
 }
 
 
@@ -164,6 +211,82 @@ def test_a_failure_of_a_module_that_is_not_ours_is_one_sentence_with_its_line(ki
     assert main.cli([*argv, "--model", NAME]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("Traceback (most recent call last):") and shown.endswith(sentence + "\n")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+@pytest.mark.parametrize("habit", ["x = x.cuda()", "x = x.to('cuda')", "x = torch.cuda.FloatTensor(x)"])
+def test_a_habit_of_a_gpu_where_there_is_none(habit, drop, argv, capsys):
+    text = THEIRS.replace("self.zero_grad()", habit)
+    drop(text)
+    assert main.cli([*argv, "--model", NAME]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert (
+        "CUDA" in said
+        and f"{NAME}.py:{line_of(text, habit)}); this torch sees no GPU, so use one only if args.cuda" in said
+    )
+
+
+def test_arguments_that_a_module_changes_are_named(drop, argv, capsys):
+    """The module has its will, the record what was given; lists that it changes are its own."""
+    text = THEIRS.replace(
+        "self.bce = ", "args.n_layers -= 1; args.task_sizes.clear(); args.mine = 3\n        self.bce = "
+    )
+    drop(text)
+    result = main.main([*argv, "--model", NAME, "--n_layers", "2"])
+    place = f"{NAME}.py:{line_of(text, 'args.n_layers')})"
+    first, second = capsys.readouterr().err.splitlines()
+    assert f"note: model/{NAME}.py changes args.n_layers from 2 to 1 (" in first and place in first
+    assert "changes args.task_sizes from [40, 40, 40] to [] (" in second
+    assert result["args"]["n_layers"] == 2 and "mine" not in result["args"]
+
+
+# In MER's style: Variables, arrays of numpy, one example after another, whole state dicts copied back and forth.
+MERS = """
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch.autograd import Variable
+from .common import MLP, ResNet18, Xavier
+
+
+class Net(torch.nn.Module):
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super(Net, self).__init__()
+        print("a network for %d tasks" % n_tasks)
+        self.net = ResNet18(n_outputs) if args.data_file == "cifar100.pt" else MLP([n_inputs, args.n_hiddens, n_outputs])
+        self.net.apply(Xavier)
+        self.netforward = self.net
+        self.opt = torch.optim.SGD(self.parameters(), args.lr)
+        self.kept, self.cuda_wanted = [], args.cuda
+        if self.cuda_wanted:
+            self.cuda()
+
+    def forward(self, x, t):
+        return self.netforward(x)
+
+    def observe(self, x, t, y):
+        before = deepcopy(self.net.state_dict())
+        for i in range(x.size()[0]):
+            xi, yi = np.array(x[i].data.numpy()), int(y.data.numpy()[i])
+            self.kept.append((xi, yi, t))
+            for a, b, _ in [self.kept[len(self.kept) // 2], self.kept[-1]]:
+                bx, by = Variable(torch.from_numpy(a)).float().view(1, -1), Variable(torch.LongTensor([b]))
+                self.zero_grad()
+                loss = torch.nn.CrossEntropyLoss()(self.forward(bx, t), by)
+                loss.backward()
+                self.opt.step()
+        after = self.net.state_dict()
+        self.net.load_state_dict({name: before[name] + 0.5 * (after[name] - before[name]) for name in before})
+"""
+
+
+def test_a_module_with_mers_habits(drop, argv, capsys):
+    drop(MERS)
+    result = main.main([*argv, "--model", NAME, "--n_epochs", "1", "--batch_size", "2", "--lr", "0.3"])
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.startswith("a network for 3 tasks\n")
+    assert result["metrics"]["learning_accuracy"] > result["baseline"][0] + 0.1
 
 
 def test_a_numerical_failure_of_a_module_that_is_not_ours_is_divergence(drop, argv, capsys):
@@ -268,3 +391,38 @@ def test_a_data_file_of_the_reference(tmp_path, argv):
     torch.save([train, test], tmp_path / "theirs.pt")
     ours, theirs = main.main(argv), main.main([*argv, "--data_file", "theirs.pt"])
     assert ours["grid"] == theirs["grid"] and files.load(tmp_path / "theirs.pt").hash == ours["protocol"]["data_hash"]
+
+
+class OfTorch03:
+    """A tensor pickled as torch 0.3 did, in which MER's authors saved their files."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __reduce__(self):
+        t = self.tensor
+        return torch._utils._rebuild_tensor, (t._typed_storage(), t.storage_offset(), tuple(t.size()), t.stride())
+
+
+def test_a_download_of_mers(tmp_path, argv):
+    """100 tasks in torch's first format; all tasks have the same images and share their labels."""
+    x, y = torch.rand(30, 12, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 4
+    index = [torch.randperm(12, generator=torch.Generator().manual_seed(t)) for t in range(100)]
+    labels = OfTorch03(y)
+    tasks = [("random permutation", OfTorch03(x[:, i]), labels) for i in index]
+    path = tmp_path / "mnist_manypermutations.pt"
+    torch.save([tasks[:], tasks[:]], path, _use_new_zipfile_serialization=False)
+    theirs = torch.load(path, weights_only=False)
+    before = path.read_bytes()
+    read = files.load(path)
+    assert len(read.train) == 100 and torch.equal(read.train[99][1], theirs[0][99][1])
+    assert torch.equal(read.test[3][2], theirs[1][3][2]) and torch.equal(read.test[3][1], x[:, index[3]])
+    words = ["--data_file", path.name, "--n_tasks", "4", "--samples_per_task", "5", "--model", "online"]
+    result = main.main([*argv, *words, "--n_epochs", "1"])
+    assert len(result["grid"]) == 4 and result["counts"]["steps"] == 20 and path.read_bytes() == before
+
+
+def test_a_flag_that_only_our_methods_follow_is_told(argv, drop, capsys):
+    drop(THEIRS)
+    main.main([*argv, "--model", NAME, "--optimizer", "adam"])
+    assert f"note: {NAME} does not use --optimizer\n" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 import main
 import model as methods
 from data import building
+from data import own as own_data
 from data.standard import STANDARD
 from model import own_flags
 from model.arguments import FLAGS
@@ -36,10 +37,18 @@ def test_commands_parse(command):
 
 def test_flags_and_paths_exist():
     own = {flag for name in methods.METHODS for flag in own_flags.of(methods.load(name))}
-    theirs = {"help", *FLAGS, *own, *building.HELP, "only"}  # the last two: of the builders in data/, of the benchmark
+    theirs = {
+        "help",
+        *FLAGS,
+        *own,
+        *building.HELP,
+        "split",
+        *own_data.FLAGS,
+    }  # the last three: of the builders in data/
+    theirs.add("only")  # of the benchmark
     assert set(re.findall(r"--(\w+)", README)) <= theirs
     for path in re.findall(r"[ `]((?:scripts|tests|model|results|docs|data|metrics)/[\w./]*)", README):
-        made_by_a_run = path.startswith("results/agem_closed_") or path == "model/pulled.py"
+        made_by_a_run = path.startswith("results/agem_closed_") or path in ("model/pulled.py", "data/my.pt")
         assert made_by_a_run or (ROOT / path).exists(), path
 
 
