@@ -19,7 +19,6 @@ import argparse
 import copy
 import datetime
 import functools
-import itertools
 import math
 import random
 import sys
@@ -185,10 +184,11 @@ def require_pairs(model, continuum: Continuum, args) -> None:
     if size > 1 or not networks.needs_two(model):
         return
     which = f"the last batch of task {task}" if args.batch_size > 1 else "every batch"
-    able = next(b for b in itertools.count(args.batch_size + 1) if continuum.smallest_batch(b)[0] > 1)
+    larger = range(args.batch_size + 1, max(continuum.samples_per_task()) + 2)
+    able = next((f"--batch_size {b}, or " for b in larger if continuum.smallest_batch(b)[0] > 1), "")
     raise UsageError(
         f"--batch_size {args.batch_size}: {which} has one example, and batch normalisation needs two; "
-        f"give --batch_size {able}, or --norm layer"
+        f"give {able}--norm layer"
     )
 
 

@@ -113,11 +113,11 @@ def network(n_inputs: int, n_outputs: int, args, parts: int = 1) -> nn.Module:
     if wants_resnet(n_inputs, args):
         return ResNet18(n_outputs, max(1, RESNET_MAPS // parts))
     hidden = hidden_sizes(args, parts)
+    sizes = [n_inputs, *hidden, n_outputs]
+    require_room(sizes, args)
     if args.net == "lenet5":
         maps = [max(1, n // parts) for n in LENET_MAPS]
         return LeNet5(n_inputs, hidden, n_outputs, args.norm, after_hidden(hidden, args), maps)
-    sizes = [n_inputs, *hidden, n_outputs]
-    require_room(sizes, args)
     return MLP(sizes, after_hidden(hidden, args))
 
 
