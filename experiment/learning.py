@@ -7,14 +7,15 @@ from experiment.evaluation import eval_tasks, finite
 from experiment.stream import Continuum, Datasets
 from metrics import metrics, unlearning
 from model import common, divergence
+from model.backbone import Backbone
 from model.engine.flat import threads
 from model.unlearning import Attack, phase
 from results.life import Divergence, Life
 
 
 def training_threads(model, args) -> int:
-    """The threads of training: one for an MLP, whose small products they would slow down."""
-    return args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
+    """The threads of training: one for an MLP or a small Transformer, whose small products they would slow down."""
+    return args.threads if isinstance(getattr(model, "net", None), common.ResNet18 | Backbone) else 1
 
 
 def life_experience(
@@ -23,8 +24,8 @@ def life_experience(
     """Learn the stream batch by batch; evaluate every ``log_every`` steps, where the task changes, and at the end.
 
     ``finish_task``, where the method has it, is called after a task's last evaluation. With ``--stop_at_accuracy`` a task
-    ends after the epoch whose running training accuracy reaches it. ``watch(step, task, accuracies,
-    model)``, if given, is called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
+    ends after the epoch whose running training accuracy reaches it. ``watch(step, task, accuracies, model)``, if given, is
+    called after every evaluation. With ``--lca yes`` each task's learning curve is measured too.
 
     A run begins at the continuum's position; ``life`` is what it measured before. ``between(step, boundary)``, if given,
     is called before every evaluation and step but the first, and after the last step: there, and only there, method,
@@ -34,7 +35,7 @@ def life_experience(
     i = begun = continuum.position
     current = continuum.task_before(begun)
     finish = getattr(model, "finish_task", lambda: None)
-    running = Running(life.epoch)
+    running, stops = Running(life.epoch), args.stop_at_accuracy != "never"
     known = {}  # of the test sets, for all evaluations
 
     def evaluate():
@@ -42,8 +43,12 @@ def life_experience(
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
             with threads(args.threads):
-                unmasked = []
-                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally, unmasked=unmasked, known=known)
+                unmasked, losses = [], []
+                accuracies = eval_tasks(
+                    model, tasks_te, args, tally=life.tally, unmasked=unmasked, known=known, losses=losses
+                )
+            if losses:
+                life.losses.append(losses)
             life.result_t.append(current)
             life.result_a.append(accuracies)
             life.unmasked.append(unmasked)
@@ -83,10 +88,10 @@ def life_experience(
                         bar.set_description(f"task {t}", refresh=False)
                 if args.parity and not args.cuda:
                     x = x.clone()  # own memory: the address where a product's operand begins decides its rounding
-                if args.stop_at_accuracy is not None:
+                if stops:
                     running.add(model, x, t, y)
                 model.observe(x, t, y)
-                if args.stop_at_accuracy is not None and continuum.epoch_ended:
+                if stops and continuum.epoch_ended:
                     end_of_epoch(t)
                     bar.total = len(continuum)
                 if args.lca:
@@ -98,7 +103,8 @@ def life_experience(
             evaluate()
             for part in continuum.left_out:  # of a joint stream that ended early
                 life.result_t.append(part)
-                life.result_a.append(life.result_a[-1])
+                for measured in (life.result_a, life.unmasked):
+                    measured.append(measured[-1])
                 life.steps.append(i)
             finish()
         except divergence.ERRORS as error:

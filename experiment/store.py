@@ -7,6 +7,7 @@ state as ``torch.save`` writes it. It is read with ``weights_only=True``, so tha
 import hashlib
 import io
 import json
+import os
 import pickle
 import time
 from contextlib import suppress
@@ -90,6 +91,9 @@ class Store:
         """
         import filelock
 
+        if self._lock is not None and not self._stands():  # somebody has removed the folder
+            self._lock.release()
+            self._lock = None
         if self._lock is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.folder / "lock", thread_local=False)
@@ -97,10 +101,16 @@ class Store:
                 lock.acquire(blocking=False)
             except filelock.Timeout:
                 return False
-            self._lock = lock
+            self._lock, self._locked = lock, os.stat(lock.lock_file)
             for left in self.folder.glob(temporary.PATTERN):
                 left.unlink(missing_ok=True)
         return True
+
+    def _stands(self) -> bool:
+        """Whether the file that this process has locked is still the one that others would lock."""
+        with suppress(OSError):
+            return os.path.samestat(os.stat(self._lock.lock_file), self._locked)
+        return False
 
     def write(self, header: dict, state: dict) -> None:
         """Replace the checkpoint; the previous one stays until the new one is on the disk. ``OSError`` if that fails."""

@@ -48,16 +48,6 @@ def learned(grid, order):
     return grid[list(range(len(order))), list(order)]
 
 
-def so_far(grid, order, sizes):
-    """(K,) accuracy over the test examples of all tasks learned so far, after each task; sizes: of the T test sets.
-
-    Where tasks have classes of their own and share a head, this is the accuracy over all classes seen so far.
-    """
-    sizes = torch.as_tensor(sizes, dtype=grid.dtype)
-    learned = [list(order[: i + 1]) for i in range(len(grid))]
-    return grid.new_tensor([row[t] @ sizes[t] / sizes[t].sum() for row, t in zip(grid, learned, strict=True)])
-
-
 def gains(grid, order):
     """(T,) what later tasks did to each task, R[T-1, order[i]] - R[i, order[i]], in the order of learning."""
     return grid[-1][list(order)] - learned(grid, order)
@@ -80,6 +70,17 @@ def forgetting(grid, order):
         return 0.0
     early = list(order[:-1])
     return float((grid[:-1].amax(0) - grid[-1])[early].double().mean())
+
+
+def over_seen(grid, sizes, seen):
+    """[accuracy over all test examples of the tasks seen, after each task learned].
+
+    sizes: the test examples of each task; seen: for each row of the grid, the ids of the tasks seen by then.
+    With one shared head and classes of their own in each task this is the accuracy on all classes seen so far.
+    """
+    n = torch.as_tensor(sizes, dtype=torch.float64)
+    grid = torch.as_tensor(grid, dtype=torch.float64)
+    return [float((row * n)[tasks].sum() / n[tasks].sum()) for row, tasks in zip(grid, seen, strict=False)]
 
 
 LCA_BATCHES = 10  # A-GEM's beta
@@ -147,9 +148,27 @@ def summary(baseline, grid, order=None):
     return {key: value if value is None or math.isfinite(value) else None for key, value in out.items()}
 
 
+def of_perplexity(grid, order):
+    """Two numbers of a grid (K, T) of perplexities, None where not all tasks were learned.
+
+    ``perplexity``: the mean of the last row. ``perplexity_growth``: what later tasks multiplied each task's perplexity by
+    since it was learned, geometric mean over all tasks but the last; 1 if nothing was forgotten.
+    """
+    if not len(grid) or len(grid) < len(grid[0]):
+        return {"perplexity": None, "perplexity_growth": None}
+    grid = _matrix(grid).double()
+    growth = gains(grid.log(), order)[:-1]
+    found = {
+        "perplexity": float(grid[-1].mean()),
+        "perplexity_growth": float(growth.mean().exp()) if len(growth) else 1.0,
+    }
+    return {key: value if math.isfinite(value) else None for key, value in found.items()}
+
+
 def of_the_end(numbers):
     """The summary ``numbers`` of a run whose rows are no tasks: those of its last row alone, the others None."""
-    return {key: value if key in ("final", "retained_accuracy") else None for key, value in numbers.items()}
+    kept = ("final", "retained_accuracy", "perplexity")
+    return {key: value if key in kept else None for key, value in numbers.items()}
 
 
 REFERENCE_KEYS = ("final", "backward", "forward")  # the three numbers that the reference prints

@@ -14,24 +14,28 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from model import METHODS, UsageError
-from model.flags import Flag, Role, median_or_number, real, sizes, whole, yes_no, yes_no_word
+from model.flags import Flag, Role, median_or_number, never_or_number, real, sizes, whole, yes_no, yes_no_word
 
 RUN, PROTOCOL, MACHINE, PLACE = Role.RUN, Role.PROTOCOL, Role.MACHINE, Role.PLACE
 
 GROUPS = {
     "network": (
         Flag("model", str, "single", "GEM", "the method (below); without regard to case", RUN),
-        Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP", shared=True, low=0, high=1000),
-        Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer", shared=True, low=1),
-        Flag("net", str, "auto", "here", "auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
+        Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP; layers of the Transformer", shared=True, low=0, high=1000),
+        Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer; width of the Transformer", shared=True, low=1),
+        Flag("net", str, "auto", "here", "of images; auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
              choices=("auto", "mlp", "resnet18", "lenet5")),
-        Flag("hidden_sizes", sizes, None, "here", "units of each hidden layer, such as 120,84; replaces --n_layers, --n_hiddens",
+        Flag("hidden_sizes", sizes, "auto", "here", "units of each hidden layer, such as 120,84; auto: n_layers of n_hiddens",
              shared=True),
         Flag("norm", str, "none", "here", "normalisation before each ReLU", shared=True, choices=("none", "batch", "layer")),
         Flag("dropout", real, 0.0, "here", "share of each hidden layer's activations zeroed in training", shared=True,
              low=0, high=0.999),
         Flag("l1_activations", real, 0.0, "here", "weight in the loss of each hidden layer's mean absolute activation",
              shared=True, low=0),
+        Flag("pretrain_steps", whole, 2000, "here", "of text: steps on general text before the first task, 4 passes at most",
+             PROTOCOL, low=0),
+        Flag("backbone", str, "", "here", "of text: a masked language model of transformers, by name or folder, as the network",
+             PROTOCOL),
         Flag("head", str, "auto", "here", "auto: shared where tasks have the same labels, split where disjoint, else refused",
              PROTOCOL,
              choices=("auto", "shared", "split")),
@@ -45,8 +49,8 @@ GROUPS = {
         Flag("optimizer", str, "sgd", "GEM", "what makes a step of a gradient; its memory ends with a task", shared=True,
              choices=("sgd", "adam")),
         Flag("momentum", real, 0.0, "GEM", "of SGD, cleared at a task's end", shared=True, low=0, high=0.999),
-        Flag("stop_at_accuracy", real, None, "here", "end a task after the epoch whose training accuracy reaches it", PROTOCOL,
-             above=0, high=1),
+        Flag("stop_at_accuracy", never_or_number, "never", "here",
+             "end a task after the epoch whose training accuracy reaches it", PROTOCOL, above=0, high=1),
     ),
     "memory": (
         Flag("n_memories", whole, 0, "GEM", "examples stored per task", PROTOCOL, shared=False, low=0),
@@ -68,6 +72,7 @@ GROUPS = {
         Flag("ogd_projects", str, "gradient", "the split-MNIST note", "what is made orthogonal where steps are not plain SGD's",
              choices=("gradient", "displacement")),
         Flag("spg_chi", yes_no, True, "paper", "importance for older heads too"),
+        Flag("spg_chi_loss", yes_no, False, "here", "yes: older heads' logits in the training loss, as two notes have it"),
         Flag("ncl_data_size", whole, None, "here", "examples of a task, N; the prior is I/N (default: the run's)",
              low=1),
         Flag("ncl_momentum", real, 0.0, "here; tachukao/ncl: 0.9", "heavy ball, cleared at a task's end",
@@ -80,6 +85,16 @@ GROUPS = {
              choices=("sample", "all", "empirical")),
         Flag("ncl_radius", real, None, "the gradient-direction note", "longest step in the norm of the precision", above=0),
         Flag("ncl_diag", yes_no, False, "here", "a diagonal precision, for any network"),
+    ),
+    "soft-masking of a language model (DAS)": (
+        Flag("das_proxy", str, "output", "paper", "initial importance: what two passes with dropout are compared by",
+             choices=("output", "representation")),
+        Flag("das_proxy_data", str, "general", "paper", "initial importance: on general text, or on that of the first domain",
+             choices=("general", "new")),
+        Flag("das_contrast", real, 1.0, "paper", "weight of the contrast; 0: none", low=0),
+        Flag("das_temperature", real, 0.05, "paper", "of the contrast's similarities", above=0),
+        Flag("das_initial", yes_no, True, "paper", "importance for general knowledge before the first domain"),
+        Flag("das_masks", yes_no, True, "paper", "gradients are masked by importance"),
     ),
     "experience replay (MER)": (
         Flag("memories", whole, 5120, "MER", "capacity of the reservoir", low=0),

@@ -7,6 +7,8 @@ from model.replay import ReplayLearner
 
 
 class Net(ReplayLearner):
+    by_task = True
+
     def observe(self, x, t, y):
         for current in self.examples(x, t, y):
             E = self.with_drawn(current)

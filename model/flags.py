@@ -60,9 +60,16 @@ def whole(text: str) -> int:
     return exact
 
 
+def never_or_number(text: str) -> str | float:
+    """'never', or a number."""
+    return "never" if text.lower() == "never" else real(text)
+
+
 def sizes(text: str) -> str:
-    """'120,84': whole numbers from 1 on with commas between them."""
-    numbers = [int(part) for part in str(text).split(",")]
+    """'120,84': whole numbers from 1 on with commas between them; or 'auto'."""
+    if text == "auto":
+        return text
+    numbers = [int(part) for part in text.split(",")]
     if min(numbers) < 1:
         raise ValueError(text)
     return ",".join(map(str, numbers))
@@ -75,7 +82,8 @@ KINDS = {  # what values of a kind are called, and what stands for one in the he
     yes_no: ("yes or no", "yes|no"),
     yes_no_word: ("yes or no", "yes|no"),
     str: ("text", None),
-    sizes: ("sizes such as 120,84", "N,N"),
+    never_or_number: ("never or a number", None),
+    sizes: ("auto, or sizes such as 120,84", "N,N"),
     median_or_number: ("median or a number", None),
 }
 

@@ -13,7 +13,17 @@ from contextlib import contextmanager
 
 import torch
 
+import model as methods
 from model import METHODS, UsageError
+
+# Flags that our methods follow without naming them, since model/learner.py does.
+OURS = ("hidden_sizes", "norm", "dropout", "l1_activations", "later_lr_factor", "optimizer", "momentum")
+
+
+def ignored(given: list[str], name: str) -> list[str]:
+    """Those of the flags ``given`` that a module with a network and steps of its own says nothing of."""
+    text = methods.source(name)
+    return [flag for flag in given if flag in OURS and flag not in text]
 
 
 class Breach(Exception):

@@ -66,7 +66,7 @@ def after_hidden(sizes: list[int], args) -> list[tuple]:
 def hidden_sizes(args, parts: int = 1) -> list[int]:
     """The units of each hidden layer of a stack of linear layers, divided by ``parts``, one at least."""
     sizes = [args.n_hiddens] * args.n_layers
-    if args.hidden_sizes:
+    if args.hidden_sizes != "auto":
         sizes = [int(size) for size in args.hidden_sizes.split(",")]
     elif args.net == "lenet5":
         sizes = LENET_HIDDEN
@@ -104,16 +104,20 @@ def network(n_inputs: int, n_outputs: int, args, parts: int = 1) -> nn.Module:
     """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so.
 
     In parity the reference's rule holds: ResNet18 if and only if the data file is ``cifar100.pt``. Each layer has a
-    ``parts``-th of its units or maps, at least one.
+    ``parts``-th of its units or maps, at least one. Text (``args.text``, a ``transformer.Language``) gets a Transformer.
     """
+    if getattr(args, "text", None):
+        from model import transformer  # which uses this module's dropout
+
+        return transformer.encoder(n_inputs, n_outputs, args)
     if wants_resnet(n_inputs, args):
         return ResNet18(n_outputs, max(1, RESNET_MAPS // parts))
     hidden = hidden_sizes(args, parts)
+    sizes = [n_inputs, *hidden, n_outputs]
+    require_room(sizes, args)
     if args.net == "lenet5":
         maps = [max(1, n // parts) for n in LENET_MAPS]
         return LeNet5(n_inputs, hidden, n_outputs, args.norm, after_hidden(hidden, args), maps)
-    sizes = [n_inputs, *hidden, n_outputs]
-    require_room(sizes, args)
     return MLP(sizes, after_hidden(hidden, args))
 
 
@@ -124,7 +128,7 @@ def wants_resnet(n_inputs: int, args) -> bool:
     if wanted and n_inputs != IMAGE_INPUTS:
         raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
     if wanted:
-        for flag, none in {"norm": "none", "dropout": 0, "l1_activations": 0, "hidden_sizes": None}.items():
+        for flag, none in {"norm": "none", "dropout": 0, "l1_activations": 0, "hidden_sizes": "auto"}.items():
             if getattr(args, flag) != none:
                 raise UsageError(
                     f"--{flag} {getattr(args, flag)}: a ResNet18 has layers of its own; give --net mlp or --net lenet5"
@@ -136,7 +140,7 @@ def require_room(sizes: list[int], args, copies: int = 1) -> None:
     """``UsageError`` unless so many MLPs of these sizes, and their gradients, fit into memory."""
     p = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
     flags = f"--n_layers {args.n_layers} --n_hiddens {args.n_hiddens}"
-    if args.hidden_sizes:
+    if args.hidden_sizes != "auto":
         flags = f"--hidden_sizes {args.hidden_sizes}"
     room.require(8 * copies * p, f"{flags}: the network")
 

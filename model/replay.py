@@ -11,17 +11,17 @@ from model.memory import ReservoirMemory
 
 
 class Examples(NamedTuple):
-    """x (k, n_inputs), y (k,) and the task ids (k,) of examples."""
+    """x (k, n_inputs), y (k,) and the task ids (k,) of examples; the ids are None where nobody tells tasks apart."""
 
     x: torch.Tensor
     y: torch.Tensor
-    tasks: torch.Tensor
+    tasks: torch.Tensor | None
 
     def at(self, index: torch.Tensor) -> "Examples":
         """The examples with these indices."""
         x, y, tasks = self
         there = index.to(x.device)
-        return Examples(x.index_select(0, there), y.index_select(0, there), tasks.index_select(0, index))
+        return Examples(x[there], y[there], None if tasks is None else tasks[index])
 
 
 @functools.cache
@@ -34,9 +34,11 @@ class ReplayLearner(Learner):
     """A ``Learner`` with a reservoir of ``--memories`` examples, of which ``--replay_batch_size`` are replayed at a time.
 
     The stream is learned example by example, whatever ``--batch_size``. Draws come from the reservoir's own generator.
+    An example costs a step on ten, which takes as long as the calls of torch that it makes: each of them counts.
     """
 
     CACHES = ("_batches",)
+    by_task = False  # whether the method weighs examples by their tasks
     first_task_differs = "stored examples are replayed from the second example on"
     cannot_unlearn = "it replays stored examples, and has no rule for ascending on some of them"
 
@@ -55,11 +57,18 @@ class ReplayLearner(Learner):
         self.memory = ReservoirMemory(self.args.memories, self.args.seed, "memories")
         self._batches: dict[tuple, tuple] = {}
 
+    @property
+    def tells_tasks(self) -> bool:
+        """Whether anything depends on the task of an example: its weight, or its outputs."""
+        return self.by_task or self.outputs.foreign is not None
+
     def examples(self, x, t: int, y):
         """Each example of a batch of task t, as ``Examples`` of length 1. It is offered to the reservoir after its step."""
-        self.begin(t)
-        for one_x, one_y in zip(x.split(1), y.split(1), strict=True):
-            yield Examples(one_x, one_y, task_id(t))
+        if t != self.task:
+            self.begin(t)
+        ids = task_id(t) if self.tells_tasks else None
+        for one_x, one_y in ((x, y),) if len(y) == 1 else zip(x.split(1), y.split(1), strict=True):
+            yield Examples(one_x, one_y, ids)
             self.memory.write(t, one_x, one_y)
 
     def with_drawn(self, current: Examples, last: bool = False) -> Examples:
@@ -67,24 +76,30 @@ class ReplayLearner(Learner):
 
         Each is drawn uniformly from all that are stored. ``last``: the current one comes last. The next call overwrites them.
         """
-        index = self.memory.draw(self.args.replay_batch_size)
-        E, drawn, place = self._batch(current, len(index), last)
-        for part, value in zip(place, current, strict=True):
-            part.copy_(value)
-        if len(index):
-            memory, there = self.memory, index.to(current.x.device)
+        memory, x = self.memory, current.x
+        index = memory.draw(self.args.replay_batch_size)
+        n = len(index)
+        key = n, last, x.dtype, x.device
+        E, drawn, place = self._batches.get(key) or self._batch(current, *key)
+        place.x.copy_(x)
+        place.y.copy_(current.y)
+        if n:
+            there = index.to(x.device) if x.is_cuda else index
             torch.index_select(memory.x, 0, there, out=drawn.x)
             torch.index_select(memory.y, 0, there, out=drawn.y)
-            torch.index_select(memory.tasks, 0, index, out=drawn.tasks)
+        if E.tasks is not None:
+            place.tasks.copy_(current.tasks)
+            if n:
+                torch.index_select(memory.tasks, 0, index, out=drawn.tasks)
         return E
 
-    def _batch(self, like: Examples, n: int, last: bool) -> tuple[Examples, Examples, Examples]:
+    def _batch(self, like: Examples, *key) -> tuple[Examples, Examples, Examples]:
         """Memory for n drawn examples and the current one, made once: the batch, and views of both."""
-        key = (n, last, like.x.dtype, like.x.device)
-        if key not in self._batches:
-            E = Examples(*(part.new_empty(n + 1, *part.shape[1:]) for part in like))
-            drawn, place = (slice(n), slice(n, None)) if last else (slice(1, None), slice(1))
-            self._batches[key] = E, Examples(*(part[drawn] for part in E)), Examples(*(part[place] for part in E))
+        n, last, *_ = key
+        E = [None if part is None else part.new_empty(n + 1, *part.shape[1:]) for part in like]
+        drawn, place = (slice(n), slice(n, None)) if last else (slice(1, None), slice(1))
+        views = (Examples(*(None if part is None else part[at] for part in E)) for at in (drawn, place))
+        self._batches[key] = Examples(*E), *views
         return self._batches[key]
 
     def parameters_now(self) -> torch.Tensor:

@@ -7,7 +7,8 @@ At the end of task t every parameter below the head gets an importance
 where g^t is the gradient of the loss, and g^s of an older head s that of the sum of its logits on the data of task t
 ("cross-head importance", CHI; `--spg_chi no` leaves it out). Gamma is the maximum of gamma over tasks, and a step is
 multiplied by 1 - Gamma, element by element; the head's by 1 - mean(Gamma). Nothing else of the loss changes: CHI enters
-the importance alone.
+the importance alone. (`--spg_chi_loss yes` adds the sum of the older heads' logits to the training loss, as the
+soft-masking notes do, to show what that does: the sum has no lower bound.)
 
 Deviations: importance is taken on a uniform sample of the task's stream, not on all of it; with one shared head all
 older heads are the same one, counted once; the authors' clip of the head's gradient norm at 10,000 is left out.
@@ -54,14 +55,16 @@ class Net(Learner):
             self.begin(t)
         self.sample.write(t, x, y)
         self.kept.write(t, x, y)
-        self.descend(self.engine.gradients(x, y, t))
+        added = self.old_logits(x) if self.args.spg_chi_loss else None
+        self.descend(self.engine.gradients(x, y, t), added=added)
 
-    def descend(self, g, correction=None):
-        """The masked step."""
+    def descend(self, g, correction=None, added=None):
+        """The masked step; ``added`` (p,) is a gradient beside g."""
         if self.free is None:
             g.descend(self.lr, correction)
         else:
-            step = self.engine.direction(g.flat(correction))  # what is masked is the step, whatever the optimizer
+            flat = g.flat(correction) if added is None else g.flat(correction) + added
+            step = self.engine.direction(flat)  # what is masked is the step, whatever the optimizer
             self.engine.theta.addcmul_(step, self.free, value=-self.lr)
 
     @torch.no_grad()
@@ -95,6 +98,15 @@ class Net(Learner):
                 logits = self.engine.forward(x, head)
                 torch.maximum(result, self.normalised(self.engine.backward(torch.ones_like(logits))), out=result)
         return result
+
+    def old_logits(self, x) -> torch.Tensor | None:
+        """The gradient (p,) of the sum of a batch's logits of every past task; None in the first task."""
+        total = None
+        for head in self.seen:
+            if head != self.task:
+                gradient = self.engine.backward(torch.ones_like(self.engine.forward(x, head)))
+                total = gradient.clone() if total is None else total.add_(gradient)
+        return total
 
     def older_heads(self) -> list[int]:
         """A task for each other head in use: every past task, or one for all if the head is shared."""

@@ -48,6 +48,7 @@ class Life:
         default_factory=list
     )  # as result_a with all outputs competing; [] where not known
     steps: list[int] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)  # of text: the mean cross-entropy on each task, as result_a
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock, by what was being done
     curves: dict[int, list] = field(
         default_factory=dict
@@ -95,6 +96,15 @@ class Life:
         accuracies = self.unmasked if unmasked else self.result_a
         return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(accuracies[:n])
 
+    def perplexities(self, order: list[int]) -> dict:
+        """The perplexities of text, exp(cross-entropy): before training (T,), and the grid; {} without text."""
+        if not self.losses:
+            return {}
+        tasks, _ = self.complete()
+        whole = torch.tensor(self.losses[: len(tasks)], dtype=torch.float64).exp()
+        baseline, grid, _ = metrics.split(tasks, whole, order)
+        return {"baseline": baseline.tolist(), "grid": grid.tolist()}
+
     def times(self) -> dict:
         """Seconds of training, of evaluation and of both; of an unlearning phase, and of checkpoints if there were any."""
         train, evaluation = (self.seconds.get(doing, 0.0) for doing in ("train", "eval"))
@@ -122,6 +132,9 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
     """The record of a run, as docs/results.md lays it down; ``life.unlearning`` only where there was such a phase."""
     baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
+    perplexity = life.perplexities(continuum.order)
+    if perplexity:
+        summary |= metrics.of_perplexity(perplexity["grid"], order)
     unmasked = without_masks(life, continuum)
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
@@ -151,8 +164,9 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
-        "so_far": metrics.so_far(grid, continuum.order, [len(y) for _, _, y in data.test]).tolist(),
+        **({"perplexity": perplexity} if perplexity else {}),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
+        **({"seen": over_seen(data, continuum, grid)} if data.outputs is None else {}),
         "metrics": summary,
         **({"unmasked": unmasked} if unmasked else {}),
         "counts": {"steps": continuum.position, **counts(model)},
@@ -172,17 +186,6 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
     }
 
 
-def without_masks(life: Life, continuum) -> dict:
-    """Baseline, grid and numbers of accuracies where all outputs compete; {} where they are not known."""
-    tasks, accuracies = life.complete(unmasked=True)
-    if not accuracies.numel():
-        return {}
-    baseline, grid, order = metrics.split(tasks, accuracies, continuum.order)
-    summary = metrics.summary(baseline, grid, order)
-    summary = metrics.of_the_end(summary) if continuum.together else summary
-    return {"baseline": baseline.tolist(), "grid": grid.tolist(), **summary}
-
-
 def stopping(life: Life, continuum) -> dict:
     """What ``--stop_at_accuracy`` did: of each task its epochs, the training accuracy of the last, and its batches.
 
@@ -195,6 +198,24 @@ def stopping(life: Life, continuum) -> dict:
         "accuracy": [life.epochs[task][1] for task in tasks],
         "batches": continuum.batches_per_task(),
     }
+
+
+def without_masks(life: Life, continuum) -> dict:
+    """Baseline, grid and numbers of accuracies where all outputs compete; {} where they are not known."""
+    tasks, accuracies = life.complete(unmasked=True)
+    if not accuracies.numel():
+        return {}
+    baseline, grid, order = metrics.split(tasks, accuracies, continuum.order)
+    summary = metrics.summary(baseline, grid, order)
+    summary = metrics.of_the_end(summary) if continuum.together else summary
+    return {"baseline": baseline.tolist(), "grid": grid.tolist(), **summary}
+
+
+def over_seen(data, continuum, grid) -> list[float]:
+    """Accuracy over all tasks seen so far, after each; all count as seen where they are learned together."""
+    order = continuum.order
+    seen = [order if continuum.together else order[: i + 1] for i in range(len(order))]
+    return metrics.over_seen(grid, [len(y) for _, _, y in data.test], seen)
 
 
 def short_curves(args, continuum) -> list[str]:

@@ -108,11 +108,11 @@ def watched(kind: str, at_call: int, n_calls: int):
         if state["calls"] == n_calls and state["writings"] == at_call:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def writing(*given):
+    def writing(*given, **named):
         state["writings"], state["calls"] = state["writings"] + 1, 0
         sys.setprofile(profile)
         try:
-            return write(*given)
+            return write(*given, **named)
         finally:
             sys.setprofile(None)
             if not n_calls:
@@ -258,7 +258,9 @@ def main(argv: list[str]) -> int:
     p = argparse.ArgumentParser(
         prog="kill_test.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("--model", nargs="+", default=list(methods.METHODS), help="methods (default: all)")
+    p.add_argument(
+        "--model", nargs="+", default=methods.learning("images"), help="methods (default: all that learn images)"
+    )
     p.add_argument("--kills", type=int, default=20, metavar="N", help="kills of each method (%(default)s)")
     p.add_argument("--random", type=int, default=0, metavar="SEED", help="of the moments (%(default)s)")
     args, flags = p.parse_known_args(argv)

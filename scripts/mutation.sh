@@ -1,11 +1,24 @@
 #!/usr/bin/env bash
 # Mutation testing: which changes of an operator or a number would no quick test notice? Arguments are modules, such as
 # model/memory.py (default: all of the table below). Works in a copy; MUTATION_FOLDER says where (default: a new one).
+# MUTATION_SAMPLE=20 tries twenty of each module's mutants, drawn at random: those of an engine are hundreds.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements-dev.txt
 export OMP_NUM_THREADS=1
 
-# Each module with the tests that concern it.
+# Each module with the tests that concern it, the quickest first.
+engine=tests/model/engine
 declare -A tests=(
+    [model/engine/autograd.py]="$engine/test_engine.py"
+    [model/engine/batch.py]="tests/model/test_replay.py"
+    [model/engine/fast.py]="$engine/test_engine.py $engine/test_fast.py $engine/test_held.py"
+    [model/engine/flat.py]="$engine/test_flat.py $engine/test_engine.py"
+    [model/engine/held.py]="$engine/test_held.py"
+    [model/engine/layers.py]="$engine/test_fast.py $engine/test_engine.py"
+    [model/engine/orthogonal.py]="$engine/test_orthogonal.py"
+    [model/engine/partition.py]="$engine/test_partition.py"
+    [model/engine/passes.py]="$engine/test_fast.py $engine/test_engine.py"
+    [model/engine/scoring.py]="$engine/test_scoring.py"
+    [model/engine/sequence.py]="tests/model/test_replay.py"
     [model/numeric/projection.py]="tests/model/numeric/test_projection.py"
     [model/numeric/blockwise.py]="tests/model/numeric/test_blockwise.py"
     [model/memory.py]="tests/model/test_memory.py tests/model/test_room.py"
@@ -41,6 +54,10 @@ for module in "${modules[@]}"; do
         printf '    %s\n' ${tests[$module]}
         printf 'pytest_add_cli_args=\n    -p\n    no:cacheprovider\n    -k\n    not thousand\n' # thousands of cases take seconds
     } > "$copy/setup.cfg"
+    if [ -n "${MUTATION_SAMPLE:-}" ]; then
+        (cd "$copy" && "$python" scripts/mutants.py "$MUTATION_SAMPLE" "$module" ${tests[$module]})
+        continue
+    fi
     (cd "$copy" && "$python" -m mutmut run --max-children "${MUTATION_PROCESSES:-1}" > mutmut.log 2>&1) || tail -5 "$copy/mutmut.log"
     (cd "$copy" && "$python" - "$module") <<'PYTHON'
 """Print the score of one module, and the mutants that survived."""

@@ -210,6 +210,65 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
         ("--head split", r"--head split: the tasks share labels, .*; give --head shared"),
         ("--parity yes --shuffle_tasks yes", r"--shuffle_tasks yes --parity yes: .*; give one of them"),
         ("--engine fast --parity yes", r"--engine fast --parity yes: "),
+        (
+            "--norm batch --batch_size 13",
+            r"--batch_size 13: the last batch of task 0 has one example, and .* two; give --batch_size 14, or --norm layer$",
+        ),
+        (
+            "--norm batch --batch_size 1 --model gem --n_memories 2",
+            r"--batch_size 1: every batch has one example, and batch",
+        ),
+        (
+            "--norm batch --model independent --n_epochs 3 --batch_size 7",
+            r"--batch_size 7: the last batch of task 0 has one",
+        ),
+        (
+            "--norm batch --batch_size 7 --samples_per_task 1",
+            r"--batch_size 7: the last batch of task 0 has one example, and batch .* needs two; give --norm layer$",
+        ),
+        (
+            "--net lenet5 --n_hiddens 9",
+            r"--net lenet5 --n_hiddens 9: LeNet-5 has hidden .*; give --hidden_sizes for others$",
+        ),
+        ("--net lenet5 --hidden_sizes 9000000,9000000", r"--hidden_sizes 9000000,9000000: the network does not fit"),
+        (
+            "--hidden_sizes 9,8 --n_layers 2",
+            r"--hidden_sizes 9,8 --n_layers 2: both say how large .*; give one of them$",
+        ),
+        ("--hidden_sizes 9 --n_hiddens 9", r"--hidden_sizes 9 --n_hiddens 9: both say how large .*; give one of them$"),
+        ("--hidden_sizes 9,,8", r"--hidden_sizes 9,,8: not auto, or sizes such as 120,84; give auto, or sizes such"),
+        ("--hidden_sizes 1000000,1000000", r"--hidden_sizes 1000000,1000000: the network does not fit into memory"),
+        (
+            "--optimizer adam --parity yes",
+            r"--optimizer adam --parity yes: the reference does not know --optimizer; give one",
+        ),
+        (
+            "--norm layer --parity yes",
+            r"--norm layer --parity yes: the reference does not know --norm; give one of them$",
+        ),
+        (
+            "--net lenet5 --parity yes",
+            r"--net lenet5 --parity yes: the reference has no such network; give one of them$",
+        ),
+        (
+            "--first_task 1 --parity yes",
+            r"--first_task 1 --parity yes: the reference does not know --first_task; give one",
+        ),
+        ("--optimizer adam --momentum 0.5", r"--momentum 0.5 --optimizer adam: Adam has a momentum of its own; leave"),
+        (
+            "--stop_at_accuracy 1.01",
+            r"--stop_at_accuracy 1.01: out of range; give never or a number above 0 and up to 1$",
+        ),
+        ("--stop_at_accuracy 0", r"--stop_at_accuracy 0: out of range; give never or a number above 0 and up to 1$"),
+        (
+            "--model joint --later_lr_factor 0.2",
+            r"--later_lr_factor 0.2: joint learns all tasks together, .*; leave it out$",
+        ),
+        (
+            "--model meralg7 --norm batch",
+            r"--norm batch: meralg7 learns one example at a time, and .*; give --norm layer$",
+        ),
+        ("--net lenet5", r"--net lenet5: needs 784 or 1024 or 3072 inputs, the data has 12; give --net mlp$"),
         ("--unheard_of 3", r"Unrecognized arguments: --unheard_of 3; see main.py --help"),
         ("--modle gem", r"Unrecognized arguments: --modle gem; did you mean --model\? See main.py --help$"),
         ("--n_memory 3 --foo", r"Unrecognized arguments: --n_memory 3 --foo; did you mean --n_memories\? See main"),

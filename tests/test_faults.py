@@ -12,7 +12,9 @@ import pytest
 import torch
 
 import main
+from results import compare
 from results.reading import records
+from tests.results.records import make
 
 ROOT = Path(main.__file__).parent
 # In a namespace of mounts of its own, where a user may mount file systems.
@@ -212,6 +214,17 @@ def test_two_runs_of_one_command_at_one_moment(run, folder):
     assert done.status == 0 and len(os.listdir(folder)) == 6
     one, two = (records.read(path) for path in folder.glob("single_tiny.pt_2026_01_02_03_04_05_*.json"))
     assert one["grid"] == two["grid"] and one["started"] == two["started"]
+
+
+def test_a_thousand_records_in_one_directory(run, folder, capsys):
+    folder.mkdir()
+    text = json.dumps(make(seed=-1))
+    for seed in range(1000):
+        (folder / f"{seed}.json").write_text(text.replace("-1,", f"{seed},", 1))
+    assert run("--model", "single").status == 0 and len(os.listdir(folder)) == 1003
+    assert compare.main([str(folder)]) == 0
+    printed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if line}
+    assert (printed["gem"], printed["single"]) == ("1000", "1")
 
 
 def test_a_clock_that_jumps_back(run, folder):

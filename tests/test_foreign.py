@@ -43,11 +43,11 @@ class Net(nn.Module):
         self.opt.step()
 """
 WITH_ARGUMENTS = (
-    THEIRS.replace("lr=args.lr", "lr=args.lr, momentum=args.momentum")
+    THEIRS.replace("lr=args.lr", "lr=args.lr, momentum=args.inertia")
     + """
 
 def add_arguments(parser):
-    parser.add_argument("--momentum", type=float, default=0.5, help="of SGD")
+    parser.add_argument("--inertia", type=float, default=0.5, help="of SGD")
 """
 )
 
@@ -70,18 +70,18 @@ def test_a_module_of_the_references_kind_runs_unchanged(drop, argv, capsys):
 
 def test_a_module_with_flags_of_its_own(drop, argv):
     drop(WITH_ARGUMENTS)
-    default, other = main.main([*argv, "--model", NAME]), main.main([*argv, "--model", NAME, "--momentum", "0.9"])
-    assert default["args"]["momentum"] == 0.5 and other["args"]["momentum"] == 0.9
+    default, other = main.main([*argv, "--model", NAME]), main.main([*argv, "--model", NAME, "--inertia", "0.9"])
+    assert default["args"]["inertia"] == 0.5 and other["args"]["inertia"] == 0.9
     assert default["grid"] != other["grid"]
 
 
 def test_another_method_does_not_use_its_flags(drop, argv, capsys):
     drop(WITH_ARGUMENTS)
-    result = main.main([*argv, "--model", "single", "--momentum", "0.9"])
-    assert "momentum" not in result["args"]
-    assert capsys.readouterr().err == "note: single does not use --momentum\n"
-    assert main.cli([*argv, "--model", "single", "--momentums", "0.9"]) == 2
-    assert "Unrecognized arguments: --momentums 0.9" in capsys.readouterr().err
+    result = main.main([*argv, "--model", "single", "--inertia", "0.9"])
+    assert "inertia" not in result["args"]
+    assert capsys.readouterr().err == "note: single does not use --inertia\n"
+    assert main.cli([*argv, "--model", "single", "--inertias", "0.9"]) == 2
+    assert "Unrecognized arguments: --inertias 0.9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -420,3 +420,9 @@ def test_a_download_of_mers(tmp_path, argv):
     words = ["--data_file", path.name, "--n_tasks", "4", "--samples_per_task", "5", "--model", "online"]
     result = main.main([*argv, *words, "--n_epochs", "1"])
     assert len(result["grid"]) == 4 and result["counts"]["steps"] == 20 and path.read_bytes() == before
+
+
+def test_a_flag_that_only_our_methods_follow_is_told(argv, drop, capsys):
+    drop(THEIRS)
+    main.main([*argv, "--model", NAME, "--optimizer", "adam"])
+    assert f"note: {NAME} does not use --optimizer\n" in capsys.readouterr().err

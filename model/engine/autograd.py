@@ -158,20 +158,35 @@ class AutogradEngine:
             raise FloatingPointError(f"the loss of the batch is {loss}")
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
 
+    def gradient(self, loss) -> torch.Tensor:
+        """The gradient (p,) of ``loss()``, a scalar computed with the network; the next call overwrites it.
+
+        ``FloatingPointError`` if the loss is not finite.
+        """
+        self.flat.bind()
+        grad = self.flat.grad.zero_()
+        with torch.enable_grad():
+            value = loss()
+            value.backward()
+        if not value.isfinite():
+            raise FloatingPointError(f"the loss of the batch is {value.item()}")
+        return grad
+
     def step(self, x: torch.Tensor, y: torch.Tensor, tasks, rate: float, weights=None) -> None:
         """A step of SGD on the mean cross-entropy of x (k, n_inputs), y (k,) of ``tasks`` (k,), or the sum with ``weights``.
 
-        Raises ``FloatingPointError`` if a loss is not finite.
+        With one shared head ``tasks`` may be None. Raises ``FloatingPointError`` if a loss is not finite.
         """
         self.gradients(x, y, tasks, weights=weights).descend(rate)
 
     def one_by_one(self, x: torch.Tensor, y: torch.Tensor, tasks, rates) -> None:
         """A step of SGD on the cross-entropy of each example in turn: x (k, n_inputs), y (k,), tasks and ``rates`` (k,).
 
-        Raises ``FloatingPointError`` if a loss is not finite.
+        With one shared head ``tasks`` may be None. Raises ``FloatingPointError`` if a loss is not finite.
         """
         for i, rate in enumerate(rates):
-            self.gradients(x[i : i + 1], y[i : i + 1], tasks[i : i + 1]).descend(rate)
+            task = None if tasks is None else tasks[i : i + 1]
+            self.gradients(x[i : i + 1], y[i : i + 1], task).descend(rate)
 
     def blended(self, blend) -> torch.Tensor:
         """The one row (1, p), its tasks weighed as ``blend`` (``partition.Blend``) says; overwrites the gradient."""

@@ -8,6 +8,7 @@ import torch
 
 from model.common import FOREIGN_LOGIT
 
+_addmm_relu = torch._addmm_activation  # relu(b + X W') in one call
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
@@ -22,10 +23,8 @@ class BatchStep:
         W, b = layers[-1]
         self.k, self.hidden, self.last = k, [], (W, b.unsqueeze(1))
         new = W.new_empty
-        self.logits, self.DT, self.targets = new(len(b), k), new(len(b), k), new(k, len(b))
-        self.targets_T, self.probe = self.targets.t(), self.DT[0, 0]
-        self.eye = torch.eye(len(b), dtype=W.dtype, device=W.device)
-        self.ones = W.new_ones(k)
+        self.logits, self.DT = new(len(b), k), new(len(b), k)
+        self.probe, self.ones, self.minus_ones = self.DT[0, 0], W.new_ones(k), -W.new_ones(1, k)
         below, deltas = None, []
         for W, b in layers[:-1]:
             H = new(k, len(b))
@@ -44,14 +43,13 @@ class BatchStep:
         ``foreign`` (k, C) masks the logits of other tasks' outputs. Raises ``FloatingPointError`` if a loss is not finite.
         """
         for b, W_t, below, H in self.hidden:
-            torch.addmm(b, x if below is None else below, W_t, out=H).relu_()
+            _addmm_relu(b, x if below is None else below, W_t, out=H)
         W, column = self.last
         torch.addmm(column, W, x.t() if self.top is None else self.top, out=self.logits)
         if foreign is not None:
             self.logits.masked_fill_(foreign.t(), FOREIGN_LOGIT)
         torch.softmax(self.logits, 0, out=self.DT)
-        torch.index_select(self.eye, 0, y, out=self.targets)
-        self.DT.sub_(self.targets_T)
+        self.DT.scatter_add_(0, y.unsqueeze(0), self.minus_ones)
         probe = self.probe.item()
         if probe - probe != 0:
             raise FloatingPointError("the loss of the batch is not finite")

@@ -258,14 +258,14 @@ class FastEngine:
     def step(self, x: torch.Tensor, y: torch.Tensor, tasks, rate: float, weights=None) -> None:
         """A step of SGD on the mean cross-entropy of x (k, n_inputs), y (k,) of ``tasks`` (k,), or the sum with ``weights``.
 
-        Raises ``FloatingPointError`` if a loss is not finite.
+        With one shared head ``tasks`` may be None. Raises ``FloatingPointError`` if a loss is not finite.
         """
-        theta = self.theta
+        self._open()
         if self.optimizer is not None or self.l1:
             self.move(self._gradient(x, y, tasks, weights), rate)
             return
-        if theta is not self._stepped:
-            self._steps, self._stepped = {}, theta
+        if self.flat.theta is not self._stepped:
+            self._steps, self._stepped = {}, self.flat.theta
         step = self._steps.get(len(y))
         if step is None:
             step = self._steps[len(y)] = BatchStep(self._plain_layers(), len(y))
@@ -297,11 +297,11 @@ class FastEngine:
     def one_by_one(self, x: torch.Tensor, y: torch.Tensor, tasks, rates) -> None:
         """A step of SGD on the cross-entropy of each example in turn: x (k, n_inputs), y (k,), tasks and ``rates`` (k,).
 
-        Raises ``FloatingPointError`` if a loss is not finite.
+        With one shared head ``tasks`` may be None. Raises ``FloatingPointError`` if a loss is not finite.
         """
         if self.optimizer is not None or self.l1:
             for i, rate in enumerate(rates):
-                self.step(x[i : i + 1], y[i : i + 1], tasks[i : i + 1], rate)
+                self.step(x[i : i + 1], y[i : i + 1], None if tasks is None else tasks[i : i + 1], rate)
             return
         self._open()
         layers = self._plain_layers()

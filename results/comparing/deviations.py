@@ -6,6 +6,7 @@ from itertools import zip_longest
 
 from results.comparing import cells, inference, matching
 from results.comparing.measures import MEASURES, shown
+from results.reading import training
 from results.reading.run import decimals_of
 
 METRICS = ("final", "backward", "forward")
@@ -78,6 +79,9 @@ def _exact(result):
 def digits(logged, ours):
     """[what, logged text, our text] for all accuracies, the three numbers and the counts, with the digits logged."""
     found = [*_accuracies(logged, ours), *_summaries(logged, ours), *_counts(logged, ours)]
+    found += [
+        [what, _printed(float(text), n), _printed(here, n)] for what, text, n, (here,) in _trained(logged, [ours])
+    ]
     return [row for row in found if row[1:] != ["X", "X"]]
 
 
@@ -104,6 +108,20 @@ def _counts(logged, ours):
         value, mine = (((run.record or {}).get("counts") or {}).get(name) for run in (logged, ours))
         if value is not None:
             yield [name, str(value), str(mine)]
+
+
+def _trained(logged, ours):
+    """(what, logged text, its decimals or None if exact, our runs' values) for each measure of each task's end.
+
+    Where the log does not say which task it is, as of tasks learned together, it is our last one.
+    """
+    ends = [training.at_the_end(run) for run in ours]
+    for task, entry in training.at_the_end(logged).items():
+        for name, text in entry.values.items():
+            mine = [end.get(task if task in end or task else max(end, default=None)) for end in ends]
+            values = [float(found.values[name]) if found and name in found.values else None for found in mine]
+            decimals = None if logged.exact else decimals_of(text)
+            yield training.MEASURES[name] + (f", task {task}" if task else ""), text, decimals, values
 
 
 def _decimals(run, name):
@@ -142,6 +160,7 @@ def _statistical(result, confidence):
         if MEASURES[name].value(result.logged) is not None:
             _by_summary(result, ours, name, confidence)
     _by_cell(result, ours, confidence)
+    _by_task(result, ours, confidence)
 
 
 def _endings(result):
@@ -204,27 +223,41 @@ def _percent(confidence):
 
 
 def _by_cell(result, ours, confidence):
-    places, unknown = [], 0
+    places = []
     for i, row in enumerate(result.logged.grid):
         for j, value in enumerate(row):
             values = [run.grid[i][j] for run in ours if i < len(run.grid) and j < len(run.grid[i])]
-            values = [v for v in values if math.isfinite(v)]
-            if not math.isfinite(value):
-                continue
-            if len(values) < 2:
-                unknown += 1
-                continue
-            places.append((i, j, value, values, inference.surprise(value, values, _half(result.logged.decimals))))
-    adjusted = inference.holm([place[-1] for place in places])
-    wrong = [(p, place) for p, place in zip(adjusted, places, strict=True) if p < 1 - confidence]
-    if places:
+            if math.isfinite(value):
+                places.append((f"row {i + 1}, task {j + 1}", value, values, _half(result.logged.decimals)))
+    _together(result, ours, "cells", places, confidence)
+
+
+def _by_task(result, ours, confidence):
+    """Losses, accuracies and sparsity at the end of each task, where the log has them."""
+    places = []
+    for what, text, decimals, values in _trained(result.logged, ours):
+        if math.isfinite(float(text)):
+            places.append((what, float(text), [value for value in values if value is not None], _half(decimals)))
+    _together(result, ours, "measures of tasks", places, confidence)
+
+
+def _together(result, ours, name, places, confidence):
+    """Check many numbers at once. places: (what, logged value, our values, half a unit of the log's last digit)."""
+    known = []
+    for what, value, values, half in places:
+        values = [v for v in values if math.isfinite(v)]
+        if len(values) >= 2:
+            known.append((what, value, values, inference.surprise(value, values, half)))
+    adjusted = inference.holm([place[-1] for place in known])
+    wrong = [(p, place) for p, place in zip(adjusted, known, strict=True) if p < 1 - confidence]
+    if known:
         result.checked = True
         result.lines.append(
-            f"cells: {len(wrong)} of {len(places)} deviate (Holm's correction, {_percent(confidence)} for all together)"
+            f"{name}: {len(wrong)} of {len(known)} deviate (Holm's correction, {_percent(confidence)} for all together)"
         )
-    if unknown:
-        total = len(places) + unknown
-        result.lines.append(f"cells: {unknown} of {total} not checked: fewer than two of our runs have them")
-    for p, (i, j, value, values, _) in sorted(wrong, key=lambda entry: entry[0]):
+    if len(known) < len(places):
+        unknown = len(places) - len(known)
+        result.lines.append(f"{name}: {unknown} of {len(places)} not checked: fewer than two of our runs have them")
+    for p, (what, value, values, _) in sorted(wrong, key=lambda entry: entry[0]):
         distance = f"{shown(value - inference.mean(values), 4, sign=True)}, adjusted p {p:.2g}"
-        result.deviations.append([f"row {i + 1}, task {j + 1}", shown(value, 4), _spread(values), distance])
+        result.deviations.append([what, shown(value, 4), _spread(values), distance])

@@ -127,6 +127,8 @@ KINDS = {
     "peak_memory_mb": FINITE,
     "evolution": Kind("steps with a task and a row of accuracies each", _is_evolution),
     "unmasked": Kind("a grid of accuracies and its numbers", _is_unmasked),
+    "seen": Kind("accuracies", lambda value: isinstance(value, list) and between(0, value, 1)),
+    "probes": OBJECT,
     "forgetting": Kind("what an unlearning phase did: attacked tasks, accuracies before and after", _is_unlearning),
 }
 INSIDE = {"args": FLAT, "protocol": FLAT, "versions": SCALAR, "counts": FLAT, "metrics": FINITE, "seconds": FINITE}

@@ -58,7 +58,7 @@ def from_record(content, path):
     order = (found.get("protocol") or {}).get("task_order") or []
     run.order = order if order != sorted(order) else None
     run.seconds = (found.get("seconds") or {}).get("total")
-    training.of_record(content, run)
+    training.of_record(found, run)
     return run
 
 

@@ -24,8 +24,8 @@ class Run:
     none; order: task ids in the order of learning, None if they were not shuffled. printed: the summary
     numbers as the log prints them (text, so that its digits are known). decimals: how many the grid was
     printed with, None if it is exact. exact: the printed numbers are not rounded either. args, seconds,
-    record: None where the log has none. trained: what it says of tasks and epochs (training.Trained). problems: what could not be read, with file and line. slips: what
-    was read but looks wrong.
+    record: None where the log has none. trained: what it says of tasks and epochs (training.Trained).
+    problems: what could not be read, with file and line. slips: what was read but looks wrong.
     """
 
     source: str

@@ -33,6 +33,7 @@ STORED = re.compile(r"\b(\d{1,9}) gradients? stored\b", re.IGNORECASE)
 TASK = re.compile(r"\W*task\s+(\d{1,9})\b(?:,?\s*\[[\d,\s]*\])?\W*", re.IGNORECASE)
 EPOCH = re.compile(r"\W*(?:epoch\s*)?(\d{1,9})\s*,\s*", re.IGNORECASE)
 HEADING = re.compile(r"#+\s.*|(?P<mark>\*{1,3})(?!\*|task\b).*(?P=mark):?\s*|lambda\b.*")
+SHOWN = re.compile(r"from \S.*:\d+(?: \(.*\))?")  # the second line of a run that results.show prints
 CAPTION = re.compile(r"[A-Z][^:]*\d[^:]*:\s*")  # such as "With dropout of 0.2:", of the run that follows
 LEFT = re.compile(r"\d+\.\d")  # a number that has no name
 
@@ -54,7 +55,7 @@ class Reader:
     def __init__(self, source, keep):
         self.source, self.keep = source, keep
         self.headings = ["", ""]  # the last '#' heading, and the last one below it
-        self.run = self.task = None
+        self.run = self.task = None  # the task that is being told about
         self.last = ("", 0)  # the label and the line of the run before
         self.code = False  # inside a block of code
 
@@ -65,14 +66,15 @@ class Reader:
         if self.code:
             return False
         lowered = piece.lower()
-        if "val" in lowered or "train" in lowered or "spar" in lowered or "stored" in lowered:
-            if self._measured(line, piece):
-                return True
+        if any(word in lowered for word in ("val", "train", "spar", "stored")) and self._measured(line, piece):
+            return True
         if found := TASK.fullmatch(piece):
             self._begin_task(int(found[1]))
         elif HEADING.fullmatch(piece):
             text = piece.strip(" \t*#:")[:80]
             self.headings = [text, ""] if piece.startswith("#") else [self.headings[0], text]
+            self.finish()
+        elif SHOWN.fullmatch(piece):
             self.finish()
         elif CAPTION.fullmatch(piece):
             self.headings[1] = piece.strip(" \t:")[:80]
@@ -80,13 +82,18 @@ class Reader:
 
     def finish(self):
         """End the run that is being read."""
+        self._end()
+        self.task = None
+
+    def _end(self):
+        """End the run; the next one may begin in the same task."""
         if self.run is not None:
             self.keep(self.run)
-        self.run = self.task = None
+        self.run = None
 
     def _begin_task(self, task):
         if self.run is not None and any(entry.task is not None and entry.task >= task for entry in self.run.trained):
-            self._finish_in(task)
+            self._end()
         self.task = task
 
     def _measured(self, line, piece):
@@ -99,9 +106,8 @@ class Reader:
         unnamed = STORED.sub("", SPARSITY.sub("", VALUE.sub("", rest[epoch.end() if epoch else 0 :])))
         if LEFT.search(unnamed) or not (sparsity or stored or (values and (task or epoch))):
             return False
-        if task:
-            if self.run is None or not self.run.trained or self.run.trained[-1].task != int(task[1]) or not epoch:
-                self._begin_task(int(task[1]))
+        if task and not (epoch and self.run is not None and self.run.trained[-1].task == int(task[1])):
+            self._begin_task(int(task[1]))
         if values:
             self._add(line, int(epoch[1]) if epoch else None)
         elif self.run is None or self.run.trained[-1].task != self.task:
@@ -117,7 +123,7 @@ class Reader:
     def _add(self, line, epoch):
         before = self.run.trained[-1] if self.run is not None else None
         if before and before.task == self.task and (epoch is None or before.epoch is None or epoch <= before.epoch):
-            self._finish_in(self.task)
+            self._end()
         if self.run is None:
             label = " / ".join(filter(None, self.headings))
             self.run = Run(self.source, line, label)
@@ -129,11 +135,6 @@ class Reader:
         if len(self.run.trained) >= bounds.NUMBERS:
             raise RecordError(f"line {line}: more than {bounds.NUMBERS:,} epochs, which no run has")
         self.run.trained.append(Trained(line, self.task, epoch))
-
-    def _finish_in(self, task):
-        """End the run; the next one begins in this task."""
-        self.finish()
-        self.task = task
 
     def _check(self, line, entry):
         for name, text in entry.values.items():
@@ -147,35 +148,35 @@ def _name(word):
     return "loss" if word.lower() == "loss" else "accuracy"
 
 
-def of_record(content, run):
-    """The tasks of a record's run: accuracy over all tasks seen, and what the probes `epochs` and `sparsity` measured.
+def of_record(found, run):
+    """Fill in the tasks of a record: accuracy over all tasks seen, and what the probes `epochs` and `sparsity` measured.
 
-    What is not as such probes leave it is named in the run's problems.
+    found: its fields (fields.of_record). What is not as a run leaves it is named in the run's problems.
     """
-    probes = content.get("probes") if isinstance(content.get("probes"), dict) else {}
-    found = []
+    order = (found.get("protocol") or {}).get("task_order") or []
+    place = {task: i + 1 for i, task in enumerate(order)}
+    seen, probes = found.get("seen") or [], found.get("probes") or {}
+    entries = []
     try:
-        order = (content.get("protocol") or {}).get("task_order") or []
-        place = {task: i + 1 for i, task in enumerate(order)}
-        tables = {
-            "seen": {"task": order[: len(content.get("seen") or [])], "accuracy": content.get("seen") or []},
-            **{name: probes[name] for name in ("epochs", "sparsity") if name in probes},
-        }
-        for name, table in tables.items():
-            keys = [key for key in MEASURES if key in table]
+        epochs, sparsity = probes.get("epochs") or {"task": []}, probes.get("sparsity") or {"task": []}
+        for i, task in enumerate(epochs["task"]):
+            entries.append(Trained(1, place[task], int(epochs["epoch"][i]), _numbers(epochs, i)))
+        ends = {entry.task: entry for entry in entries}
+        for table in ({"task": order[: len(seen)], "accuracy": seen}, sparsity):
             for i, task in enumerate(table["task"]):
-                epoch = table["epoch"][i] if "epoch" in table else None
-                values = {key: repr(float(table[key][i])) for key in keys if table[key][i] is not None}
-                found.append((place[task], name != "epochs", epoch or 0, values))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
+                if place[task] not in ends:
+                    ends[place[task]] = Trained(1, place[task])
+                    entries.append(ends[place[task]])
+                ends[place[task]].values |= _numbers(table, i)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as e:
         run.problems.append(f"{run.source}: what its probes measured cannot be read ({type(e).__name__}: {e})")
-        return
-    entries = {}
-    for task, at_its_end, epoch, values in sorted(found, key=lambda entry: entry[:3]):
-        last = max((key[1] for key in entries if key[0] == task), default=0)
-        entry = entries.setdefault((task, last if at_its_end else epoch), Trained(1, task, epoch or None))
-        entry.values = values | entry.values if at_its_end else entry.values | values
-    run.trained = list(entries.values())
+    else:
+        run.trained = sorted(entries, key=lambda entry: entry.task)
+
+
+def _numbers(table, i):
+    """The measures in row i of a probe's table, as texts with all digits."""
+    return {key: repr(float(table[key][i])) for key in MEASURES if key in table and table[key][i] is not None}
 
 
 def at_the_end(run):

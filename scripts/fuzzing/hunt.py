@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 
 from data import stored
@@ -16,6 +17,8 @@ from scripts.fuzzing.mutations import mutated
 
 SECONDS = 10  # an input that takes longer hangs
 MEMORY = 2**30  # bytes; an input that wants so much more than there was is a crash
+KNOWN = 200  # inputs in a row that showed nothing new in a function; it is then followed with one input in EVERY
+EVERY = 16
 
 
 class Hang(BaseException):
@@ -30,6 +33,7 @@ class Hunt:
         self.path, self.draw = scratch / target.name, random.Random(seed)
         self.modules = {importlib.import_module(name).__file__ for name in target.follow}
         self.seen, self.inputs, self.failures, self.slowest = set(), 0, {}, 0.0
+        self.quiet = Counter()  # for each function's code, the inputs in a row that showed nothing new in it
         stored.TICK = 0.0  # nobody writes to an input while it is read
         for data in corpus:
             self.attempt(data, keep=True)
@@ -45,16 +49,25 @@ class Hunt:
                 yield data
 
     def attempt(self, data: bytes, keep=False) -> bool:
-        """Read one input; True if it reached lines that none has reached, or went from one to another as none has."""
+        """Read one input; True if it reached lines that none has reached, or went from one to another as none has.
+
+        Following lines takes three times as long as reading. So functions in which nothing new is seen any more are
+        followed now and then only.
+        """
         self.path.write_bytes(data)
-        edges = set()
+        edges = {}
+        known = {code for code, n in self.quiet.items() if n >= KNOWN} if self.inputs % EVERY else frozenset()
         begun = time.monotonic()
-        with self._failures(data), _bounded(self.limit), _followed(self.modules, edges):
+        with self._failures(data), _bounded(self.limit), _followed(self.modules, known, edges):
             self.target.read(self.path)
         self.slowest = max(self.slowest, time.monotonic() - begun)
         self.inputs += 1
-        new = not edges <= self.seen
-        self.seen |= edges
+        new = False
+        for code, steps in edges.items():
+            more = {(code, *step) for step in steps} - self.seen
+            self.seen |= more
+            self.quiet[code] = 0 if more else self.quiet[code] + 1
+            new = new or bool(more)
         if new or keep:
             self.corpus.append(data)
         return new
@@ -74,18 +87,20 @@ class Hunt:
 
 
 @contextlib.contextmanager
-def _followed(modules, edges):
-    """Collect the pairs of lines that run one after the other in the files `modules`."""
+def _followed(modules, known, edges):
+    """Collect the pairs of lines that run one after the other in the files `modules`: {code: pairs}, but for those `known`."""
 
     def follow(frame, event, _):
-        if frame.f_code.co_filename not in modules:
+        code = frame.f_code
+        if code.co_filename not in modules or code in known:
             return None
-        last = 0
+        last, steps = 0, edges.setdefault(code, set())
 
         def line(frame, event, _):
             nonlocal last
-            edges.add((id(frame.f_code), last, frame.f_lineno))
-            last = frame.f_lineno
+            now = frame.f_lineno
+            steps.add((last, now))
+            last = now
             return line
 
         return line(frame, event, None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -95,6 +96,17 @@ def test_a_full_disk_is_an_os_error(store, monkeypatch):
     monkeypatch.setattr(temporary, "open", lambda *_: open("/dev/full", "wb"), raising=False)  # noqa: SIM115
     with pytest.raises(OSError, match="No space left"):
         store.write({}, {"x": torch.rand(100_000)})
+
+
+def test_a_folder_that_was_removed_is_made_again(store):
+    store.write({"n": 1}, {})
+    shutil.rmtree(store.folder.parent)
+    assert store.lock()
+    store.write({"n": 2}, {})
+    other = Store(store.folder.parents[1], store.folder.name)
+    assert store.read()[0] == {"n": 2} and not other.lock()
+    shutil.rmtree(store.folder.parent)
+    assert other.lock() and not store.lock()  # the second came first this time
 
 
 def test_one_run_at_a_time_and_leftovers_of_dead_ones_go(tmp_path):

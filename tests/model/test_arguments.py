@@ -95,7 +95,12 @@ def test_counts_may_be_written_as_floats():
         ("cuda", "perhaps", "yes or no"),
         ("shuffle_tasks", "2", "yes or no"),
         ("divergence", "KL", "one of von_Neumann, LogDet"),
-        ("net", "vgg", "one of auto, mlp, resnet18"),
+        ("net", "vgg", "one of auto, mlp, resnet18, lenet5"),
+        ("stop_at_accuracy", "0", "never or a number above 0 and up to 1"),
+        ("stop_at_accuracy", "1.5", "never or a number above 0 and up to 1"),
+        ("hidden_sizes", "120,0", "auto, or sizes such as 120,84"),
+        ("dropout", "1", "a number from 0 to 0.999"),
+        ("later_lr_factor", "0", "a number above 0"),
     ],
 )
 def test_a_value_out_of_range_names_flag_value_and_remedy(name, text, remedy):

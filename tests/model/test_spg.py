@@ -54,6 +54,28 @@ def test_importance_and_its_accumulation(split, chi, engine):
         assert model.counts["spg_mean_importance"] == pytest.approx(1 - share, abs=1e-6)
 
 
+@pytest.mark.parametrize("engine", ["fast", "autograd"])
+@pytest.mark.parametrize("split", [False, True])
+def test_older_heads_logits_in_the_training_loss(split, engine):
+    """A masked step along the gradient of the loss plus the sum of all past tasks' logits; without it, none in the first task."""
+    train, outputs = cases(split)
+    model = net("spg", engine=engine, spg_chi_loss=True, lr=0.01, **outputs).double()
+    plain = net("spg", engine=engine, lr=0.01, **outputs).double()
+    for each in (model, plain):
+        learn_one(each, train, 0, steps=2)
+    assert torch.equal(parameters(model), parameters(plain))
+    for t in (1, 2):
+        learn_one(model, train, t, steps=1)
+        x, y, before = train[t][1][3:6], train[t][2][3:6], parameters(model).clone()
+        foreign, logits = model.outputs.foreign, model.net(x)
+        own = logits if foreign is None else logits.masked_fill(foreign[t], common.FOREIGN_LOGIT)
+        sums = sum(logits.sum() if foreign is None else logits[:, ~foreign[s]].sum() for s in range(t))
+        gradient = torch.autograd.grad(F.cross_entropy(own, y) + sums, list(model.net.parameters()))
+        wanted = before - 0.01 * model.free * torch.cat([g.flatten() for g in gradient])
+        model.observe(x, t, y)
+        assert torch.allclose(parameters(model), wanted, rtol=1e-9, atol=1e-12)
+
+
 def learn_one(model, train, t, steps=8):
     for i in range(0, 3 * steps, 3):
         model.observe(train[t][1][i : i + 3], t, train[t][2][i : i + 3])

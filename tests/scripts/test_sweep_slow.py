@@ -198,3 +198,21 @@ def test_a_job_that_is_tried_again_goes_on_from_its_checkpoint(data_file, tmp_pa
     grids = [json.loads(next(v for k, v in run["files"].items() if k.endswith(".json"))) for run in (whole, retried)]
     assert grids[0]["evolution"] == grids[1]["evolution"]
     assert not (tmp_path / "parts" / "results" / PLACE).exists()
+
+
+def test_a_killed_job_is_tried_again_and_goes_on(data_file, tmp_path, monkeypatch):
+    """By the kernel, say, for want of memory. The sweep is told nothing about checkpoints but how often to make them."""
+    words = grid(data_file, "--model", "agem_closed", "--n_epochs", 300, "--log_every", 500, "--checkpoint_every", 200)
+    truth = plain(words, monkeypatch, tmp_path)
+    sweeping = start(*words, "--workers", 1, "--out", "killed", cwd=tmp_path)
+    wait_for(lambda: list((tmp_path / "results" / PLACE).glob("*/checkpoint")))
+    (job,) = (
+        p for p in training(sweeping) if p.parent() in training(sweeping)
+    )  # and not the process that it came from
+    job.send_signal(signal.SIGKILL)
+    said = sweeping.communicate(timeout=60)[0]
+    assert sweeping.returncode == 0 and "failed (killed by signal 9), trying again: " in said
+    (output,) = (tmp_path / "killed").glob("agem_closed-*/output")
+    assert "\nnote: the run goes on at step " in f"\n{output.read_text()}"
+    assert facts(tmp_path / "killed") == truth
+    assert not (tmp_path / "results" / PLACE).exists()

@@ -21,11 +21,17 @@ STUDIES = {
     "relatedness": 10 * 5,
     "related_tasks": 20 * 2 * 5,
     "modular": (1 + 2 + 2 + 4 + 2 + 2 + 4) * 5,
-    "engines": (len(METHODS) - 1) * 2 * 5,
+    "engines": (len(METHODS) - 2) * 2 * 5,  # without icarl and das
     "unlearning": 6 * 3,
     "learning_rates": 11 * 5 * 3,
     "exact_evaluation": 5 * 4 * 5,
+    "split_mnist": 23 * 5,
+    "split_mnist_settings": 2 * (8 + 11) * 2,
+    "das": 5 * 3 + 2 * 5 + 5 + (4 + 4) * 5,
 }
+QUICK = {"related_tasks": (20, 5)}  # a rank correlation needs three past tasks
+QUICK |= {"split_mnist": (1000, None), "split_mnist_settings": (1000, None)}
+QUICK |= {"das": (320, None)}  # all five domains
 
 
 def sourced(study, then):
@@ -47,8 +53,7 @@ def test_its_command_lines_are_jobs(study):
     quick = shlex.split(sourced(study, 'printf "%q " "${quick[@]}"'))
     small, _ = jobs.read({study: lines}, jobs.grouped(quick))
     assert 0 < len(small) < len(found)
-    tasks = 5 if study == "related_tasks" else 3  # a rank correlation needs three past tasks
-    assert {(job.args["samples_per_task"], job.args["n_tasks"]) for job in small} == {(20, tasks)}
+    assert {(job.args["samples_per_task"], job.args["n_tasks"]) for job in small} == {QUICK.get(study, (20, 3))}
 
 
 # -- tables ----------------------------------------------------------------------------------------------
@@ -190,6 +195,7 @@ def test_a_study_runs_continues_and_ends_in_its_table(study, tmp_path):
     assert "2 jobs: 2 finished before, 0 now" in again.stdout and row(again.stdout, "gem") == row(first.stdout, "gem")
 
 
+@pytest.mark.slow
 def test_a_part_of_the_runs_leaves_the_document_as_it_is(study):
     document = study.checkout / "docs" / "which_agem.md"
     before = document.read_text()
