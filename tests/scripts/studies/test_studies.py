@@ -23,6 +23,7 @@ STUDIES = {
     "modular": (1 + 2 + 2 + 4 + 2 + 2 + 4) * 5,
     "engines": (len(METHODS) - 2) * 2 * 5,  # without icarl and das
     "unlearning": 6 * 3,
+    "alignment": 6 * 5,
     "learning_rates": 11 * 5 * 3,
     "exact_evaluation": 5 * 4 * 5,
     "split_mnist": 23 * 5,
