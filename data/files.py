@@ -152,13 +152,23 @@ def save(path, train, test, declared=None):
                 for t, task in enumerate(given):
                     name, x, y = check(task, f"{path}: {split} task {t}")
                     taken.append((name, _unshared(x), _unshared(y)))
-                    examined.append(beside.submit(examination.add, split, t, *taken[-1][1:]))
+                    examined.append(beside.submit(_on_one_thread, examination.add, split, t, *taken[-1][1:]))
             _check_numbers(tasks, path)
             _check_alike(tasks, path)
             _check_declared(declared, tasks[1], path, check)
             return _write(path, tasks, declared, lambda: [each.result() for each in examined] and examination.found())
         finally:
             beside.shutdown(cancel_futures=True)
+
+
+def _on_one_thread(function, *args):
+    """The other threads have work of their own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(*args)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _write(path, tasks, declared, examined):

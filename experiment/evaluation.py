@@ -60,8 +60,6 @@ def eval_tasks(
                     counts.append(scorer.counts(xs, ys, t, sizes and sizes.rows(slice(start, end))))
                     continue
                 xs = pixels.floats(xs)
-                if args.cuda:
-                    xs, ys = xs.cuda(), ys.cuda()
                 if text:
                     logits = model(xs, t)
                     counts.append([int((logits.argmax(1) == ys).sum())])

@@ -86,9 +86,7 @@ def life_experience(
                         finish()
                         current = t
                         bar.set_description(f"task {t}", refresh=False)
-                if args.cuda:
-                    x, y = x.cuda(), y.cuda()
-                elif args.parity:
+                if args.parity and not args.cuda:
                     x = x.clone()  # own memory: the address where a product's operand begins decides its rounding
                 if stops:
                     running.add(model, x, t, y)

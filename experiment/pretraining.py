@@ -29,7 +29,7 @@ def language(data, continuum, args) -> Language | None:
     if told is None:
         return None
     told = told._replace(ahead=torch.as_tensor(continuum.data[continuum.order[0]][1]))
-    if args.backbone or not args.pretrain_steps:
+    if args.backbone or args.start_from or not args.pretrain_steps:  # the network begins from something else
         return told
     transformer.check(data.n_inputs, told.n_tokens, args)
     return told._replace(start=_start(told, data, args))

@@ -11,7 +11,7 @@ import torch
 from data import files, joint, standard
 from data.cut import cut
 from experiment import problem
-from model import UsageError
+from model import UsageError, common
 
 LONGEST = 10**9  # examples of a stream, whose order is drawn before the first is learned
 
@@ -45,7 +45,15 @@ def load_datasets(args) -> Datasets:
     posed = problem.of(file, args)
     train, test = cut(file.train, file.test, args.data_file, args.first_task, args.n_tasks, args.validation)
     n_inputs, (n_outputs, outputs) = train[0][1].shape[1], posed.outputs(train, test)
-    return Datasets(train, posed.tests(files.in_memory(test)), n_inputs, n_outputs, len(train), outputs, posed, file)
+    test = placed(posed.tests(files.in_memory(test)), common.device(args))
+    return Datasets(train, test, n_inputs, n_outputs, len(train), outputs, posed, file)
+
+
+def placed(tasks: list, device: torch.device) -> list:
+    """The tasks (description, x, y) on a device, x as it is stored; tensors that tasks share are moved once."""
+    of = {id(tensor): tensor for _, *pair in tasks for tensor in pair}
+    of = {key: tensor.to(device) for key, tensor in of.items()}
+    return [(name, of[id(x)], of[id(y)]) for name, x, y in tasks]
 
 
 class Continuum:
@@ -78,7 +86,8 @@ class Continuum:
         if args.n_epochs * sum(self.task_sizes) > LONGEST:
             most = LONGEST // sum(self.task_sizes)
             raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
-        self.data = files.in_memory(chosen)
+        device = common.device(args)
+        self.data = placed(files.in_memory(chosen), device)
         runs = []  # (task, its examples in the order of learning)
         for task in self.order:
             examples = []
@@ -89,7 +98,7 @@ class Continuum:
         if together:
             self.order = list(range(len(data)))
             runs = list(enumerate(joint.parts(runs, args.n_epochs, args.seed, self.batch_size if split else None)))
-        self._runs = runs
+        self._runs = [(task, examples.to(device)) for task, examples in runs]
         self.ended = {}
 
     @property

@@ -34,7 +34,7 @@ GROUPS = {
              shared=True, low=0),
         Flag("pretrain_steps", whole, 2000, "here", "of text: steps on general text before the first task, 4 passes at most",
              PROTOCOL, low=0),
-        Flag("backbone", str, None, "here", "of text: a masked language model of transformers, by name or folder, as the network",
+        Flag("backbone", str, "", "here", "of text: a masked language model of transformers, by name or folder, as the network",
              PROTOCOL),
         Flag("head", str, "auto", "here", "auto: shared where tasks have the same labels, split where disjoint, else refused",
              PROTOCOL,
@@ -43,7 +43,7 @@ GROUPS = {
     ),
     "optimisation": (
         Flag("n_epochs", whole, 1, "GEM", "passes over each task's samples", PROTOCOL, low=1),
-        Flag("batch_size", whole, 10, "GEM", "examples a step", PROTOCOL, low=1),
+        Flag("batch_size", whole, 10, "GEM; MER: 1", "examples a step", PROTOCOL, low=1),
         Flag("lr", real, 1e-3, "GEM", "learning rate", shared=True, above=0),
         Flag("later_lr_factor", real, 1.0, "here", "of the learning rate in every task but the first", shared=True, above=0),
         Flag("optimizer", str, "sgd", "GEM", "what makes a step of a gradient; its memory ends with a task", shared=True,

@@ -30,8 +30,8 @@ class Grouping:
         layers = linear_layers(self.net)
         if layers is None:
             raise UsageError(
-                f"--model {learner.name}: its groups are of an MLP's hidden units, and this network is "
-                f"a {type(self.net).__name__}, normalised, or has dropout; give --net mlp --norm none --dropout 0"
+                f"--model {learner.name}: its groups are of a plain MLP's hidden units, and this network, a "
+                f"{type(self.net).__name__}, is none, is normalised, or has dropout; give --net mlp --norm none --dropout 0"
             )
         self.shapes = [tuple(layer.weight.shape) for layer in layers]
         narrowest = min((o for o, _ in self.shapes[:-1]), default=self.args.num_groups)

@@ -123,7 +123,9 @@ class Life:
 def counts(model) -> dict:
     """The method's counts; {} if its attribute ``counts`` is something else."""
     found = getattr(model, "counts", None)
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in found.items()}
 
 
 def describe(args, argv, data, continuum, model, life: Life, started, before="") -> dict:

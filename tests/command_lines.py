@@ -14,7 +14,7 @@ from pathlib import Path
 from data import files
 from model import ALIASES, METHODS, UsageError, arguments
 from model.arguments import FLAGS
-from model.flags import Flag, median_or_number, real, whole, yes_no, yes_no_word
+from model.flags import Flag, median_or_number, never_or_number, real, sizes, whole, yes_no, yes_no_word
 from tests.conftest import stream, text_file
 from tests.forked import Done, Forks
 
@@ -73,7 +73,9 @@ def values(flag: Flag) -> list:
     if flag.kind is whole:
         wide = [value for value in [*edges, *WHOLE] if not 1 < float(value) < HUGE.get(flag.name, 0)]
         return [*3 * SMALL.get(flag.name, [1, 2, 3, 10, 50, 200]), *wide]
-    if flag.kind in (real, median_or_number):
+    if flag.kind is sizes:
+        return ["auto", "8", "8,4", "0", "8,,4", "-1,2", "1000000000", *ODD]
+    if flag.kind in (real, median_or_number, never_or_number):
         return [*REAL, *edges, flag.default]
     return YES_NO if flag.kind in (yes_no, yes_no_word) else [*3 * flag.choices]
 

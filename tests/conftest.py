@@ -32,6 +32,9 @@ def pytest_collection_modifyitems(config, items):
     skipped = [item for item in items if ("slow" in item.keywords) != wanted]
     config.hook.pytest_deselected(items=skipped)
     items[:] = [item for item in items if ("slow" in item.keywords) == wanted]
+    for item in items:
+        if "cuda" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a GPU, and this torch sees none"))
 
 
 def stream(n_tasks=3, n=40, n_inputs=12, n_outputs=4, seed=0, split=False, dtype=torch.float32):

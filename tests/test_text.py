@@ -109,7 +109,7 @@ def test_general_pretraining_is_made_once_and_learns(run, tmp_path, capsys):
         ({"parity": "yes"}, "--parity yes: text.pt holds text, and this is for images; give --parity no"),
         ({"net": "mlp"}, "--net mlp: text.pt holds text"),
         ({"head": "split"}, "--head split: text.pt holds text"),
-        ({"engine": "fast"}, "--engine fast: Encoder is not a stack of linear layers"),
+        ({"engine": "fast"}, "--engine fast: this Encoder is not a stack of linear layers"),
         (
             {"model": "ewc", "ewc_fisher": "sampled"},
             "--ewc_fisher sampled: text.pt holds text.*give --ewc_fisher batch",

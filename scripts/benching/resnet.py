@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-import time
 
 import torch
 from torch.nn import functional as F
@@ -44,7 +43,7 @@ def resnet(bench: Bench) -> dict:
 def _seconds(bench: Bench, net, x, y, trained: bool, passes: int = 3) -> float:
     net.train(trained)
     bench.wait()
-    begun = time.perf_counter()
+    begun = bench.clock()
     for _ in range(passes):
         if trained:
             net.zero_grad()
@@ -54,7 +53,7 @@ def _seconds(bench: Bench, net, x, y, trained: bool, passes: int = 3) -> float:
                 for start in range(0, len(x), CONVOLUTION_CHUNK):
                     net(x[start : start + CONVOLUTION_CHUNK])
     bench.wait()
-    return (time.perf_counter() - begun) / passes
+    return (bench.clock() - begun) / passes
 
 
 # ---------------------------------------------------------------- a step of gem
@@ -85,36 +84,39 @@ class PlainLoop:
         )
         if correction is not None:
             g += rows.t() @ torch.from_numpy(correction.weights).to(g)
-            parts = g.float().split([p.numel() for p in self.net.parameters()])
+            parts = g.split([p.numel() for p in self.net.parameters()])
             for p, part in zip(self.net.parameters(), parts, strict=True):
                 p.grad.copy_(part.view(p.shape))
         self.sgd.step()
 
 
-def images(bench: Bench) -> dict:
-    """Milliseconds of a step of `gem` on a ResNet18 after five tasks of 64 memories, and of a plain loop over the tasks."""
-    torch.set_num_threads(1)
-    draw = torch.Generator().manual_seed(0)
+def contenders(cuda: bool = False) -> tuple[dict, list]:
+    """`gem` and two plain loops, which begin from the same parameters, and the tasks' stored examples x, y."""
+    draw, lr, margin, n_outputs = torch.Generator().manual_seed(0), 0.01, 0.5, TASKS * CLASSES
     tasks = []
     for t in range(TASKS):
         x, y = torch.rand(MEMORIES, common.IMAGE_INPUTS, generator=draw), torch.arange(MEMORIES) % CLASSES + t * CLASSES
-        tasks.append((x.cuda(), y.cuda()) if bench.options.cuda else (x, y))
-    lr, margin, n_outputs = 0.01, 0.5, TASKS * CLASSES
+        tasks.append((x.cuda(), y.cuda()) if cuda else (x, y))
     settled = {"n_memories": MEMORIES, "memory_strength": margin, "lr": lr, "seed": 0, "threads": 1}
     settled["task_outputs"] = common.equal_slices(n_outputs, TASKS)
-    models = {}
     torch.manual_seed(0)
-    models["gem"] = gem.Net(common.IMAGE_INPUTS, n_outputs, TASKS, arguments.of(argparse.Namespace(**settled)))
+    ours = gem.Net(common.IMAGE_INPUTS, n_outputs, TASKS, arguments.of(argparse.Namespace(**settled)))
+    models = {"gem": ours.cuda() if cuda else ours}
     for t, (x, y) in enumerate(tasks[:-1]):
-        models["gem"].memory.write(t, x, y)
-        models["gem"].begin(t)
+        ours.memory.write(t, x, y)
+        ours.begin(t)
     for name, parity in (("plain loop, pixel by pixel", False), ("plain loop, map by map", True)):
         torch.manual_seed(0)
         with common.resnet_layout(plain=parity):
-            models[name] = PlainLoop(common.ResNet18(n_outputs), tasks, lr, margin)
-    if bench.options.cuda:
-        for model in models.values():
-            (model if isinstance(model, gem.Net) else model.net).cuda()
+            net = common.ResNet18(n_outputs)
+        models[name] = PlainLoop(net.cuda() if cuda else net, tasks, lr, margin)
+    return models, tasks
+
+
+def images(bench: Bench) -> dict:
+    """Milliseconds of a step of `gem` on a ResNet18 after five tasks of 64 memories, and of a plain loop over the tasks."""
+    torch.set_num_threads(1)
+    models, tasks = contenders(bench.options.cuda)
     x, y = tasks[-1]
     times = []
     for i in range(1 + bench.options.repeats):  # the first repeat only warms up
@@ -122,10 +124,10 @@ def images(bench: Bench) -> dict:
         row = []
         for model in models.values():
             bench.wait()
-            begun = time.perf_counter()
+            begun = bench.clock()
             model.observe(x[at], TASKS - 1, y[at])
             bench.wait()
-            row.append(time.perf_counter() - begun)
+            row.append(bench.clock() - begun)
         times.append(row)
         bench.bar.update()
     rows, result = [], {}

@@ -27,6 +27,7 @@ class Bench:
 
     def __init__(self, options):
         self.options = options
+        self.clock = time.process_time if options.cpu_time else time.perf_counter
         path = Path(options.data_path, DATA)
         standard.ensure(path, options.raw_path)
         begun = time.perf_counter()
@@ -59,11 +60,11 @@ class Bench:
         for i in range(20):
             step(i)
         self.wait()
-        begun = time.perf_counter()
+        begun = self.clock()
         for i in range(n):
             step(i)
         self.wait()
-        return (time.perf_counter() - begun) / n
+        return (self.clock() - begun) / n
 
     def wait(self):
         if self.options.cuda:
@@ -107,16 +108,16 @@ class Bench:
             [["", x, y % 2 + 2 * t if own else y] for t, (x, y) in enumerate(self.tasks)],
             argparse.Namespace(batch_size=1, samples_per_task=steps, n_epochs=1, shuffle_tasks="no"),
         )
-        begun = last = time.perf_counter()
+        begun = last = self.clock()
         for i, (x, t, y) in enumerate(stream):
             if i == 9 * steps:
                 self.wait()
-                last = time.perf_counter()
+                last = self.clock()
             if self.options.cuda:
                 x, y = x.cuda(), y.cuda()
             model.observe(x, t, y)
         self.wait()
-        end = time.perf_counter()
+        end = self.clock()
         return (end - begun) / (10 * steps), (end - last) / steps
 
     def at_task(self, name: str, n_tasks: int, memories: int, form: str = "auto", batch: int = 1, steps=200) -> float:
