@@ -3,7 +3,7 @@
 from tqdm import tqdm
 
 from experiment.epochs import Running
-from experiment.evaluation import eval_tasks, finite
+from experiment.evaluation import Evaluator, finite
 from experiment.stream import Continuum, Datasets
 from metrics import metrics, unlearning
 from model import common, divergence
@@ -36,32 +36,27 @@ def life_experience(
     current = continuum.task_before(begun)
     finish = getattr(model, "finish_task", lambda: None)
     running, stops = Running(life.epoch), args.stop_at_accuracy != "never"
-    known = {}  # of the test sets, for all evaluations
+    evaluator = Evaluator(tasks_te, args, life.tally)
 
     def evaluate():
         with life.spends("eval"):
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
             with threads(args.threads):
-                unmasked, losses = [], []
-                accuracies = eval_tasks(
-                    model, tasks_te, args, tally=life.tally, unmasked=unmasked, known=known, losses=losses
-                )
-            if losses:
-                life.losses.append(losses)
+                found = evaluator(model)
             life.result_t.append(current)
-            life.result_a.append(accuracies)
-            life.unmasked.append(unmasked)
+            for kept, measured in zip((life.result_a, life.unmasked, life.losses), found, strict=True):
+                kept.append(measured)
             life.steps.append(i)
             if watch:
-                watch(i, current, accuracies, model)
+                watch(i, current, found.accuracies, model)
 
     def follow(task):
         curve = life.curves.setdefault(task, [life.result_a[-1][task]])  # evaluated just before the task's first batch
         if len(curve) > metrics.LCA_BATCHES:
             return
         with life.spends("eval"), threads(args.threads):
-            curve.append(eval_tasks(model, tasks_te, args, [task], known=known)[0] if finite(model) else None)
+            curve.append(evaluator(model, [task]).accuracies[0] if finite(model) else None)
 
     def end_of_epoch(task):
         accuracy, epochs = running.close(), continuum.epoch
@@ -103,7 +98,7 @@ def life_experience(
             evaluate()
             for part in continuum.left_out:  # of a joint stream that ended early
                 life.result_t.append(part)
-                for measured in (life.result_a, life.unmasked):
+                for measured in (life.result_a, life.unmasked, life.losses):
                     measured.append(measured[-1])
                 life.steps.append(i)
             finish()
@@ -128,7 +123,7 @@ def unlearn(model, continuum: Continuum, data: Datasets, attack: Attack, life: L
             life.diverged = Divergence(last, sum(life.seen.values()), why, unlearning=True)
             return life
         with threads(args.threads):
-            after = eval_tasks(model, data.test, args)
+            after = Evaluator(data.test, args)(model).accuracies
     chance = [1 / len(outputs) for outputs in data.outputs or [range(data.n_outputs)] * data.n_tasks]
     life.unlearning = unlearning.report(life.result_a[-1], after, sorted(attack.tasks), attack.sign, life.seen, chance)
     return life

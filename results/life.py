@@ -48,7 +48,7 @@ class Life:
         default_factory=list
     )  # as result_a with all outputs competing; [] where not known
     steps: list[int] = field(default_factory=list)
-    losses: list[list[float]] = field(default_factory=list)  # of text: the mean cross-entropy on each task, as result_a
+    losses: list[list[float]] = field(default_factory=list)  # as result_a, the mean cross-entropy; [] of images
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock, by what was being done
     curves: dict[int, list] = field(
         default_factory=dict
@@ -98,7 +98,7 @@ class Life:
 
     def perplexities(self, order: list[int]) -> dict:
         """The perplexities of text, exp(cross-entropy): before training (T,), and the grid; {} without text."""
-        if not self.losses:
+        if not any(self.losses):
             return {}
         tasks, _ = self.complete()
         whole = torch.tensor(self.losses[: len(tasks)], dtype=torch.float64).exp()

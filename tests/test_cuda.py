@@ -11,7 +11,7 @@ import torch
 
 import main
 from data import files
-from experiment.evaluation import eval_tasks
+from experiment.evaluation import Evaluator
 from experiment.stream import Continuum
 from model import common
 from results.life import counts
@@ -159,6 +159,7 @@ def test_a_step_on_a_gpu_waits_for_nothing(name):
 @pytest.mark.cuda
 def test_an_evaluation_on_a_gpu_is_that_of_a_cpu():
     model, (_, test) = net("single"), stream()
-    usual = eval_tasks(model, test, argparse.Namespace(parity=False, cuda=False))
+    args = argparse.Namespace(parity=False)
+    usual = Evaluator(test, args)(model)
     on_it = [(d, x.cuda(), y.cuda()) for d, x, y in test]
-    assert eval_tasks(model.cuda(), on_it, argparse.Namespace(parity=False, cuda=True)) == usual
+    assert Evaluator(on_it, args)(model.cuda()) == usual

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from data import pixels
-from experiment.evaluation import eval_tasks, finite
+from experiment.evaluation import Evaluator, finite
 from model import UsageError, networks
 from model.engine.flat import threads
 
@@ -21,7 +21,7 @@ class View:
         self.args, self.method, self.model, self.data, self.continuum = args, method, model, data, continuum
         net = getattr(method, "net", None)
         self._network = copy.deepcopy(net) if isinstance(net, nn.Module) else None  # before any engine holds it
-        self._fresh = False
+        self._fresh, self._evaluator = False, None
 
     @property
     def name(self) -> str:
@@ -91,7 +91,8 @@ class View:
         if not finite(self.model):
             return None
         with threads(self.args.threads):
-            return eval_tasks(self.model, self.data.test, self.args, tasks)
+            self._evaluator = self._evaluator or Evaluator(self.data.test, self.args)
+            return self._evaluator(self.model, tasks).accuracies
 
     @torch.no_grad()
     def logits(self, task: int):

@@ -6,31 +6,32 @@ import time
 
 import torch
 
-from experiment.evaluation import EVALUATION_CHUNK, eval_tasks
+from experiment.evaluation import EVALUATION_CHUNK, Evaluator
+from experiment.stream import placed
+from model import common
 from scripts.benching.stopwatch import Bench, table
 
 
 def evaluation(bench: Bench) -> dict:
     """One evaluation of 10 x 10,000 images against its matrix products alone, all threads."""
     model = bench.net("single")
-    test = bench.file.test
-    args = argparse.Namespace(parity=False, cuda=bench.options.cuda)
+    test = placed(bench.file.test, common.device(bench.options))
+    evaluate = Evaluator(test, argparse.Namespace(parity=False))
     weights = [p.detach() for p in model.parameters() if p.dim() == 2]
 
     def products():
         for _, x, _ in test:
             for start in range(0, len(x), EVALUATION_CHUNK):
                 h = x[start : start + EVALUATION_CHUNK]
-                h = h.cuda() if bench.options.cuda else h
                 for W in weights:
                     h = h @ W.t()
         bench.wait()
 
     torch.set_num_threads(bench.options.threads)
-    both, known = [], {}
+    both = []
     for _ in range(2 + 2 * bench.options.repeats):
         times = []
-        for work in (lambda: eval_tasks(model, test, args, known=known), products):
+        for work in (lambda: evaluate(model), products):
             begun = time.perf_counter()
             work()
             times.append(time.perf_counter() - begun)
@@ -49,11 +50,12 @@ def evaluation(bench: Bench) -> dict:
 
 def evaluation_seconds(bench: Bench) -> float:
     """Seconds of one evaluation, all threads."""
-    model, args = bench.net("single"), argparse.Namespace(parity=False, cuda=bench.options.cuda)
+    test = placed(bench.file.test, common.device(bench.options))
+    model, evaluate = bench.net("single"), Evaluator(test, argparse.Namespace(parity=False))
     torch.set_num_threads(bench.options.threads)
-    times, known = [], {}
+    times = []
     for _ in range(6):
         begun = time.perf_counter()
-        eval_tasks(model, bench.file.test, args, known=known)
+        evaluate(model)
         times.append(time.perf_counter() - begun)
     return statistics.median(times[1:])
