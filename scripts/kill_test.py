@@ -108,11 +108,11 @@ def watched(kind: str, at_call: int, n_calls: int):
         if state["calls"] == n_calls and state["writings"] == at_call:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def writing(*given):
+    def writing(*given, **named):
         state["writings"], state["calls"] = state["writings"] + 1, 0
         sys.setprofile(profile)
         try:
-            return write(*given)
+            return write(*given, **named)
         finally:
             sys.setprofile(None)
             if not n_calls:
