@@ -19,7 +19,6 @@ import argparse
 import copy
 import datetime
 import functools
-import itertools
 import math
 import random
 import sys
@@ -33,7 +32,7 @@ import torch
 
 import model as methods
 from data import DataError, joint, pixels
-from experiment import continued, probes
+from experiment import continued, pretraining, probes
 from experiment.checkpoints import Checkpoints, Stopped
 from experiment.continued import Earlier
 from experiment.learning import life_experience, training_threads, unlearn
@@ -125,12 +124,13 @@ def run(args, module, argv: list[str], started) -> dict:
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     random.seed(args.seed)
-    continuum = Continuum(data.train, args, args.model == "joint", split=data.outputs is not None)
+    continuum = Continuum(data.train, args, args.model == "joint", data.outputs is not None, data.problem.shown)
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
+        text = pretraining.language(data, continuum, args)
         given = {**vars(args), "task_outputs": whole.outputs, "task_sizes": task_sizes}
-        handed_on = argparse.Namespace(**copy.deepcopy(given))  # a module may change what it is given
+        handed_on = argparse.Namespace(**copy.deepcopy(given), text=text)  # a module may change what it is given
         method = methods.build(module, whole, handed_on)
         with threads(training_threads(method, args)):
             model = earlier.teach(method) if earlier else method
@@ -184,10 +184,11 @@ def require_pairs(model, continuum: Continuum, args) -> None:
     if size > 1 or not networks.needs_two(model):
         return
     which = f"the last batch of task {task}" if args.batch_size > 1 else "every batch"
-    able = next(b for b in itertools.count(args.batch_size + 1) if continuum.smallest_batch(b)[0] > 1)
+    larger = range(args.batch_size + 1, max(continuum.samples_per_task()) + 2)
+    able = next((f"--batch_size {b}, or " for b in larger if continuum.smallest_batch(b)[0] > 1), "")
     raise UsageError(
         f"--batch_size {args.batch_size}: {which} has one example, and batch normalisation needs two; "
-        f"give --batch_size {able}, or --norm layer"
+        f"give {able}--norm layer"
     )
 
 
@@ -201,6 +202,8 @@ def report(result: dict, data, life: Life, args, folder: str, name: str, state: 
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    if result["metrics"].get("perplexity") is not None:
+        print(f"Perplexity: {result['metrics']['perplexity']:.4f} (mean of the tasks at the end)", flush=True)
     if "unmasked" in result:
         print(metrics.unmasked_text(result["unmasked"]), flush=True)
     if life.unlearning:

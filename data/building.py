@@ -24,11 +24,13 @@ def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None, d
         splits.append((torch.nn.functional.pad(x[:n], (0, 1)).numpy(), y[:n].clone()))
     n_bytes = sum(n_bytes_each * len(y) * len(index) for _, y in splits for _, index in stream)
     files.check_target(out, n_bytes)
-    tasks = [[], []]
-    for description, index in progress(stream, out):
-        for split, (x, y) in zip(tasks, splits, strict=True):
-            split.append((description, form(torch.from_numpy(x.take(index.numpy(), axis=1))), y))
-    files.save(out, *tasks)
+
+    def tasks(x, y):
+        for description, index in progress(stream, out):
+            # "clip" does not look at each index for each image, which takes as long as the copy
+            yield description, form(torch.from_numpy(x.take(index.numpy(), axis=1, mode="clip"))), y
+
+    files.save(out, *(tasks(x, y) for x, y in splits))
 
 
 def pixel_form(name, dtype=None):
@@ -70,12 +72,19 @@ HELP = {
     "max_rot": "largest angle in degrees (the standard files go to 180)",
     "rounds": "times that the angles come, one round after another",
     "step": "degrees from each task to the next, instead of random angles",
-    "n_train": "use the first N training images only (of each task where tasks split the classes)",
+    "n_train": "use the first N training images only (of each task where tasks split the classes); sequences of text",
     "n_test": "use the first N test images only (likewise)",
+    "n_general": "sequences of text that belongs to no task",
+    "length": "tokens of a sequence",
+    "folders": "text of your own: folders, separated by commas; the first holds general text, each other one a task",
+    "tokenizer": "tokens of a tokenizer of transformers, by name or folder, instead of bytes",
+    "vocabulary": "so many tokens, found by the library tokenizers in the general text, instead of bytes",
     "dtype": "of the pixels: uint8, or float32, which the reference's main.py reads",
     "heldout": "train: a sixth of the training images is held out; test: the test images are",
 }
 CHOICES = {"dtype": ("uint8", "float32"), "heldout": ("train", "test")}
+PATHS = ("folders", "tokenizer")
+TEXT = {"folders": "this Python installation", "vocabulary": "bytes", "tokenizer": "bytes"}  # where they are not given
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,10 +108,10 @@ def main(build, default_out, argv=None):
     parser.add_argument("--o", default=None, metavar="FILE", help=f"output file (default: {shown})")
     for name, parameter in inspect.signature(build).parameters.items():
         if name in HELP:
-            shown = {"step": "none", "dtype": "uint8 for images of 8 bits"}.get(name, "all")
+            shown = ({"step": "none", "dtype": "uint8 for images of 8 bits"} | TEXT).get(name, "all")
             if parameter.default is not None:
                 shown = parameter.default
-            kind = {"type": float if name.endswith(("_rot", "step")) else int}
+            kind = {"type": float if name.endswith(("_rot", "step")) else str if name in PATHS else int}
             if name in CHOICES:
                 kind = {"choices": CHOICES[name]}
             parser.add_argument(f"--{name}", **kind, default=parameter.default, help=f"{HELP[name]} (default: {shown})")

@@ -1,8 +1,9 @@
 """Data files: `torch.save([tasks_tr, tasks_te])`, a task being `[description, x, y]`.
 
 x is (N, n_inputs): uint8, a byte k standing for k / 255, or float32 in [0, 1] (or float64, which is kept); y is (N,)
-or (N, 1) of an integral dtype, from 0 to LABELS - 1. `examine` checks everything before anybody trains on it; the
-images stay in the file until a run asks for those that it needs. `load` reads them all.
+or (N, 1) of an integral dtype, from 0 to LABELS - 1. A third entry of the list declares that x is text (data/tokens.py).
+`examine` checks everything before anybody trains on it; the images stay in the file until a run asks for those that it
+needs. `load` reads them all.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from data import DataError, identity, pixels, serialized, temporary
+from data import DataError, identity, pixels, serialized, temporary, tokens
 from data.stored import File, Packed, Stored
 
 SPLITS = ("training", "test")
@@ -37,7 +38,8 @@ MEMORY, READING = 100, 1_000
 class DataFile:
     """A checked data file: `train` and `test` are lists of (description, x (N, n_inputs), y (N,) int64),
     one entry a task, x as it is stored; `hash` is the file's identity (SHA-256, hexadecimal); `bytes` says whether
-    every pixel is one that a byte stands for, however it is stored. x is a `Stored`, or a tensor once it was read."""
+    every pixel is one that a byte stands for, however it is stored; `text` is what a file of text declares, None for
+    images. x is a `Stored`, or a tensor once it was read."""
 
     path: Path
     train: list
@@ -45,6 +47,7 @@ class DataFile:
     hash: str
     bytes: bool
     found: dict  # the file's size, times and inode when it was opened
+    text: tokens.Text | None = None
 
     def changes(self) -> list[str]:
         """A sentence if there are other data under the file's name by now; else none."""
@@ -68,7 +71,9 @@ class DataFile:
 def load(path) -> DataFile:
     """Read, check and identify the data file at `path`; DataError in one sentence."""
     file = examine(path)
-    return replace(file, train=in_memory(file.train), test=in_memory(file.test))
+    return replace(
+        file, train=in_memory(file.train), test=in_memory(file.test), text=file.text and file.text.read(contents)
+    )
 
 
 def examine(path, verify=False) -> DataFile:
@@ -85,11 +90,12 @@ def examine(path, verify=False) -> DataFile:
         if known is None:
             file.settle()
         content, storages = serialized.read(file)
-        tasks = _normalised(content, path, file.stat.st_size)
+        content, declared = tokens.declared(content, path)
+        tasks = _normalised(content, path, declared, file.stat.st_size)
         if known is None:
             for storage in storages.values():
                 storage.check()
-            known = _examined(tasks, path)
+            known = _examined(tasks, path, declared)
             file.check_unchanged()
             identity.remember(path, file.stat, known)
     except FileNotFoundError as error:
@@ -99,7 +105,7 @@ def examine(path, verify=False) -> DataFile:
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); give another"
         ) from error
     temporary.remove_left_over(path.parent)
-    return DataFile(path, *tasks, **known, found=identity.key(file.stat))
+    return DataFile(path, *tasks, **known, found=identity.key(file.stat), text=declared)
 
 
 def in_memory(tasks) -> list:
@@ -122,18 +128,55 @@ def in_memory(tasks) -> list:
     return read
 
 
-def save(path, train, test):
-    """Check the two task lists and write them to `path`: under a temporary name first, renamed at the end.
+def contents(x) -> torch.Tensor:
+    """What a `Stored` or a tensor holds. DataError if the file has been written to meanwhile."""
+    if not isinstance(x, Stored):
+        return x
+    read = x.read()
+    x.storage.file.check_unchanged()
+    return read
 
-    Nothing is left behind on failure. Returns the file's identity.
+
+def save(path, train, test, declared=None):
+    """Check the tasks and write them to `path`: under a temporary name first, renamed at the end.
+
+    `train` and `test` are lists, or iterators, whose tasks are examined while they make the next. `declared` is the
+    `tokens.Text` of tasks that hold text. Nothing is left behind on failure. Returns the file's identity.
     """
+    path = Path(path)
+    examination, check, tasks = _Examination(path, declared), _TaskCheck(None, declared or Images()), ([], [])
+    with ThreadPoolExecutor(1) as beside:
+        try:
+            examined = []
+            for split, given, taken in zip(SPLITS, (train, test), tasks, strict=True):
+                for t, task in enumerate(given):
+                    name, x, y = check(task, f"{path}: {split} task {t}")
+                    taken.append((name, _unshared(x), _unshared(y)))
+                    examined.append(beside.submit(_on_one_thread, examination.add, split, t, *taken[-1][1:]))
+            _check_numbers(tasks, path)
+            _check_alike(tasks, path)
+            _check_declared(declared, tasks[1], path, check)
+            return _write(path, tasks, declared, lambda: [each.result() for each in examined] and examination.found())
+        finally:
+            beside.shutdown(cancel_futures=True)
+
+
+def _on_one_thread(function, *args):
+    """The other threads have work of their own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(*args)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write(path, tasks, declared, examined):
+    """Write checked tasks to `path`; `examined()` says what was found of them, or raises DataError."""
     from tqdm import tqdm
 
-    path = Path(path)
-    tasks = _normalised([train, test], path)
-    tasks = [[(name, _unshared(x), _unshared(y)) for name, x, y in split] for split in tasks]
     # Storages shared between tasks (labels, mostly) are written once.
-    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks)}
+    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks, declared)}
     n_bytes = sum(storages.values())
     check_target(path, n_bytes)
     bar = {
@@ -145,10 +188,10 @@ def save(path, train, test):
     try:
         # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
         with temporary.replacing(path) as (file,):
-            with ThreadPoolExecutor(1) as beside, tqdm.wrapattr(file, "write", **bar) as out:
-                examined = beside.submit(_examined, tasks, path)
-                torch.save([[list(task) for task in split] for split in tasks], out)
-            known = examined.result()
+            with tqdm.wrapattr(file, "write", **bar) as out:
+                entries = [declared.as_entry()] if declared else []
+                torch.save([[list(task) for task in split] for split in tasks] + entries, out)
+            known = examined()
             descriptor = os.dup(file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -183,23 +226,54 @@ def check_target(path, n_bytes=0):
 # -- checking --------------------------------------------------------------------------------------------
 
 
-def _normalised(content, path, file_size=None):
+class Images:
+    """How x is checked and hashed where nothing else is declared; the counterpart of tokens.Text."""
+
+    stored = pixels.STORED
+    wanted = "store it as float32 in [0, 1], or 8-bit images as uint8"
+    called, bounds = staticmethod(pixels.dtype), staticmethod(lambda where: _Bounds(where))
+
+    def __init__(self):
+        self._floats = None
+
+    def plain(self, rows):
+        """`pixels.floats(rows)`, in the same memory every time: new memory takes longer than the conversion."""
+        if rows.dtype != torch.uint8:
+            return rows
+        if self._floats is None or self._floats.shape[1:] != rows.shape[1:]:
+            self._floats = torch.empty(pixels.ROWS, *rows.shape[1:])
+        return pixels.floats(rows, self._floats[: len(rows)])
+
+
+def _normalised(content, path, declared=None, file_size=None):
     """[training tasks, test tasks] as tuples (description, x, y (N,) int64), shapes and labels checked.
 
-    `file_size` bounds how much memory the tensors may ask for.
+    `declared` is the `tokens.Text` of text. `file_size` bounds how much memory the tensors may ask for.
     """
     pair = isinstance(content, list | tuple) and len(content) == 2
     if not pair or not all(isinstance(tasks, list | tuple) for tasks in content):
         raise DataError(f"{path}: does not hold a pair [training tasks, test tasks]")
-    if not content[0] and not content[1]:
-        raise DataError(f"{path}: holds no tasks")
-    if len(content[0]) != len(content[1]):
-        raise DataError(f"{path}: holds {len(content[0])} training tasks but {len(content[1])} test tasks")
-    check = _TaskCheck(file_size)
+    _check_numbers(content, path)
+    check = _TaskCheck(file_size, declared or Images())
     splits = [
         [check(task, f"{path}: {split} task {t}") for t, task in enumerate(tasks)]
         for split, tasks in zip(SPLITS, content, strict=True)
     ]
+    _check_alike(splits, path)
+    _check_declared(declared, splits[1], path, check)
+    return splits
+
+
+def _check_numbers(splits, path):
+    """DataError unless there are as many training as test tasks, and some."""
+    if not splits[0] and not splits[1]:
+        raise DataError(f"{path}: holds no tasks")
+    if len(splits[0]) != len(splits[1]):
+        raise DataError(f"{path}: holds {len(splits[0])} training tasks but {len(splits[1])} test tasks")
+
+
+def _check_alike(splits, path):
+    """DataError unless all tasks have x of the same width and dtype."""
     _, first, _ = splits[0][0]
     for split, tasks in zip(SPLITS, splits, strict=True):
         for t, (_, x, _) in enumerate(tasks):
@@ -213,14 +287,22 @@ def _normalised(content, path, file_size=None):
                     f"{path}: {split} task {t}: x is {x.dtype}, training task 0's is {first.dtype}; "
                     f"all tasks need the same dtype"
                 )
-    return splits
+
+
+def _check_declared(declared, test, path, check):
+    """DataError unless what is declared, if anything is, fits the test tasks."""
+    if declared:
+        tokens.check_shapes(declared, test, path, lambda x: isinstance(x, Stored) or _dense(x))
+        for x in declared.tensors():
+            check.check_size(x, path)
 
 
 class _TaskCheck:
     """Checks and normalises one task after another; labels that tasks share are read once."""
 
-    def __init__(self, file_size):
+    def __init__(self, file_size, form):
         self.file_size = math.inf if file_size is None else file_size
+        self.form = form
         self.labels, self.held = {}, set()
         self.memory = self.reading = 0
 
@@ -231,8 +313,8 @@ class _TaskCheck:
         for name, tensor in (("x", x), ("y", y)):
             if not isinstance(tensor, Stored) and not _dense(tensor):
                 raise DataError(f"{where}: {name} is not a dense tensor but {type(tensor).__name__}")
-        if x.dtype not in pixels.STORED:
-            raise DataError(f"{where}: x is {x.dtype}; store it as float32 in [0, 1], or 8-bit images as uint8")
+        if x.dtype not in self.form.stored:
+            raise DataError(f"{where}: x is {x.dtype}; {self.form.wanted}")
         if len(x.shape) != 2:
             raise DataError(f"{where}: x has shape {tuple(x.shape)}; it must be (N, n_inputs), images flattened")
         if y.dtype not in INTEGRAL:
@@ -243,22 +325,23 @@ class _TaskCheck:
             raise DataError(f"{where}: x has {len(x)} examples but y has {len(y)} labels")
         if 0 in x.shape:
             raise DataError(f"{where}: is empty (x has shape {tuple(x.shape)})")
-        self._check_size(x, y, where)
+        for tensor in (x, y):
+            self.check_size(tensor, where)
         if not isinstance(x, Stored):
             x = x.detach().contiguous()
         return description, x, self._labels(y, where)
 
-    def _check_size(self, x, y, where):
-        for tensor in (x, y):
-            self.reading += tensor.nbytes
-            if isinstance(tensor, Stored):
-                self._hold(tensor.place, tensor.nbytes)
-                self._hold(tensor.storage, tensor.storage.n_bytes if isinstance(tensor.storage, Packed) else 0)
+    def check_size(self, tensor, where):
+        """DataError if the tensors so far, this one too, come to more than a file of this size can mean."""
+        self.reading += tensor.nbytes
+        if isinstance(tensor, Stored):
+            self._hold(tensor.place, tensor.nbytes)
+            self._hold(tensor.storage, tensor.storage.n_bytes if isinstance(tensor.storage, Packed) else 0)
         for n_bytes, most in ((self.memory, MEMORY), (self.reading, READING)):
             if n_bytes > most * self.file_size:
                 raise DataError(
-                    f"{where}: x has shape {tuple(x.shape)}, and the tasks up to it come to {n_bytes / 1e6:,.0f} MB, more "
-                    f"than {most:,} times the file; if that is meant, store tensors that repeat nothing (x.clone())"
+                    f"{where}: a tensor has shape {tuple(tensor.shape)}, and those up to it come to {n_bytes / 1e6:,.0f} MB, "
+                    f"more than {most:,} times the file; if that is meant, store tensors that repeat nothing (x.clone())"
                 )
 
     def _hold(self, what, n_bytes):
@@ -289,22 +372,44 @@ def _dense(value) -> bool:
     return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
 
 
-def _examined(tasks, path):
+def _examined(tasks, path, declared=None):
     """What a `DataFile` says of its tasks; DataError for values that nobody can train on. Reads all contents."""
-    digest, are_bytes = hashlib.sha256(), True
+    examination = _Examination(path, declared)
     for split, split_tasks in zip(SPLITS, tasks, strict=True):
         for t, (_, x, y) in enumerate(split_tasks):
-            # Over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes. Bytes count as
-            # the floats that they stand for: the same images are the same data, however they are stored.
-            digest.update(f"{split} {pixels.dtype(x)} {tuple(x.shape)}\n".encode())
-            bounds = _Bounds(f"{path}: {split} task {t}")
-            for rows in x.blocks() if isinstance(x, Stored) else x.split(pixels.ROWS):
-                bounds.add(rows)
-                are_bytes = are_bytes and pixels.are_bytes(rows)
-                digest.update(pixels.floats(rows).numpy())
-            bounds.check()
-            digest.update(y.numpy())
-    return {"hash": digest.hexdigest(), "bytes": are_bytes}
+            examination.add(split, t, x, y)
+    return examination.found()
+
+
+class _Examination:
+    """As `_examined`, of one task after another, the training tasks first."""
+
+    def __init__(self, path, declared=None):
+        self.path, self.declared, self.form = path, declared, declared or Images()
+        self._digest, self._bytes = hashlib.sha256(), declared is None
+
+    def add(self, split, t, x, y):
+        # Over dtypes, shapes, contents and labels: not over names, descriptions or the file's bytes. Bytes count as
+        # the floats that they stand for: the same images are the same data, however they are stored.
+        self._digest.update(f"{split} {self.form.called(x)} {tuple(x.shape)}\n".encode())
+        self._add(x, self.form.bounds(f"{self.path}: {split} task {t}"))
+        self._digest.update(y.numpy())
+
+    def _add(self, x, bounds):
+        for rows in x.blocks() if isinstance(x, Stored) else x.split(pixels.ROWS):
+            bounds.add(rows)
+            self._bytes = self._bytes and pixels.are_bytes(rows)
+            self._digest.update(self.form.plain(rows).numpy())
+        bounds.check()
+
+    def found(self):
+        """What a `DataFile` says, once all tasks were added."""
+        if self.declared:
+            self._digest.update(self.declared.declaration())
+            self._add(self.declared.general, self.declared.bounds(f"{self.path}: general"))
+            for t, x in enumerate(self.declared.shown):
+                self._add(x, tokens.Bounds(f"{self.path}: shown {t}", len(self.declared.vocabulary), tokens.KEPT))
+        return {"hash": self._digest.hexdigest(), "bytes": self._bytes}
 
 
 class _Bounds:
@@ -337,5 +442,6 @@ def _unshared(tensor):
     return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
-def _tensors(tasks):
-    return [tensor for split in tasks for _, x, y in split for tensor in (x, y)]
+def _tensors(tasks, declared):
+    beside = declared.tensors() if declared else []
+    return beside + [tensor for split in tasks for _, x, y in split for tensor in (x, y)]

@@ -8,8 +8,6 @@ import itertools
 
 import torch
 
-from data import pixels
-
 STRIDE = 2**40
 NOTE = (
     "all tasks were learned together, in one shuffled stream: row i of the grid was measured after part i of it, and of the "
@@ -39,13 +37,13 @@ def parts(runs: list[tuple[int, torch.Tensor]], n_epochs: int, seed: int, batch_
 
 
 def gather(data: list, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """x (B, n_inputs), in floats, and y (B,) of the examples with these ``numbers`` (B,), from the tasks of ``data``."""
+    """x (B, n_inputs) as stored and y (B,) of the examples with these ``numbers`` (B,), from the tasks of ``data``."""
     tasks, places = numbers // STRIDE, numbers % STRIDE
     xs = ys = None
     for task in tasks.unique().tolist():
         _, x, y = data[task]
         chosen = tasks == task
-        x, y = pixels.floats(x[places[chosen]]), y[places[chosen]]
+        x, y = x[places[chosen]], y[places[chosen]]
         if xs is None:
             xs, ys = x.new_empty(len(numbers), x.shape[1]), y.new_empty(len(numbers))
         xs[chosen], ys[chosen] = x, y

@@ -9,11 +9,15 @@ STORED = (torch.float32, torch.float64, torch.uint8)
 ROWS = 1_024  # examples converted at once: few enough to stay in a cache, which makes it six times as fast
 
 
-def floats(x):
+def floats(x, out=None):
     """The pixels in [0, 1] that x stands for: float32 where it holds bytes, else x itself.
+
+    ``out`` may be given for bytes (uint8): float32, of the same shape.
 
     A division by 255, and not a product with 1 / 255, which rounds 126 of the 256 values differently.
     """
+    if out is not None:
+        return out.copy_(x).div_(255)
     if x.dtype == torch.int8:
         return x.float().add_(128).div_(255)
     return x.float().div_(255) if x.dtype == torch.uint8 else x

@@ -54,6 +54,7 @@ STANDARD = {
         {"n_tasks": 20, "min_rot": 0.0, "max_rot": 180.0},
         4 * 20 * 1797 * 64,
     ),
+    "text_domains.pt": ("text_domains", {}, 2 * 64 * (20_000 + 5 * (4_000 + 2 * 500))),
     "mnist_split.pt": ("mnist_split", {"heldout": "train", "seed": 42}, 60_000 * 784),
     "mnist_split_test.pt": ("mnist_split", {"heldout": "test"}, 70_000 * 784),
     "fashion_mnist_split.pt": ("fashion_mnist_split", {"heldout": "train", "seed": 42}, 60_000 * 784),
@@ -83,7 +84,7 @@ def ensure(path, raw_path=None):
 
     builder, arguments, n_bytes = STANDARD[path.name]
     files.check_target(path, n_bytes)
-    with _lock(path):
+    with one_at_a_time(path):
         if path.exists():  # another process has built it meanwhile
             return False
         print(f"{path} does not exist; building it, about {building.size(n_bytes)}", file=sys.stderr)
@@ -106,8 +107,8 @@ def _stands(path):
 
 
 @contextlib.contextmanager
-def _lock(path):
-    """One process at a time per `path`. Where the file system has no locks all go on: each builds under a
+def one_at_a_time(path):
+    """One process at a time makes the file `path`. Where the file system has no locks all go on: each builds under a
     temporary name of its own, and the last one stays."""
     from filelock import FileLock, Timeout  # most runs find their file and need no lock
 

@@ -21,7 +21,7 @@ class Running:
         right, seen = self.state or (0, 0)
         with networks.unmoved(model):
             right += int((model(x, t).argmax(1) == y).sum())
-        self.state[:] = right, seen + len(y)
+        self.state[:] = right, seen + int((y >= 0).sum())  # of text, the tokens to be told
 
     def close(self) -> float:
         """The accuracy of the epoch that ends; the next one begins."""

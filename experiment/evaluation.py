@@ -1,6 +1,7 @@
-"""Accuracy on the tasks' test sets."""
+"""Accuracy on the tasks' test sets, and the loss on those of text."""
 
 import torch
+from torch.nn import functional as F
 
 from data import pixels
 from model import common, foreign
@@ -8,6 +9,7 @@ from model.engine import scoring
 
 EVALUATION_CHUNK = 2_500  # test examples in one forward pass of an MLP
 CONVOLUTION_CHUNK = 100  # test examples in one forward pass of a ResNet, whose maps should stay in a cache
+TEXT_CHUNK = 64  # sequences in one forward pass
 
 
 def eval_tasks(
@@ -18,8 +20,11 @@ def eval_tasks(
     tally: dict | None = None,
     unmasked: list | None = None,
     known: dict | None = None,
+    losses: list | None = None,
 ) -> list[float]:
     """Accuracy on each task's test set, or on those of the tasks ``only``.
+
+    Of text it is that of the tokens to be told, and ``losses`` receives the mean cross-entropy of each task.
 
     A prediction is the largest of the task's outputs. Where tasks have outputs of their own, ``unmasked`` receives the
     accuracies of the largest of all outputs, from the same forward pass; it stays empty if the method has none.
@@ -31,7 +36,10 @@ def eval_tasks(
     """
     model.eval()
     scorer = scoring.of(model, pixels.floats)
+    text = tasks[0][2].dim() == 2
     chunk = CONVOLUTION_CHUNK if tasks[0][1].shape[1] == common.IMAGE_INPUTS else EVALUATION_CHUNK
+    if text:
+        chunk = TEXT_CHUNK
     if args.parity:
         chunk = max(len(y) for _, _, y in tasks)
     both = getattr(model, "masked_and_unmasked", lambda x, t: None)
@@ -41,8 +49,10 @@ def eval_tasks(
             _, x, y = tasks[t]
             n = len(y) - 1 if args.parity and len(y) > 1 else len(y)
             version, largest = x._version, 0 if scorer else int(y.max())
+            targets = int((y >= 0).sum())
             sizes = _sizes(x, known, t) if scorer and known is not None else None
             counts = []  # of each chunk, the right answers among the task's outputs, and among all outputs if there are any
+            loss = 0.0
             for start in range(0, n, chunk):
                 end = min(start + chunk, n)
                 xs, ys = x[start:end], y[start:end]
@@ -50,8 +60,11 @@ def eval_tasks(
                     counts.append(scorer.counts(xs, ys, t, sizes and sizes.rows(slice(start, end))))
                     continue
                 xs = pixels.floats(xs)
-                if args.cuda:
-                    xs, ys = xs.cuda(), ys.cuda()
+                if text:
+                    logits = model(xs, t)
+                    counts.append([int((logits.argmax(1) == ys).sum())])
+                    loss += float(F.cross_entropy(logits, ys, reduction="sum"))
+                    continue
                 predicted = both(xs, t)
                 if predicted is None:
                     logits = model(xs, t)
@@ -61,9 +74,11 @@ def eval_tasks(
             if x._version != version:
                 raise foreign.Breach("forward changes its argument x, the test set, in place; use a copy", "forward")
             right, *rest = map(sum, zip(*counts, strict=True))
-            result.append(right / len(y))
+            result.append(right / targets)
             if unmasked is not None:
                 unmasked += [among_all / len(y) for among_all in rest]
+            if text and losses is not None:
+                losses.append(loss / targets)
     if scorer and tally is not None:
         scorer.add_to(tally)
     model.train()
@@ -73,7 +88,7 @@ def eval_tasks(
 def _sizes(x, known: dict, t: int) -> scoring.Sizes | None:
     """What the rounding of the first layer depends on in the test images of task t; not needed of signed bytes."""
     if t not in known and x.dtype != torch.int8:
-        parts = [scoring.sizes(pixels.floats(rows)) for rows in x.split(pixels.ROWS)]
+        parts = [scoring.sizes(pixels.floats(rows), counted=True) for rows in x.split(pixels.ROWS)]
         known[t] = scoring.Sizes(*map(torch.cat, zip(*parts, strict=True)))
     return known.get(t)
 

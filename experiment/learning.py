@@ -7,14 +7,15 @@ from experiment.evaluation import eval_tasks, finite
 from experiment.stream import Continuum, Datasets
 from metrics import metrics, unlearning
 from model import common, divergence
+from model.backbone import Backbone
 from model.engine.flat import threads
 from model.unlearning import Attack, phase
 from results.life import Divergence, Life
 
 
 def training_threads(model, args) -> int:
-    """The threads of training: one for an MLP, whose small products they would slow down."""
-    return args.threads if isinstance(getattr(model, "net", None), common.ResNet18) else 1
+    """The threads of training: one for an MLP or a small Transformer, whose small products they would slow down."""
+    return args.threads if isinstance(getattr(model, "net", None), common.ResNet18 | Backbone) else 1
 
 
 def life_experience(
@@ -42,8 +43,12 @@ def life_experience(
             if not finite(model):
                 raise FloatingPointError("a parameter is not finite")
             with threads(args.threads):
-                unmasked = []
-                accuracies = eval_tasks(model, tasks_te, args, tally=life.tally, unmasked=unmasked, known=known)
+                unmasked, losses = [], []
+                accuracies = eval_tasks(
+                    model, tasks_te, args, tally=life.tally, unmasked=unmasked, known=known, losses=losses
+                )
+            if losses:
+                life.losses.append(losses)
             life.result_t.append(current)
             life.result_a.append(accuracies)
             life.unmasked.append(unmasked)
@@ -81,9 +86,7 @@ def life_experience(
                         finish()
                         current = t
                         bar.set_description(f"task {t}", refresh=False)
-                if args.cuda:
-                    x, y = x.cuda(), y.cuda()
-                elif args.parity:
+                if args.parity and not args.cuda:
                     x = x.clone()  # own memory: the address where a product's operand begins decides its rounding
                 if stops:
                     running.add(model, x, t, y)

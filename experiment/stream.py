@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import torch
 
-from data import files, joint, pixels, standard
+from data import files, joint, standard
 from data.cut import cut
-from model import UsageError, common, reference
+from experiment import problem
+from model import UsageError, common
 
 LONGEST = 10**9  # examples of a stream, whose order is drawn before the first is learned
 
@@ -18,7 +19,8 @@ LONGEST = 10**9  # examples of a stream, whose order is drawn before the first i
 class Datasets(NamedTuple):
     """Tasks as a run sees them: ``[description, x (N, n_inputs), y (N,)]`` each, cut to the first ``n_tasks``.
 
-    The training images are still in the file. ``Continuum`` reads those that it will show.
+    The training images are still in the file. ``Continuum`` reads those that it will show. ``problem`` says what is to be
+    learned from them. A test task's y may hold several targets an example, -100 where there is none.
     """
 
     train: list
@@ -27,6 +29,7 @@ class Datasets(NamedTuple):
     n_outputs: int
     n_tasks: int
     outputs: list[list[int]] | None  # the outputs of each task; None: one shared head
+    problem: problem.Images | problem.MaskedText
     file: files.DataFile  # what it was cut from; its ``bytes``: every pixel is one that a byte stands for
 
     @property
@@ -39,14 +42,18 @@ def load_datasets(args) -> Datasets:
     path = os.path.join(args.data_path, args.data_file)
     standard.ensure(path, args.raw_path)
     file = files.examine(path, args.verify)
+    posed = problem.of(file, args)
     train, test = cut(file.train, file.test, args.data_file, args.first_task, args.n_tasks, args.validation)
-    n_tasks = len(train)
-    labels = [set(torch.cat((a[2], b[2])).unique().tolist()) for a, b in zip(train, test, strict=True)]
-    n_outputs = max(max(task) for task in labels) + 1
-    outputs = reference.outputs if args.parity and args.head == "auto" else common.outputs_by_label
-    n_inputs = train[0][1].shape[1]
-    outputs = outputs(labels, n_outputs, args)
-    return Datasets(train, files.in_memory(test), n_inputs, n_outputs, n_tasks, outputs, file)
+    n_inputs, (n_outputs, outputs) = train[0][1].shape[1], posed.outputs(train, test)
+    test = placed(posed.tests(files.in_memory(test)), common.device(args))
+    return Datasets(train, test, n_inputs, n_outputs, len(train), outputs, posed, file)
+
+
+def placed(tasks: list, device: torch.device) -> list:
+    """The tasks (description, x, y) on a device, x as it is stored; tensors that tasks share are moved once."""
+    of = {id(tensor): tensor for _, *pair in tasks for tensor in pair}
+    of = {key: tensor.to(device) for key, tensor in of.items()}
+    return [(name, of[id(x)], of[id(y)]) for name, x, y in tasks]
 
 
 class Continuum:
@@ -57,15 +64,15 @@ class Continuum:
     given so far; setting it moves the stream.
 
     With ``together`` it is one stream of all tasks, and "tasks" are equal parts of it (``data.joint``). Its batches mix
-    tasks unless ``split``.
+    tasks unless ``split``. ``shown(x, y, place)`` makes what is learned of the stored examples at a place of the stream.
 
     An epoch ends with the batch that holds its last example, also where that batch holds examples of the next one.
     ``end_task`` leaves out the rest of the present task. All draws are made before the first batch, so that those of later
     tasks stay. ``ended`` says how many batches are left of the tasks ended so; setting it ends them.
     """
 
-    def __init__(self, data: list, args, together: bool = False, split: bool = False):
-        self.batch_size, self.position, self.together = args.batch_size, 0, together
+    def __init__(self, data: list, args, together: bool = False, split: bool = False, shown=problem.Images.shown):
+        self.batch_size, self.position, self.together, self.shown = args.batch_size, 0, together, shown
         self.order = list(range(len(data)))
         if args.shuffle_tasks == "yes":
             self.order = torch.randperm(len(data)).tolist()
@@ -79,7 +86,8 @@ class Continuum:
         if args.n_epochs * sum(self.task_sizes) > LONGEST:
             most = LONGEST // sum(self.task_sizes)
             raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
-        self.data = files.in_memory(chosen)
+        device = common.device(args)
+        self.data = placed(files.in_memory(chosen), device)
         runs = []  # (task, its examples in the order of learning)
         for task in self.order:
             examples = []
@@ -90,7 +98,7 @@ class Continuum:
         if together:
             self.order = list(range(len(data)))
             runs = list(enumerate(joint.parts(runs, args.n_epochs, args.seed, self.batch_size if split else None)))
-        self._runs = runs
+        self._runs = [(task, examples.to(device)) for task, examples in runs]
         self.ended = {}
 
     @property
@@ -169,13 +177,13 @@ class Continuum:
         examples = next(examples for t, examples in self._runs if t == task)
         n = min(n, self.ended.get(task, n))
         for index in examples[: n * self.batch_size].split(self.batch_size)[start:] if n else ():
-            yield pixels.floats(x[index]), y[index]
+            yield self.shown(x[index], y[index], (task,))
 
-    def _gathered(self, task, index):
+    def _gathered(self, task, index, place):
         if self.together:
-            return joint.gather(self.data, index)
+            return self.shown(*joint.gather(self.data, index), place)
         _, x, y = self.data[task]
-        return pixels.floats(x[index]), y[index]
+        return self.shown(x[index], y[index], place)
 
     def __iter__(self):
         size, wide = self.batch_size, max(1, 1024 // self.batch_size)  # batches gathered together; one is then a view
@@ -184,7 +192,7 @@ class Continuum:
                 start = self.position - self._firsts[run]
                 skipped = start % wide  # a block begins where it would without a stop: addresses decide about rounding
                 index = examples[(start - skipped) * size : (start - skipped + wide) * size]
-                xs, ys = self._gathered(task, index)
+                xs, ys = self._gathered(task, index, (run, start - skipped))
                 for at in range(skipped * size, len(index), size):
                     self.position += 1
                     yield xs[at : at + size], task, ys[at : at + size]

@@ -148,9 +148,27 @@ def summary(baseline, grid, order=None):
     return {key: value if value is None or math.isfinite(value) else None for key, value in out.items()}
 
 
+def of_perplexity(grid, order):
+    """Two numbers of a grid (K, T) of perplexities, None where not all tasks were learned.
+
+    ``perplexity``: the mean of the last row. ``perplexity_growth``: what later tasks multiplied each task's perplexity by
+    since it was learned, geometric mean over all tasks but the last; 1 if nothing was forgotten.
+    """
+    if not len(grid) or len(grid) < len(grid[0]):
+        return {"perplexity": None, "perplexity_growth": None}
+    grid = _matrix(grid).double()
+    growth = gains(grid.log(), order)[:-1]
+    found = {
+        "perplexity": float(grid[-1].mean()),
+        "perplexity_growth": float(growth.mean().exp()) if len(growth) else 1.0,
+    }
+    return {key: value if math.isfinite(value) else None for key, value in found.items()}
+
+
 def of_the_end(numbers):
     """The summary ``numbers`` of a run whose rows are no tasks: those of its last row alone, the others None."""
-    return {key: value if key in ("final", "retained_accuracy") else None for key, value in numbers.items()}
+    kept = ("final", "retained_accuracy", "perplexity")
+    return {key: value if key in kept else None for key, value in numbers.items()}
 
 
 REFERENCE_KEYS = ("final", "backward", "forward")  # the three numbers that the reference prints

@@ -9,16 +9,30 @@ from typing import NamedTuple
 
 from model.lookup import describe, names, resolve, source
 
-__all__ = ["ALIASES", "METHODS", "Method", "UsageError", "build", "describe", "load", "names", "resolve", "source"]
+__all__ = [
+    "ALIASES",
+    "METHODS",
+    "Method",
+    "UsageError",
+    "build",
+    "describe",
+    "learning",
+    "load",
+    "names",
+    "resolve",
+    "source",
+]
 
 
 class Method(NamedTuple):
-    """A row of the table: a line for ``--help``, and the flags that this method uses and not every method does."""
+    """A row of the table: a line for ``--help``, the flags that this method uses and not every method does, what it learns."""
 
     text: str
     flags: tuple[str, ...] = ()
+    learns: tuple[str, ...] = ("images",)
 
 
+BOTH = ("images", "text")
 UNLEARNING = ("forgetting_mode", "forgetting_task_ids", "forgetting_resee_size", "sign_attacked")
 MEMORY = ("n_memories", *UNLEARNING)
 MARGIN = ("memory_strength", *MEMORY)
@@ -27,15 +41,16 @@ PENALTY = ("n_memories", "memory_strength", "ewc_fisher", *SAMPLE)
 REPLAY = ("memories", "replay_batch_size")
 OGD = ("ogd_mode", "ogd_per_task", "ogd_max_basis", "ogd_record", "ogd_projects")
 NCL = ("ncl_data_size", "ncl_momentum", "ncl_lambda", "ncl_alpha", "ncl_sum", "ncl_fisher", "ncl_radius", "ncl_diag")
+DAS = ("das_proxy", "das_proxy_data", "das_contrast", "das_temperature", "das_initial", "das_masks")
 GROUPS = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit", "divergence", "if_output_cov",
           "cov_recompute_every", "cov_first_task_buffer", "ewc_reverse", "fork_compat")  # fmt: skip
 GEM_GROUPS = (*GROUPS, "gem_reverse", "gem_ignore_relatedness")
 METHODS = {
-    "single": Method("one network trained task after task by plain SGD; keeps nothing (the lower baseline)"),
-    "joint": Method("single on all tasks together, in one shuffled stream (the upper bound)"),
+    "single": Method("one network trained task after task by plain SGD; keeps nothing (the lower baseline)", (), BOTH),
+    "joint": Method("single on all tasks together, in one shuffled stream (the upper bound)", (), BOTH),
     "independent": Method("a narrower network for each task (the baseline of Lopez-Paz & Ranzato 2017)", ("finetune",)),
     "multimodal": Method("a first layer for each task, all others shared (the same; taskinput in MER)"),
-    "ewc": Method("elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)", PENALTY),
+    "ewc": Method("elastic weight consolidation as in GEM's code, in O(p) form (Kirkpatrick et al. 2017)", PENALTY, BOTH),
     "gem": Method("gradient episodic memory: one constraint per past task, a QP (Lopez-Paz & Ranzato 2017)", MARGIN),
     "agem": Method("A-GEM from summed losses: r = sum of the tasks' gradients, 1-D QP with margin (A-GEM note, way 1)", MARGIN),
     "agem_closed": Method("A-GEM, closed form on the mean of the tasks' gradients, no margin (A-GEM note, way 2; alias gdp)",
@@ -56,6 +71,8 @@ METHODS = {
                   ("spg_chi", "spg_chi_loss", *SAMPLE)),
     "ncl": Method("natural continual learning: Kronecker-factored precision as trust region and prior (Kao et al. 2021)",
                   ("task_sample", *NCL)),
+    "das": Method("soft-masking by the importance of heads and units, for masked language models (Ke et al. 2023)",
+                  ("task_sample", *DAS), ("text",)),
     "icarl": Method("iCaRL: exemplars by herding, distillation, nearest class mean (Rebuffi et al. 2017)",
                     ("n_memories", "memory_strength")),
     "gem_group": Method("GEM in blocks of parameters, margins from tasks' relatedness (a withdrawn paper: docs/groups.md)",
@@ -65,6 +82,11 @@ METHODS = {
     "ewc_group": Method("EWC with tasks weighted by relatedness, block by block", (*PENALTY, *GROUPS, "use_fisher")),
 }  # fmt: skip
 ALIASES = {"gdp": "agem_closed", "online": "single", "taskinput": "multimodal"}  # the last two: MER's names
+
+
+def learning(kind: str) -> list[str]:
+    """The methods of the table that learn ``kind``: images or text."""
+    return [name for name, method in METHODS.items() if kind in method.learns]
 
 
 # Methods that model/reference/ has in the arithmetic of the GEM authors' code, and of MER's.
@@ -104,5 +126,5 @@ def build(module, data, args):
     model = module.Net(data.n_inputs, data.n_outputs, data.n_tasks, args)
     foreign.require_contract(model)
     dtype = data.train[0][1].dtype
-    model = model.double() if dtype.itemsize == 8 else model
+    model = model.double() if dtype.is_floating_point and dtype.itemsize == 8 else model
     return model.cuda() if args.cuda else model

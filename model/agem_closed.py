@@ -25,7 +25,10 @@ class Net(EpisodicLearner):
     def observe(self, x, t, y):
         self.recall(t, self.weighting)
         g = self.engine.gradients(x, y, t)
-        self.descend(g, self.rule(g.dots(), g.gram))
+        if self.rule is projection.one_row:
+            self.descend_closed(g)
+        else:
+            self.descend(g, self.rule(g.dots(), g.gram))
         self.memory.write(t, x, y)
 
     def unlearn(self, x, t, y, attack):

@@ -13,7 +13,13 @@ def require(args, given: list[str]) -> None:
     method = args.model
     if method in FLAGS["n_memories"].methods:
         arguments.require_memories(args, method)
-    if args.hidden_sizes != "auto" and (beside := [name for name in ("n_layers", "n_hiddens") if name in given]):
+    beside = [name for name in ("n_layers", "n_hiddens") if name in given]
+    if args.net == "lenet5" and beside:
+        raise UsageError(
+            f"--net lenet5 --{beside[0]} {getattr(args, beside[0])}: LeNet-5 has hidden layers of 120 and 84 units; "
+            "give --hidden_sizes for others"
+        )
+    if args.hidden_sizes != "auto" and beside:
         raise UsageError(
             f"--hidden_sizes {args.hidden_sizes} --{beside[0]} {getattr(args, beside[0])}: both say how large the network "
             "is; give one of them"

@@ -133,6 +133,11 @@ class ResNet18(nn.Module):
         return self.linear(F.avg_pool2d(out, 4).flatten(1))
 
 
+def device(args) -> torch.device:
+    """Where data, memories and networks lie: the GPU if ``args.cuda`` says so, else the CPU."""
+    return torch.device("cuda" if getattr(args, "cuda", False) else "cpu")
+
+
 class TaskOutputs:
     """Which of ``n_outputs`` outputs belong to each task: all of them (one shared head), or a set a task.
 

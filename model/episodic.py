@@ -3,6 +3,7 @@
 from model import arguments
 from model.learner import Learner
 from model.memory import RingMemory, per_task, set_rows
+from model.numeric import projection
 
 
 class EpisodicLearner(Learner):
@@ -68,6 +69,14 @@ class EpisodicLearner(Learner):
             *blocks, R = correction.weights.shape
             share = float(correction.weights.any(1).mean()) if blocks else 1.0
             self.counts["replay_weight"] += self.margin * self.row_weight * R * share
+
+    def descend_closed(self, g) -> None:
+        """Make the step of A-GEM's closed form along g's one row. An engine that does not wait keeps the count to itself."""
+        if self.engine.waits:
+            self.descend(g, projection.one_row(g.dots(), g.gram))
+            return
+        self.counts["violations"] = self.counts["violations"] + g.correct()
+        g.descend(self.lr)
 
     def descend(self, g, correction) -> None:
         """Make the step along g with its ``correction``, or along g alone if that is None; count the outcome."""

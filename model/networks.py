@@ -104,16 +104,20 @@ def network(n_inputs: int, n_outputs: int, args, parts: int = 1) -> nn.Module:
     """The network that ``args`` asks for: ResNet18 if and only if there are 3,072 inputs, unless ``--net`` says so.
 
     In parity the reference's rule holds: ResNet18 if and only if the data file is ``cifar100.pt``. Each layer has a
-    ``parts``-th of its units or maps, at least one.
+    ``parts``-th of its units or maps, at least one. Text (``args.text``, a ``transformer.Language``) gets a Transformer.
     """
+    if getattr(args, "text", None):
+        from model import transformer  # which uses this module's dropout
+
+        return transformer.encoder(n_inputs, n_outputs, args)
     if wants_resnet(n_inputs, args):
         return ResNet18(n_outputs, max(1, RESNET_MAPS // parts))
     hidden = hidden_sizes(args, parts)
+    sizes = [n_inputs, *hidden, n_outputs]
+    require_room(sizes, args)
     if args.net == "lenet5":
         maps = [max(1, n // parts) for n in LENET_MAPS]
         return LeNet5(n_inputs, hidden, n_outputs, args.norm, after_hidden(hidden, args), maps)
-    sizes = [n_inputs, *hidden, n_outputs]
-    require_room(sizes, args)
     return MLP(sizes, after_hidden(hidden, args))
 
 

@@ -70,7 +70,7 @@ def attributes(model: nn.Module, but: tuple = ()) -> dict:
             try:
                 entries[name] = freeze(value, _Where(f"{place}.{name}".lstrip("."), copies, memory))
             except UsageError:
-                if not type(module).__module__.startswith("torch."):
+                if not type(module).__module__.startswith(("torch.", "transformers.")):
                     raise
     return found
 

@@ -170,8 +170,6 @@ def phase(model, continuum, attack: Attack, args, seen: dict[int, int] | None = 
         for x, y in continuum.batches(t, args.forgetting_resee_size, seen.setdefault(t, 0)):
             if between and step > begun:
                 between(step, seen[t] == 0)
-            if args.cuda:
-                x, y = x.cuda(), y.cuda()
             model.unlearn(x, t, y, attack)
             seen[t] += 1
             step += 1

@@ -48,6 +48,7 @@ class Life:
         default_factory=list
     )  # as result_a with all outputs competing; [] where not known
     steps: list[int] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)  # of text: the mean cross-entropy on each task, as result_a
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock, by what was being done
     curves: dict[int, list] = field(
         default_factory=dict
@@ -95,6 +96,15 @@ class Life:
         accuracies = self.unmasked if unmasked else self.result_a
         return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(accuracies[:n])
 
+    def perplexities(self, order: list[int]) -> dict:
+        """The perplexities of text, exp(cross-entropy): before training (T,), and the grid; {} without text."""
+        if not self.losses:
+            return {}
+        tasks, _ = self.complete()
+        whole = torch.tensor(self.losses[: len(tasks)], dtype=torch.float64).exp()
+        baseline, grid, _ = metrics.split(tasks, whole, order)
+        return {"baseline": baseline.tolist(), "grid": grid.tolist()}
+
     def times(self) -> dict:
         """Seconds of training, of evaluation and of both; of an unlearning phase, and of checkpoints if there were any."""
         train, evaluation = (self.seconds.get(doing, 0.0) for doing in ("train", "eval"))
@@ -113,13 +123,18 @@ class Life:
 def counts(model) -> dict:
     """The method's counts; {} if its attribute ``counts`` is something else."""
     found = getattr(model, "counts", None)
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in found.items()}
 
 
 def describe(args, argv, data, continuum, model, life: Life, started, before="") -> dict:
     """The record of a run, as docs/results.md lays it down; ``life.unlearning`` only where there was such a phase."""
     baseline, grid, order = metrics.split(*life.complete(), continuum.order)
     summary = metrics.summary(baseline, grid, order)
+    perplexity = life.perplexities(continuum.order)
+    if perplexity:
+        summary |= metrics.of_perplexity(perplexity["grid"], order)
     unmasked = without_masks(life, continuum)
     curve = life.learning_curve(continuum.order)
     summary["lca"] = curve.pop("lca")
@@ -149,6 +164,7 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         **({"joint": joint.NOTE} if continuum.together else {}),
         "grid": grid.tolist(),
         "baseline": baseline.tolist(),
+        **({"perplexity": perplexity} if perplexity else {}),
         **{key: summary.pop(key) for key in metrics.REFERENCE_KEYS},
         **({"seen": over_seen(data, continuum, grid)} if data.outputs is None else {}),
         "metrics": summary,

@@ -26,7 +26,7 @@ from scripts.benching.directions import directions
 from scripts.benching.evaluation import evaluation
 from scripts.benching.machine import processor
 from scripts.benching.replay import replay
-from scripts.benching.resnet import resnet
+from scripts.benching.resnet import images, resnet
 from scripts.benching.runs import command, paper
 from scripts.benching.stopwatch import Bench
 from scripts.benching.sweeps import sweeps
@@ -34,7 +34,7 @@ from scripts.benching.training import drift, memories, steps, tasks
 
 PARTS = {
     part.__name__: part
-    for part in (steps, tasks, memories, replay, directions, evaluation, command, paper, sweeps, resnet, drift)
+    for part in (steps, tasks, memories, replay, directions, evaluation, command, paper, sweeps, resnet, images, drift)
 }
 
 
@@ -42,10 +42,15 @@ def cli(argv=None) -> int:
     """Run the parts asked for; 2 for a mistake."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(PARTS), help="parts to run (default: all)")
-    parser.add_argument("--methods", nargs="+", choices=list(methods.METHODS), help="methods of the part steps")
+    parser.add_argument("--methods", nargs="+", choices=methods.learning("images"), help="methods of the part steps")
     parser.add_argument("--repeats", type=int, default=3, help="runs behind each median")
     parser.add_argument("--steps", type=int, default=1000, help="steps a task in the part steps")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads for evaluations")
+    parser.add_argument(
+        "--cpu_time",
+        action="store_true",
+        help="in the parts steps, tasks, memories, replay, resnet and images, count processor time, for a busy machine",
+    )
     parser.add_argument("--data_path", default=str(ROOT / "data"))
     parser.add_argument("--raw_path")
     parser.add_argument("--cuda", action="store_true", help="time on the GPU")

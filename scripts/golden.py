@@ -13,10 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from model import METHODS
+from model import learning
 from results import record
 from scripts import parity
 
+METHODS = learning("images")  # text differs from one Python installation to the next
 GOLDEN = (
     "--data_file digits_permutations.pt --n_tasks 5 --batch_size 10 --samples_per_task 200 --lr 0.1 --n_memories 10 "
     "--memory_strength 0.5 --log_every 1000 "

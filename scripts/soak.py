@@ -74,7 +74,7 @@ def soak(name: str, steps: int, turn: int, report=print, **flags) -> list[tuple[
 
 def cli(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=list(methods.METHODS), required=True)
+    parser.add_argument("--model", choices=methods.learning("images"), required=True)
     parser.add_argument("--engine", choices=("fast", "autograd"), default="fast")
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--turn", type=int, default=1_000, help="steps of a task before the next one's turn")

@@ -14,8 +14,8 @@ from pathlib import Path
 from data import files
 from model import ALIASES, METHODS, UsageError, arguments
 from model.arguments import FLAGS
-from model.flags import Flag, median_or_number, real, whole, yes_no, yes_no_word
-from tests.conftest import stream
+from model.flags import Flag, median_or_number, never_or_number, real, sizes, whole, yes_no, yes_no_word
+from tests.conftest import stream, text_file
 from tests.forked import Done, Forks
 
 ODD = ["", " ", "nan", "inf", "-inf", "é", "٣", "1_0", "0x10", "1e", "None", "[1]", "{}", "\udcff", "a\nb", "\x1b[2J", "'", "%s",
@@ -24,7 +24,7 @@ WHOLE = ["1.0", "1.5", "1e1", "+5", " 5 ", "-0", "-1", "1e9", "1e18", "1e19", "1
          2**63, -(2**63), 10**7, 10**12]  # fmt: skip
 REAL = ["0", "-0.0", "1e-45", "1.1e-38", "1.2e-38", "1e-30", "1e-20", "1e-9", "0.01", "0.3", "1", "30", "1e3", "1e6", "1e10",
         "1e19", "1e25", "1e30", "3.4e38", "3.5e38", "1e39", "1e308", "1e309", "-1", "-1e-30", "0,5"]  # fmt: skip
-FILES = {"tiny.pt": False, "split.pt": True}  # whether each task has classes of its own
+FILES = {"tiny.pt": False, "split.pt": True, "text.pt": None}  # whether each task has classes of its own; None: text
 YES_NO = ["yes", "no", "True", "False", "1", "0", "YES", "maybe", "2"]
 NAMES = ["", ".", "..", "r", "new", "new/below", "tiny.pt", "tiny.pt/below", "é", "a b", "a'b\"", "\udcff", "a\nb", "~", "-x",
          "$x", "/dev/null", "/dev/full", "/proc/none", "x" * 255, "x" * 303, "漢" * 100, "r/" * 2000]  # fmt: skip
@@ -39,6 +39,7 @@ SMALL = {
     "n_tasks": [1, 2, 3, 4],
     "first_task": [0, 1, 2, 3],
     "validation": [0, 1, 39, 40],
+    "pretrain_steps": [0, 1, 5],
     "probe": ["", "sparsity", "curve,updates", "alignment,latents", "confidence", "drift", "none"],
     "n_memories": [0, 1, 2, 5, 40, 1000],
     "forgetting_task_ids": ["0", "0,1", "0,1,2", "1,1", "3", "-1", "0,", ",", "x", "0.0", "1e0", " 1", "0;1"],
@@ -72,7 +73,9 @@ def values(flag: Flag) -> list:
     if flag.kind is whole:
         wide = [value for value in [*edges, *WHOLE] if not 1 < float(value) < HUGE.get(flag.name, 0)]
         return [*3 * SMALL.get(flag.name, [1, 2, 3, 10, 50, 200]), *wide]
-    if flag.kind in (real, median_or_number):
+    if flag.kind is sizes:
+        return ["auto", "8", "8,4", "0", "8,,4", "-1,2", "1000000000", *ODD]
+    if flag.kind in (real, median_or_number, never_or_number):
         return [*REAL, *edges, flag.default]
     return YES_NO if flag.kind in (yes_no, yes_no_word) else [*3 * flag.choices]
 
@@ -95,6 +98,7 @@ def command(number: int) -> list[str]:
     model = draw.choice(list(METHODS) if tame or draw.random() < 0.9 else values(FLAGS["model"]))
     given = {
         **{"data_path": ".", "data_file": "tiny.pt" if draw.random() < 0.8 and model != "icarl" else "split.pt"},
+        **({"data_file": "text.pt"} if model == "das" else {}),
         **{"save_path": "r", "threads": 1, "model": model, "n_hiddens": 8},
         **{"n_memories": draw.choice([1, 5, 50]), "lr": draw.choice(["0.01", "0.1", "1"])},
     }
@@ -158,7 +162,10 @@ def tried(forks: Forks, number: int, limit: float = 60) -> tuple[list[str], Done
 
 def prepare(forks: Forks) -> Forks:
     for name, split in FILES.items():
-        files.save(forks.folder / name, *stream(n_outputs=6, split=split))
+        if split is None:
+            text_file(forks.folder / name, 3)
+        else:
+            files.save(forks.folder / name, *stream(n_outputs=6, split=split))
     return forks
 
 

@@ -13,8 +13,9 @@ import torch
 from hypothesis import settings
 
 import model as methods
-from data import files
+from data import files, tokens
 from model import arguments, common
+from model.transformer import Language
 from tests.forked import Forks
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
@@ -31,6 +32,9 @@ def pytest_collection_modifyitems(config, items):
     skipped = [item for item in items if ("slow" in item.keywords) != wanted]
     config.hook.pytest_deselected(items=skipped)
     items[:] = [item for item in items if ("slow" in item.keywords) == wanted]
+    for item in items:
+        if "cuda" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a GPU, and this torch sees none"))
 
 
 def stream(n_tasks=3, n=40, n_inputs=12, n_outputs=4, seed=0, split=False, dtype=torch.float32):
@@ -78,6 +82,45 @@ def drop(monkeypatch, tmp_path):
     vars(methods).pop(DROPPED_IN, None)
 
 
+N_TOKENS, MASK = 4, 3  # of the text in tests
+
+
+def ids(n, length=12, seed=0):
+    """Sequences of tokens (n, length) in which each follows from the one before, more often than not."""
+    draw = torch.Generator().manual_seed(seed)
+    steps = (torch.rand(n, length, generator=draw) < 0.8).long() + seed % 2
+    return (steps.cumsum(1) + torch.randint(MASK, (n, 1), generator=draw)) % MASK
+
+
+def masked_text(n_tasks=3, n=12):
+    """Training tasks of masked text as a run sees them: what is seen (n, 12), and what is to be told."""
+    draw = torch.Generator().manual_seed(0)
+    tasks = []
+    for t in range(n_tasks):
+        x = ids(n, seed=t)
+        tasks.append(["text", *tokens.masked(x, tokens.choose(x, MASK, N_TOKENS, draw))])
+    return tasks
+
+
+TEXT = {"text": Language(N_TOKENS, MASK, ids(20, seed=7), None, ids(20, seed=0)), "n_layers": 1, "task_sample": 8}
+
+
+def text_file(path, n_tasks=2, n=40):
+    """Write a small data file of text."""
+    both = [[[f"domain {t}", ids(n, seed=2 * t + s), torch.arange(n) % 2] for t in range(n_tasks)] for s in (0, 1)]
+    draw = torch.Generator().manual_seed(1)
+    shown = tuple(tokens.choose(x, MASK, N_TOKENS, draw) for _, x, _ in both[1])
+    files.save(path, *both, tokens.Text(("a", "b", "c", "<mask>"), MASK, "", ids(60, seed=9), shown))
+
+
+def file_for(name, path):
+    """Replace the data file at ``path`` where the method cannot learn its shared head of images."""
+    if name == "icarl":
+        files.save(path, *stream(n_outputs=6, split=True))
+    elif name not in methods.learning("images"):
+        text_file(path, 3)
+
+
 SPLIT = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]}
 
 
@@ -98,6 +141,8 @@ def net(name: str, n_inputs=12, n_outputs=4, n_tasks=3, seed=0, **given):
 
 def suitable(name):
     """A small stream, training tasks, that a method can learn, and the arguments for it."""
+    if name not in methods.learning("images"):
+        return masked_text(), TEXT
     if name != "icarl":
         return stream()[0], {}
     return stream(n_outputs=6, split=True)[0], {**SPLIT, "n_memories": 8}

@@ -223,6 +223,15 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
             r"--batch_size 7: the last batch of task 0 has one",
         ),
         (
+            "--norm batch --batch_size 7 --samples_per_task 1",
+            r"--batch_size 7: the last batch of task 0 has one example, and batch .* needs two; give --norm layer$",
+        ),
+        (
+            "--net lenet5 --n_hiddens 9",
+            r"--net lenet5 --n_hiddens 9: LeNet-5 has hidden .*; give --hidden_sizes for others$",
+        ),
+        ("--net lenet5 --hidden_sizes 9000000,9000000", r"--hidden_sizes 9000000,9000000: the network does not fit"),
+        (
             "--hidden_sizes 9,8 --n_layers 2",
             r"--hidden_sizes 9,8 --n_layers 2: both say how large .*; give one of them$",
         ),

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from data import files
-from model import METHODS, load
-from tests.conftest import stream
+from model import METHODS, learning, load
+from tests.conftest import file_for, stream
 
 NEED_CLASSES = ("icarl",)  # of each task's own
 TIMES = ("seconds", "peak_memory_mb", "started")
@@ -48,8 +48,7 @@ def bytes_of(forks, tmp_path):
 def test_the_same_command_twice(method, bytes_of, data_file):
     argv = f"--model {method} --n_memories 6 --memory_strength 0.5 --lr 0.1 --batch_size 3 --shuffle_tasks yes".split()
     argv += "--n_hiddens 8 --cov_recompute_every 3 --seed 5 --threads 2".split()
-    if method in NEED_CLASSES:
-        files.save(data_file, *stream(n_outputs=6, split=True))
+    file_for(method, data_file)
     if hasattr(load(method).Net, "unlearn"):
         argv += ["--forgetting_mode", "yes", "--forgetting_task_ids", "1", "--forgetting_resee_size", "5"]
     assert bytes_of(*argv) == bytes_of(*argv)
@@ -62,7 +61,7 @@ THREADS = ("args", "threads", "command")
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["fast", "autograd"])
 @pytest.mark.parametrize("batch_size", [1, 10, 100])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", learning("images"))
 def test_one_thread_or_two(method, batch_size, engine, bytes_of, tmp_path):
     """With matrices so large that torch and BLAS share them out among threads."""
     files.save(tmp_path / "tiny.pt", *stream(**WIDE, split=method in NEED_CLASSES))

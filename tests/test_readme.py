@@ -46,8 +46,9 @@ def test_flags_and_paths_exist():
         *own_data.FLAGS,
     }  # the last three: of the builders in data/
     theirs.add("only")  # of the benchmark
-    assert set(re.findall(r"--(\w+)", README)) <= theirs
-    for path in re.findall(r"[ `]((?:scripts|tests|model|results|docs|data|metrics)/[\w./]*)", README):
+    text = README + (ROOT / "docs" / "porting.md").read_text()
+    assert set(re.findall(r"--(\w+)", text)) <= theirs
+    for path in re.findall(r"[ `]((?:scripts|tests|model|results|docs|data|metrics)/[\w./]*)", text):
         made_by_a_run = path.startswith("results/agem_closed_") or path in ("model/pulled.py", "data/my.pt")
         assert made_by_a_run or (ROOT / path).exists(), path
 

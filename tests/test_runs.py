@@ -13,7 +13,7 @@ from data import files
 from metrics import metrics
 from model import common
 from results.reading import records
-from tests.conftest import stream
+from tests.conftest import file_for, stream
 
 
 class Runs:
@@ -233,8 +233,7 @@ def test_the_learning_curve_is_what_evaluation_at_every_step_gives(run, data_fil
 
 @pytest.mark.parametrize("model", [name for name in main.methods.METHODS if name != "joint"])
 def test_measuring_the_learning_curve_changes_no_digit(run, data_file, model):
-    if model == "icarl":
-        files.save(data_file, *stream(n_outputs=6, split=True))
+    file_for(model, data_file)
     flags = {
         "model": model,
         "n_hiddens": 20,

@@ -42,7 +42,8 @@ class Probe(moments.Probe):
             of_task = sizes[tasks == task]
             first.append(_mean(of_task[: self.view.args.probe_batches]))
             rest.append(_mean(of_task[self.view.args.probe_batches :]))
-        return {"layers": self.names, "task": order, "first_batches": first, "later": rest}
+        kinds = [type(self.view.method.get_submodule(name)).__name__ for name in self.names]
+        return {"layers": self.names, "kinds": kinds, "task": order, "first_batches": first, "later": rest}
 
     def arrays(self):
         return {"size": torch.tensor(self.sizes, dtype=torch.float32), "task": torch.tensor(self.tasks)}

@@ -100,7 +100,7 @@ class View:
         Other tasks' outputs are as ``forward`` gives them, far below all others.
         """
         self.model.eval()
-        pieces = [(self.model(x, task).double().cpu(), y) for x, y in self.held_out(task)]
+        pieces = [(self.model(x, task).double().cpu(), y.cpu()) for x, y in self.held_out(task)]
         self.model.train()
         return torch.cat([z for z, _ in pieces]), torch.cat([y for _, y in pieces])
 

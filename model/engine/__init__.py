@@ -25,4 +25,4 @@ def make(net, outputs, args, optimizer=None, in_blocks=False):
         )
     if args.engine == "fast" or (args.engine == "auto" and fits and not args.parity and not args.cuda):
         return FastEngine(net, outputs, args.threads or 1, optimizer=optimizer, l1=args.l1_activations)
-    return AutogradEngine(net, outputs, args.parity, optimizer, args.l1_activations)
+    return AutogradEngine(net, outputs, args.parity, optimizer, args.l1_activations, waits=not args.cuda)

@@ -15,6 +15,9 @@ from model.engine.partition import Blend
 class AutogradEngine:
     """Gradients of ``net`` with respect to its flat parameters, through autograd.
 
+    Unless the engine ``waits``, no step needs a value on the CPU: no loss is looked at, so that numbers which are not finite
+    are found at the next evaluation, as parameters.
+
     In a network with batch normalisation, passes over the memory use the statistics of their own batch, which holds one
     task. They leave the running statistics alone; with ``parity`` they update them, as the reference does. A single
     example, whose own statistics would leave nothing of it, takes the running ones.
@@ -25,8 +28,11 @@ class AutogradEngine:
 
     form = "autograd"
 
-    def __init__(self, net: nn.Module, outputs, parity: bool = False, optimizer=None, l1: float = 0.0):
+    def __init__(
+        self, net: nn.Module, outputs, parity: bool = False, optimizer=None, l1: float = 0.0, waits: bool = True
+    ):
         self.net, self.outputs, self.parity, self.optimizer, self.l1 = net, outputs, parity, optimizer, l1
+        self.waits = waits
         self.flat = FlatParameters(net)
         self._norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self._needs_two = networks.needs_two(net)
@@ -147,10 +153,24 @@ class AutogradEngine:
             for H in hidden:
                 loss = loss + self.l1 * H.abs().mean()
             loss.backward()
-        loss = loss.item()
-        if not loss - loss == 0:
+        loss = self._seen(loss)
+        if self.waits and not loss - loss == 0:
             raise FloatingPointError(f"the loss of the batch is {loss}")
         return Gradients(self, grad, rows, [loss, *losses], (x, task))
+
+    def gradient(self, loss) -> torch.Tensor:
+        """The gradient (p,) of ``loss()``, a scalar computed with the network; the next call overwrites it.
+
+        ``FloatingPointError`` if the loss is not finite.
+        """
+        self.flat.bind()
+        grad = self.flat.grad.zero_()
+        with torch.enable_grad():
+            value = loss()
+            value.backward()
+        if not value.isfinite():
+            raise FloatingPointError(f"the loss of the batch is {value.item()}")
+        return grad
 
     def step(self, x: torch.Tensor, y: torch.Tensor, tasks, rate: float, weights=None) -> None:
         """A step of SGD on the mean cross-entropy of x (k, n_inputs), y (k,) of ``tasks`` (k,), or the sum with ``weights``.
@@ -180,11 +200,15 @@ class AutogradEngine:
                 blend.accumulate(row, grad, part[2])
         return row.unsqueeze(0)
 
-    def _accumulate(self, x, y, task, weights) -> float:
+    def _seen(self, loss: torch.Tensor):
+        """The loss as a number, or on the device if nobody waits for it."""
+        return loss.item() if self.waits else loss.detach()
+
+    def _accumulate(self, x, y, task, weights):
         losses = F.cross_entropy(self.predict(x, task), y, reduction="none")
         loss = losses @ weights
         loss.backward()
-        return loss.item()
+        return self._seen(loss)
 
     def direction(self, g: torch.Tensor) -> torch.Tensor:
         """What a step of rate 1 along the gradient g (p,) subtracts; not to be written into."""
@@ -224,13 +248,18 @@ class AutogradEngine:
 
 
 class Gradients:
-    """g_0 (p,) of the current batch and rows g_1..g_R (R, p); ``losses`` holds their values, the batch's first."""
+    """g_0 (p,) of the current batch and rows g_1..g_R (R, p)."""
 
     orthogonal = False
 
-    def __init__(self, engine: AutogradEngine, g: torch.Tensor, rows: torch.Tensor | None, losses: list[float], batch):
-        self._engine, self._g, self._rows, self.losses, self._batch = engine, g, rows, losses, batch
+    def __init__(self, engine: AutogradEngine, g: torch.Tensor, rows: torch.Tensor | None, losses: list, batch):
+        self._engine, self._g, self._rows, self._losses, self._batch = engine, g, rows, losses, batch
         self._rows64 = None
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses of the batch and of each row."""
+        return list(map(float, self._losses))
 
     def dots(self, partition=None) -> np.ndarray:
         """<g_0, g_r> for every row: float64 (R,), or (n_blocks, R) over the blocks of the ``partition`` given."""
@@ -249,6 +278,20 @@ class Gradients:
             return partition.row_gram(self._rows)
         rows = self._double()
         return (rows @ rows.t()).cpu().numpy()
+
+    def correct(self) -> torch.Tensor:
+        """Make g_0 A-GEM's closed form along the one row, if there is one, where the gradients lie; whether it changed (), bool.
+
+        As ``projection.one_row`` without a margin and ``flat`` with its outcome, but the CPU knows nothing of it.
+        """
+        if self._rows is None:
+            return torch.zeros((), dtype=torch.bool, device=self._g.device)
+        (r,), g = self._double(), self._g.double()
+        dot, square = torch.dot(g, r), torch.dot(r, r)
+        violated = dot < 0
+        v = torch.where(violated & (square > 0), -dot / square, torch.zeros_like(dot))
+        self._g.copy_(torch.addcmul(g, r, v))
+        return violated
 
     def flat(self, correction=None) -> torch.Tensor:
         """g_0 + sum_r v_r g_r as a vector (p,), v the weights of ``correction`` (None: g_0 alone).

@@ -71,6 +71,7 @@ class FastEngine:
     """
 
     foreign_logit = common.FOREIGN_LOGIT
+    waits = True  # for the loss of each step
 
     def __init__(self, net: nn.Module, outputs, threads: int = 1, form: str = "auto", optimizer=None, l1: float = 0.0):
         self.net, self.outputs, self.threads, self.wanted = net, outputs, threads, form

@@ -5,10 +5,12 @@ inputs and outputs of a layer and E a bound on the Euclidean norm of the error s
 
     E_l <= |W_l| E_(l-1) + gamma_(m+1) (|W_l|_F |h| + |b_l|) + tiny            (Higham 2002, section 3.1)
 
-because a ReLU does not increase a distance. m counts the nonzero numbers in h: the products of the others are 0, and
-adding 0 rounds nothing. So an example is right if its own logit exceeds all others by more than sqrt(2) E_L, and wrong if
-another exceeds it by more. The others are computed again in float64, and those that float64 does not decide either once
-more, one by one, on one thread: there the label is right if no logit is larger, and no equal one has a lower index.
+because a ReLU does not increase a distance. m is the nonzero numbers in h: the products of the others are 0, and adding 0
+rounds nothing. The pixels of a test set are counted once; most may be black. Elsewhere m is the width of h.
+
+So an example is right if its own logit exceeds all others by more than sqrt(2) E_L, and wrong if another exceeds it by
+more. The others are computed again in float64, and those that float64 does not decide either once more, one by one, on one
+thread: there the label is right if no logit is larger, and no equal one has a lower index.
 
 On bytes the first layer may be a product of integers (`numeric.integers`), whose error is a hundredth of float32's.
 """
@@ -39,13 +41,13 @@ class Sizes(NamedTuple):
         return Sizes(self.gamma[index], self.length[index])
 
 
-def sizes(h: torch.Tensor) -> Sizes:
-    """Of inputs h (B, n) in float32 or float64."""
+def sizes(h: torch.Tensor, counted: bool = False) -> Sizes:
+    """Of inputs h (B, n) in float32 or float64; with m = n unless they are to be ``counted``, which takes a while."""
+    n, unit = h.shape[1], UNITS[h.dtype]
+    length = torch.linalg.vector_norm(h, dim=1).add_(SMALL * math.sqrt(n))
     # a product with ones counts in a third of the time that a sum over truth values takes
-    nonzero = h.sign().abs_() @ h.new_ones(h.shape[1])
-    unit = UNITS[h.dtype]
-    gamma = nonzero.add_(1).mul_(unit / (1 - (h.shape[1] + 1) * unit))
-    length = torch.linalg.vector_norm(h, dim=1).add_(SMALL * math.sqrt(h.shape[1]))
+    terms = (h.sign().abs_() @ h.new_ones(n)).add_(1) if counted else torch.full_like(length, n + 1)
+    gamma = terms.mul_(unit / (1 - (n + 1) * unit))
     return Sizes(gamma, length.mul_(gamma))
 
 

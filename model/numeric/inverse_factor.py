@@ -51,8 +51,11 @@ class InverseFactor:
 
     def set_panel(self, panel: torch.Tensor) -> None:
         """The next panel, in float64."""
-        upper = panel.float()
-        self.parts.append((upper, (panel - upper).float()) if self.halved else (panel,))
+        parts = (panel,)
+        if self.halved:
+            upper = panel.float()
+            parts = upper, (panel - upper).float()
+        self.parts.append(parts)
         self._views = None
 
     def solve(self, u: torch.Tensor) -> torch.Tensor:

@@ -77,6 +77,16 @@ MEASURES = {
     "forgetting": Measure("F", 4, -1, _summary("forgetting"), "A-GEM's forgetting"),
     "learning_accuracy": Measure("LA", 4, 1, _summary("learning_accuracy"), "accuracy on each task just learned"),
     "lca": Measure("LCA", 4, 1, _record("metrics", "lca"), "A-GEM's learning curve area, of runs with --lca yes"),
+    "perplexity": Measure(
+        "PPL", 3, -1, _record("metrics", "perplexity"), "mean perplexity of the tasks at the end, of text"
+    ),
+    "perplexity_growth": Measure(
+        "PPL growth",
+        4,
+        -1,
+        _record("metrics", "perplexity_growth"),
+        "factor of a task's perplexity since it was learned",
+    ),
     "unmasked": Measure(
         "ACC unmasked", 4, 1, _record("unmasked", "final"), "final accuracy if all outputs compete, with split heads"
     ),

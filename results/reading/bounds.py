@@ -15,6 +15,7 @@ NUMBERS = 1_000_000  # of one grid
 RUNS = 100_000  # of one text
 PICKLE = 1_000_000  # bytes of a .pt file without its tensors
 TORCH = 256 * 10**6  # bytes of a .pt file, which is read whole
+ARRAYS = 1000 * 10**6  # bytes of what probes left in a .npz file
 NAME = 1_000  # characters of a method, a data file or a status
 LARGEST = 1e15  # magnitude of a measured number
 

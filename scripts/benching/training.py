@@ -10,7 +10,7 @@ REFERENCE = {"single": 1.3, "ewc": 15, "gem": 30, "agem_closed": 17}  # the publ
 def steps(bench: Bench) -> dict:
     """The time of a step of each method with either engine."""
     result, rows = {}, []
-    for name in bench.options.methods or [name for name in methods.METHODS if name != "icarl"]:  # one head here
+    for name in bench.options.methods or methods.learning("images"):
         got = {engine: bench.paired(lambda n=name, e=engine: bench.ten_tasks(n, e)) for engine in ("fast", "autograd")}
         result[name] = got
         rows.append([name, *got["fast"], *got["autograd"], REFERENCE.get(name, "")])

@@ -22,7 +22,8 @@ from results.reading import logs
 from results.table import render, unmarked
 from scripts.papers import targets
 
-SHOWN = {"final": "ACC", "backward": "BWT", "forward": "FWT", "forgetting": "forgetting"}
+SHOWN = {"final": "ACC", "backward": "BWT", "forward": "FWT", "forgetting": "forgetting",
+         "first": "first task"}  # fmt: skip
 HEADER = ("stream", "method", "metric", "paper", "ours, mean", "sd", "n", "difference", "at 95 %", "s a run")
 NEEDED = ("model", "status", "args.parity", "protocol.data_hash", "baseline", *targets.METRICS[:3], "metrics",
           "seconds.total", "versions.torch", "device", "threads")  # fmt: skip

@@ -22,7 +22,7 @@ from results.comparing import cells, inference
 from results.reading.run import Run, decimals_of
 
 FILE = Path(__file__).with_name("targets.csv")
-METRICS = ("final", "backward", "forward", "forgetting")
+METRICS = ("final", "backward", "forward", "forgetting", "first")  # the last: of the first task, at the end
 
 
 class Comparison(NamedTuple):
@@ -124,14 +124,20 @@ def verdict(values: list[float], paper: float, spread: float | None, n_paper: in
     return "agrees" if agrees else "higher" if ours.mean > paper else "lower"
 
 
+def measured(run: dict, metric: str) -> float | None:
+    """One of ``METRICS`` of a record; None if it does not have it."""
+    if metric == "first":
+        return run["grid"][-1][run["protocol"]["task_order"][0]]
+    return run[metric] if metric in run else (run["metrics"] or {}).get(metric)
+
+
 def compare(row: dict, runs: list[dict]) -> list[Comparison]:
     """Compare the runs that did not diverge, in the metrics of the paper, or in ACC, BWT and FWT if it gives none."""
     given = [metric for metric in METRICS if row[metric]]
     kept, found = [run for run in runs if run["status"] == "done"], []
     for metric in given or METRICS[:3]:
         paper, spread = number(row[metric])
-        values = [run[metric] if metric in run else (run["metrics"] or {}).get(metric) for run in kept]
-        values = [value for value in values if value is not None]
+        values = [value for run in kept if (value := measured(run, metric)) is not None]
         if not values or paper is None:
             difference, side = None, "-" if values else ""
         else:

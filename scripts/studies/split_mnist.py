@@ -34,7 +34,7 @@ LAST = 5  # tasks
 SEEDS, OTHER_SEEDS = "0..4", "100..101"
 COMMON = "--data_file mnist_split.pt --head shared --log_every 1000000 --probe sparsity"
 # What the note leaves open, as `choice` has chosen it (docs/split_mnist.md).
-PLAIN = "--optimizer adam --lr 0.001 --batch_size 64"
+PLAIN = "--momentum 0.9 --lr 0.01 --batch_size 64"
 ORTHOGONAL = "--momentum 0.9 --lr 0.001 --batch_size 64"
 MLP = "--hidden_sizes 120,84"
 EPOCHS = "--n_epochs 4"
@@ -211,7 +211,7 @@ def table(found) -> str:
     ]
     after = render(["after task", *map(str, range(1, LAST + 1))], tasks, "markdown")
     notes = [_data(found), "Below: our mean after each task, and the note's number in brackets."]
-    return render(head, body, "markdown", notes=notes) + "\n" + after
+    return render(head, body, "markdown", notes=notes) + "\n\n" + after
 
 
 def _beside(note: dict, each: list[dict]) -> list[str]:
@@ -260,7 +260,7 @@ def choice(found) -> str:
             for distance, (setting, *cells_) in body
         ]
         texts.append(render(["setting", "distance", *(row.label for row in judged)], rows, "markdown"))
-    return "\n".join(texts)
+    return "\n\n".join(texts)
 
 
 def _gaps(note: dict, ours: list[dict]) -> list:

@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import struct
+import threading
 import zipfile
 from pathlib import Path
 
@@ -76,6 +77,39 @@ def test_labels_of_every_integral_type(path, dtype):
     name, x, y = task()
     torch.save([[[name, x, y.to(dtype)]], [task()]], path)
     assert torch.equal(files.load(path).train[0][2], y)
+
+
+def test_tasks_of_iterators_are_examined_while_the_next_are_made(path, monkeypatch):
+    """And the file is that of lists, which a reader finds to be what the writer said."""
+    train, test = content(3)
+    made, examined, threads = [], threading.Event(), torch.get_num_threads()
+    add = files._Examination.add
+    monkeypatch.setattr(files._Examination, "add", lambda *a: add(*a) or examined.set())
+
+    def tasks(split):
+        for t, each in enumerate(split):
+            assert t == 0 or examined.wait(20)
+            made.append(each)
+            yield each
+
+    known = files.save(path, tasks(train), tasks(test))
+    assert made == [*train, *test] and torch.get_num_threads() == threads
+    other = path.with_name("other.pt")
+    assert files.save(other, train, test) == known == files.examine(path, verify=True).hash
+    assert path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 1.5])
+def test_an_iterator_of_bad_tasks_leaves_nothing(path, wrong):
+    train, test = content()
+    train[0][1][2, 1] = wrong
+    with pytest.raises(DataError, match="training task 0: x"):
+        files.save(path, iter(train), iter(test))
+    with pytest.raises(DataError, match="2 training tasks but 1 test tasks"):
+        files.save(path, iter(content()[0]), iter(test[:1]))
+    with pytest.raises(ZeroDivisionError):
+        files.save(path, (1 / 0 for _ in range(2)), iter(test))
+    assert not list(path.parent.iterdir())
 
 
 def test_views_and_strided_tensors_are_saved_alone(path):

@@ -94,7 +94,9 @@ def test_expanded_tensors_are_named(path, zipped):
     n = 10**9
     bad = ["", torch.zeros(1, 4).expand(n, 4), torch.zeros(1, dtype=torch.long).expand(n)]
     torch.save([[task(width=4), bad], [task(width=4)] * 2], path, _use_new_zipfile_serialization=zipped)
-    refused(path, r"training task 1: x has shape \(1000000000, 4\), .* more than 100 times the file; .*x.clone\(\)")
+    refused(
+        path, r"training task 1: a tensor has shape \(1000000000, 4\), .* more than 100 times the file; .*x.clone\(\)"
+    )
 
 
 def test_a_little_repetition_is_taken(path):

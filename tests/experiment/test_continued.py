@@ -7,7 +7,7 @@ import torch
 
 import main
 from data import files
-from model import METHODS, UsageError
+from model import UsageError, learning
 from scripts.kill_test import measured
 from tests.conftest import stream
 from tests.experiment.stopping import Stops, quickly, words
@@ -48,7 +48,8 @@ def test_a_method_that_cannot_grow_is_refused(parts):
         run(parts, "two", model="independent", data_file="last.pt", start_from=record_of(parts / "one"))
 
 
-GROWING = [name for name in METHODS if name != "independent"]
+# Not das: the masks of its text depend on the place in the stream, which begins anew.
+GROWING = [name for name in learning("images") if name != "independent"]
 
 
 @pytest.mark.parametrize("model", quickly(GROWING, "gem", "ewc", "ogd", "spg", "ncl", "agem_group", "meralg1"))

@@ -12,14 +12,16 @@ from torch.nn import functional as F
 import main
 from data import files
 from experiment import probes
-from experiment.probes import alignment, confidence, drift, sparsity, updates
+from experiment.probes import alignment, confidence, drift, epochs, sparsity, updates
 from experiment.probes.view import View
 from model import UsageError
 from model.engine.autograd import AutogradEngine
 from model.memory import per_task
 from model.numeric.directions import Directions
 from tests.conftest import learn, namespace, net, stream
-from tests.experiment.stopping import Stops, words
+from tests.experiment.stopping import Stops, quickly, words
+
+ADAM = {"norm": "layer", "dropout": 0.5, "optimizer": "adam", "ogd_mode": "loss_mean", "ogd_record": "train"}
 
 
 def view(method, test=(), **args):
@@ -110,6 +112,35 @@ def test_confidence_of_two_classes():
     assert found["loss_at_temperature"] == pytest.approx((2 * math.log(2) + logit / confidence.COLDEST) / 4, rel=1e-3)
 
 
+def test_the_loss_of_an_epoch_is_that_before_each_step():
+    """Two batches of one example each, of a linear network: the logits are 0 before the first step."""
+    method = linear([[0.0], [0.0]], [0.0, 0.0], lr=1.0)
+    probe = epochs.Probe(look := view(method, [([[1.0], [1.0], [1.0]], [0, 0, 1])]))
+    x, y = torch.ones(1, 1), torch.tensor([0])
+    for ended in (False, True):
+        look.continuum.epoch_ended, look.continuum.epoch = ended, 1
+        probe.before_step(x, 0, y)
+        method.observe(x, 0, y)
+        probe.after_step(x, 0, y)
+    q = 1 / (1 + math.e**2)  # of the wrong class after a step: weight and bias move by 1/2 each, in both classes
+    z = 2 + 4 * q  # the logits' difference after another
+    found = {name: values[0] for name, values in probe.report().items()}
+    assert found["train_loss"] == pytest.approx((math.log(2) - math.log(1 - q)) / 2)
+    assert found["loss"] == pytest.approx((2 * math.log(1 + math.exp(-z)) + math.log(1 + math.exp(z))) / 3)
+    assert (found["train_accuracy"], found["accuracy"]) == (1.0, 2 / 3)  # of equal logits the first counts
+
+
+def test_epochs_see_the_dropout_and_the_statistics_of_the_steps(run_here):
+    """The rule that ends a task at an accuracy measures the same, and so does the evaluation at a task's end."""
+    flags = {"norm": "batch", "dropout": 0.3, "l1_activations": 0.1, "n_epochs": 3, "stop_at_accuracy": 1.0}
+    record, _ = run_here(model="single", probe="epochs", **flags)
+    found = record["probes"]["epochs"]
+    ends = {task: i for i, task in enumerate(found["task"])}
+    assert [found["train_accuracy"][i] for i in ends.values()] == record["stopping"]["accuracy"]
+    assert [found["accuracy"][i] for i in ends.values()] == pytest.approx(record["seen"])
+    assert found["epoch"] == [1, 2, 3] * 3 and found["train_loss"][0] > 1
+
+
 def test_latents_begin_with_the_fresh_network_and_end_with_the_trained_one(data_file, run_here, monkeypatch):
     built = []
     make = probes.of_run
@@ -180,6 +211,13 @@ def test_after_gems_correction_no_constraint_is_violated(run_here):
     assert found["past"][0] == [0] and found["past"][-1] == [0, 1]
 
 
+def test_under_adam_the_gradient_is_corrected_and_the_step_is_another(run_here):
+    flags = {"optimizer": "adam", "lr": 0.01, "norm": "batch", "memory_strength": 0}
+    found = run_here(model="gem", probe="alignment", log_every=1, n_memories=4, **flags)[0]["probes"]["alignment"]
+    before, after, step = (np.concatenate(found[name]) for name in ("before", "after", "of_step"))
+    assert before.min() < -0.05 and after.min() > -1e-4 and step.min() < -0.01
+
+
 def test_a_memory_that_only_watches(run_here):
     """Its cosines are those of a method that keeps the same examples, and never corrects a gradient."""
     kept, _ = run_here(model="gem", probe="alignment", n_memories=4, lr=1e-6, log_every=3)
@@ -213,7 +251,7 @@ def serving(folder, **flags):
     found = []
     for name in probes.PROBES:
         args = main.parse(words(folder, probe=name, **flags))[0]
-        method = net(args.model, n_outputs=6, task_outputs=None, n_memories=8)
+        method = net(args.model, n_outputs=6, task_outputs=None, n_memories=8, ogd_mode=args.ogd_mode, norm=args.norm)
         continuum = SimpleNamespace(together=args.model == "joint", order=[0, 1, 2], position=0)
         data = SimpleNamespace(n_tasks=3, test=stream()[1])
         try:
@@ -226,23 +264,27 @@ def serving(folder, **flags):
 
 
 @pytest.mark.parametrize(
-    ("model", "without"),
+    ("model", "without", "flags"),
     [
-        ("single", {"drift", "relatedness"}),
-        ("gem", {"drift", "relatedness"}),
-        ("agem_group", {"drift"}),
-        ("ogd", {"relatedness"}),
-        ("joint", {"drift", "curve", "alignment", "relatedness"}),
-        ("independent", {"drift", "sparsity", "latents", "alignment", "relatedness"}),
+        ("single", {"drift", "relatedness"}, {}),
+        ("gem", {"drift", "relatedness"}, {}),
+        pytest.param("agem_group", {"drift"}, {}, marks=pytest.mark.slow),
+        ("ogd", {"relatedness"}, {}),
+        ("single", {"drift", "relatedness"}, {"norm": "batch", "dropout": 0.5, "l1_activations": 0.1, "momentum": 0.5}),
+        pytest.param("ogd", {"relatedness"}, ADAM, marks=pytest.mark.slow),
+        pytest.param("joint", {"drift", "curve", "alignment", "relatedness"}, {}, marks=pytest.mark.slow),
+        ("independent", {"drift", "sparsity", "latents", "alignment", "relatedness"}, {}),
     ],
 )
-def test_probes_change_no_digit(data_file, run_here, model, without):
+def test_probes_change_no_digit(data_file, run_here, model, without, flags):
     """Engines both, 300 inputs: then the engine of `gem` carries more along than the weights."""
     files.save(data_file, *stream(n_inputs=300))
-    folder, all_probes = data_file.parent / "records", ",".join(serving(data_file.parent, model=model))
+    folder, all_probes = data_file.parent / "records", ",".join(serving(data_file.parent, model=model, **flags))
     assert set(probes.PROBES) - set(all_probes.split(",")) == without
-    for engine in ("fast", "autograd"):
-        off, on = (run_here(model=model, engine=engine, probe=names, resume=False) for names in ("", all_probes))
+    for engine in ("autograd",) if flags else ("fast", "autograd"):
+        off, on = (
+            run_here(model=model, engine=engine, probe=names, resume=False, **flags) for names in ("", all_probes)
+        )
         bases = {
             record["args"]["probe"]: path for path in folder.glob("*.json") if (record := json.loads(path.read_text()))
         }
@@ -257,7 +299,7 @@ def test_probes_change_no_digit(data_file, run_here, model, without):
             path.unlink()
 
 
-@pytest.mark.parametrize("model", ["agem_closed", "ogd"])
+@pytest.mark.parametrize("model", quickly(["agem_closed", "ogd"], "ogd"))
 def test_the_probes_of_a_run_that_goes_on_are_equal(data_file, monkeypatch, model):
     names = ",".join(serving(data_file.parent, model=model))
     whole, arrays = run(data_file.parent, save_path=data_file.parent / "records", model=model, probe=names)

@@ -12,7 +12,7 @@ import model as methods
 from tests.conftest import net, parameters
 from tests.model import plain
 
-NAMES = list(methods.METHODS)
+NAMES = methods.learning("images")  # das: against its formulas in test_das.py
 BOUND = 1e-9
 SLOW_CASES = int(os.environ.get("PLAIN_CASES", 500))
 
@@ -158,4 +158,4 @@ def test_the_method_is_its_plain_form_in_many_cases(name, engine, capsys):
 
 
 def test_every_method_has_a_plain_form():
-    assert set(plain.METHODS) == set(methods.METHODS)
+    assert set(plain.METHODS) == set(NAMES)

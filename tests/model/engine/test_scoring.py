@@ -92,12 +92,13 @@ def test_margins_are_within_their_bounds_where_few_inputs_count(seed, nonzero, d
     x, y = images(200, 60, seed)
     x[:, torch.randperm(60, generator=draw)[nonzero:]] = 0
     scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
-    margin, bound = scorer._margins(x, y, 0)
+    known = scoring.sizes(pixels.floats(x), counted=True)
+    margin, bound = scorer._margins(x, y, 0, known)
     z = logits(layers, x)
     own = z.gather(1, y.unsqueeze(1))[:, 0]
     others = z.scatter(1, y.unsqueeze(1), -torch.inf).amax(1)
     assert bool(((margin.double() - (own - others)).abs() <= bound).all())
-    assert scorer.right(x, y, 0) == exactly_right(layers, x, y)
+    assert scorer.right(x, y, 0, known) == exactly_right(layers, x, y)
 
 
 @pytest.mark.parametrize("scale", [2.0**-80, 2.0**-64, 1.0, 2.0**60])
@@ -107,7 +108,8 @@ def test_sizes_are_upper_bounds(scale, nonzero):
     h = torch.rand(5, 100, generator=torch.Generator().manual_seed(0)) * scale
     h[:, nonzero:] = 0
     unit = (nonzero + 1) * 2.0**-24
-    ours = scoring.sizes(h)
+    assert bool((scoring.sizes(h).length >= scoring.sizes(h, counted=True).length).all())
+    ours = scoring.sizes(h, counted=True)
     exact = unit / (1 - unit)
     assert bool((ours.gamma.double() * scoring.SAFETY >= exact).all()) and bool((ours.gamma < 1.01 * exact).all())
     assert bool((ours.length.double() * scoring.SAFETY >= exact * h.double().norm(dim=1)).all())
@@ -120,10 +122,9 @@ def test_black_pixels_make_the_bound_smaller_and_what_is_known_of_inputs_changes
     x, y = images(300, 784, 4)
     x[:, 100:] = 0
     scorer = Scorer(layers, common.TaskOutputs(10), pixels.floats)
-    known = scoring.sizes(pixels.floats(x))
-    bounds = [scorer._margins(x, y, 0, each)[1] for each in (known, None)]
-    dense = x.masked_fill(x == 0, 1)  # not much longer
-    assert torch.equal(*bounds) and float((bounds[0] / scorer._margins(dense, y, 0)[1]).max()) < 0.2
+    known = scoring.sizes(pixels.floats(x), counted=True)
+    counted, plain = (scorer._margins(x, y, 0, each)[1] for each in (known, None))
+    assert float((counted / plain).max()) < 0.2
     assert scorer.right(x[7:], y[7:], 0, known.rows(slice(7, 300))) == scorer.right(x[7:], y[7:], 0)
 
 

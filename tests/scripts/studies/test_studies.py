@@ -21,15 +21,18 @@ STUDIES = {
     "relatedness": 10 * 5,
     "related_tasks": 20 * 2 * 5,
     "modular": (1 + 2 + 2 + 4 + 2 + 2 + 4) * 5,
-    "engines": (len(METHODS) - 1) * 2 * 5,
+    "engines": (len(METHODS) - 2) * 2 * 5,  # without icarl and das
     "unlearning": 6 * 3,
+    "alignment": 6 * 5,
     "learning_rates": 11 * 5 * 3,
     "exact_evaluation": 5 * 4 * 5,
     "split_mnist": 23 * 5,
     "split_mnist_settings": 2 * (8 + 11) * 2,
+    "das": 5 * 3 + 2 * 5 + 5 + (4 + 4) * 5,
 }
 QUICK = {"related_tasks": (20, 5)}  # a rank correlation needs three past tasks
 QUICK |= {"split_mnist": (1000, None), "split_mnist_settings": (1000, None)}
+QUICK |= {"das": (320, None)}  # all five domains
 
 
 def sourced(study, then):
@@ -193,6 +196,7 @@ def test_a_study_runs_continues_and_ends_in_its_table(study, tmp_path):
     assert "2 jobs: 2 finished before, 0 now" in again.stdout and row(again.stdout, "gem") == row(first.stdout, "gem")
 
 
+@pytest.mark.slow
 def test_a_part_of_the_runs_leaves_the_document_as_it_is(study):
     document = study.checkout / "docs" / "which_agem.md"
     before = document.read_text()

@@ -38,7 +38,7 @@ def test_the_readings_of_the_trigger(tmp_path):
     assert "| (2) `agem_closed` | any task is violated | ACC | 0.6100 | 0.3100 ± 0.0100 (n 3) | 0.001 |" in text
     assert "| (3) `agem_meanqp` | any task is violated | ACC | 0.5804 | X | X |" in text
     assert "way (2) corrected where any task is violated **is excluded** (least likely: " in text
-    assert text.count("when all 5 numbers are counted") == 3
+    assert text.count("when all 4 numbers are counted") == 3
 
 
 def test_without_records(tmp_path, capsys):
