@@ -210,7 +210,7 @@ def test_a_killed_job_is_tried_again_and_goes_on(data_file, tmp_path, monkeypatc
         p for p in training(sweeping) if p.parent() in training(sweeping)
     )  # and not the process that it came from
     job.send_signal(signal.SIGKILL)
-    said = sweeping.communicate(timeout=60)[0]
+    said = sweeping.communicate(timeout=600)[0]
     assert sweeping.returncode == 0 and "failed (killed by signal 9), trying again: " in said
     (output,) = (tmp_path / "killed").glob("agem_closed-*/output")
     assert "\nnote: the run goes on at step " in f"\n{output.read_text()}"
