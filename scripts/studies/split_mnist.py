@@ -211,7 +211,7 @@ def table(found) -> str:
     ]
     after = render(["after task", *map(str, range(1, LAST + 1))], tasks, "markdown")
     notes = [_data(found), "Below: our mean after each task, and the note's number in brackets."]
-    return render(head, body, "markdown", notes=notes) + "\n" + after
+    return render(head, body, "markdown", notes=notes) + "\n\n" + after
 
 
 def _beside(note: dict, each: list[dict]) -> list[str]:
@@ -260,7 +260,7 @@ def choice(found) -> str:
             for distance, (setting, *cells_) in body
         ]
         texts.append(render(["setting", "distance", *(row.label for row in judged)], rows, "markdown"))
-    return "\n".join(texts)
+    return "\n\n".join(texts)
 
 
 def _gaps(note: dict, ours: list[dict]) -> list:

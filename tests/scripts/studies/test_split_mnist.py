@@ -65,12 +65,12 @@ def test_a_rows_runs_are_beside_the_notes_number(tmp_path, capsys):
 
 def test_the_candidate_nearest_to_the_note_comes_first(tmp_path, capsys):
     rows = [row for row in split_mnist.ROWS if row.label in ("joint", "sequential")]
-    runs = []
+    runs, plain = [], {name: FLAGS[name].default for name in split_mnist.SETTING}
     for setting, joint in ((split_mnist.PLAIN_CHOICES[0], 0.90), (split_mnist.PLAIN_CHOICES[3], 0.96)):
         for row, end in zip(rows, (joint, 0.1985), strict=True):
             note = split_mnist.note_of(row, split_mnist.logged())
             seen, zeros = ([note[name].get(t, 0) for t in range(1, 6)] for name in ("accuracy", "sparsity"))
-            runs.append(record(row, 100, [*seen[:4], end], zeros, **split_mnist.parsed(setting)))
+            runs.append(record(row, 100, [*seen[:4], end], zeros, **plain | split_mnist.parsed(setting)))
     write(tmp_path / "r", *runs)
     assert split_mnist.main(["choice", str(tmp_path / "r")]) == 0
     first, second, third = capsys.readouterr().out.splitlines()[2:5]
