@@ -23,8 +23,11 @@ def read(path):
         raise DataError(f"{path}: has x_test and one of task and task_test; give both or none")
     train = _examples(found, path, "")
     test = _examples(found, path, "_test") if "x_test" in found else None
-    if test and test.x.shape[1:] != train.x.shape[1:]:
-        raise DataError(f"{path}: x is {train.x.shape[1]} wide and x_test {test.x.shape[1]}; images need one size")
+    if test and (test.shape, test.x.shape[1]) != (train.shape, train.x.shape[1]):
+        shapes = [found[name].shape[1:] for name in ("x", "x_test")]
+        raise DataError(
+            f"{path}: x holds images of the shape {shapes[0]} and x_test of {shapes[1]}; they need one size"
+        )
     if test and test.x.dtype != train.x.dtype:
         raise DataError(f"{path}: x is {found['x'].dtype} and x_test {found['x_test'].dtype}; store both alike")
     return train, test

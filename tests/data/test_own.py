@@ -121,7 +121,7 @@ ARRAYS = {
     "empty": ({"x": X[:0], "y": Y[:0]}, (), "my.npz: x has shape (0, 6, 6); it must be"),
     "half a test set": ({**GOOD, "x_test": X}, (), "has one of x_test and y_test; give both or none"),
     "tasks of one": ({**GOOD, "x_test": X, "y_test": Y, "task": Y}, (), "has x_test and one of task and task_test"),
-    "widths": ({**GOOD, "x_test": X[:, :5], "y_test": Y}, (), "my.npz: x is 36 wide and x_test 30; images need one size"),
+    "widths": ({**GOOD, "x_test": X[:, :5], "y_test": Y}, (), "of the shape (6, 6) and x_test of (5, 6); they need"),
     "dtypes": ({**GOOD, "x_test": X / 255, "y_test": Y}, (), "my.npz: x is uint8 and x_test float64; store both alike"),
     "new class": ({**GOOD, "x_test": X, "y_test": Y + 1}, (), "my.npz: class 6 has test examples and none for training"),
     "single": ({"x": X[:7], "y": Y[:7]}, (), "my.npz: class 1 has one example, and training and test need one each"),
