@@ -63,7 +63,8 @@ class MaskedText:
         """Stored ids x (B, L) with masks that depend on the seed and the place in the stream; the labels are not learned."""
         digest = hashlib.sha256(repr((self.args.seed, place)).encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
-        return tokens.masked(x, tokens.choose(x, self.text.mask, self.n_tokens, generator))
+        chosen = tokens.choose(x.cpu(), self.text.mask, self.n_tokens, generator)  # the same on every device
+        return tokens.masked(x, chosen.to(x.device))
 
     def outputs(self, train, test):
         return self.n_tokens, None

@@ -29,9 +29,11 @@ class Grouping:
         self.reverse, self.own_biases = reverse, own_biases
         layers = linear_layers(self.net)
         if layers is None:
+            kind = type(self.net).__name__
+            which = "this MLP is normalised or has dropout" if kind == "MLP" else f"this network is a {kind}"
             raise UsageError(
-                f"--model {learner.name}: its groups are of a plain MLP's hidden units, and this network, a "
-                f"{type(self.net).__name__}, is none, is normalised, or has dropout; give --net mlp --norm none --dropout 0"
+                f"--model {learner.name}: its groups are of a plain MLP's hidden units, and {which}; "
+                "give --net mlp --norm none --dropout 0"
             )
         self.shapes = [tuple(layer.weight.shape) for layer in layers]
         narrowest = min((o for o, _ in self.shapes[:-1]), default=self.args.num_groups)

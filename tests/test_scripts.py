@@ -249,5 +249,5 @@ def test_the_benchmark_says_what_it_cannot_do(capsys, monkeypatch):
     assert left.value.code == 2 and "choose from" in capsys.readouterr().err
     assert (
         list(bench.PARTS)
-        == "steps tasks memories replay directions evaluation command paper sweeps resnet drift".split()
+        == "steps tasks memories replay directions evaluation command paper sweeps resnet images drift".split()
     )

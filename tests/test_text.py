@@ -28,7 +28,7 @@ def run(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("model", ["single", "joint", "ewc"])
+@pytest.mark.parametrize("model", ["single", pytest.param("joint", marks=pytest.mark.slow), "ewc"])
 def test_methods_for_images_learn_text_unchanged(run, tmp_path, model):
     """The last row against the parameters in the record: accuracy of the masked tokens, and perplexity, by hand."""
     result = run(model=model, n_layers=1)
@@ -146,6 +146,7 @@ def test_das_records_its_importances(run):
     assert len(counts["das_intermediate_task_2"]) == 2 and all(0 <= v <= 1 for v in counts["das_heads_task_1"])
 
 
+@pytest.mark.slow
 def test_more_domains_follow_a_run_that_has_ended(run, tmp_path):
     file_for("das", tmp_path / "more.pt")
     run(model="das", save_state="yes")

@@ -264,7 +264,7 @@ def test_bad_input(name):
     with pytest.raises(UsageError, match="--num_groups 9: a hidden layer has only 8 units; give 8 or fewer"):
         net(name, num_groups=9)
     with pytest.raises(
-        UsageError, match=f"--model {name}: its groups are of a plain MLP's .* ResNet18, .*; give --net mlp"
+        UsageError, match=f"--model {name}: its groups are of a plain MLP's .* is a ResNet18; give --net mlp"
     ):
         net(name, n_inputs=3072)
     with pytest.raises(UsageError, match=f"--n_memories 0: {name} needs"):

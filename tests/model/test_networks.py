@@ -236,7 +236,7 @@ def test_a_stored_example_alone_takes_the_running_statistics():
         ("meralg6", {"optimizer": "adam"}, "--optimizer adam: meralg6 makes its steps itself: Reptile .*; give --optimizer sgd"),
         ("ncl", {"momentum": 0.9}, r"--momentum 0.9: ncl makes its steps itself: .*\(--ncl_momentum .*; give --momentum 0"),
         ("ncl", {"norm": "layer"}, "give --ncl_diag yes"),
-        ("gem_group", {"dropout": 0.5}, "a MLP, normalised, or has dropout; give --net mlp --norm none --dropout 0"),
+        ("gem_group", {"dropout": 0.5}, "this MLP is normalised or has dropout; give --net mlp --norm none --dropout 0"),
         ("single", {"engine": "fast", "norm": "batch"}, "--engine fast: this MLP is not a stack of linear layers with ReLU"),
         ("gem_group", {"engine": "fast", "momentum": 0.5}, "--engine fast: steps in blocks .* plain SGD there; give --engine"),
     ],
