@@ -44,7 +44,12 @@ COMMAND = (
     "--n_memories 10 --memory_strength 0.5 --log_every 20 --lca yes --checkpoint_every 4 --resume yes --threads 1 "
     "--task_sample 40 --ogd_per_task 40 --agem_batch 20 --memories 50 --replay_batch_size 5 --cov_recompute_every 5"
 ).split()
-OWN = {"joint": ["--lca", "no"]}  # what a method needs instead
+OWN = {  # what a method needs instead
+    "joint": "--lca no".split(),
+    "icarl": "--data_file digits_split.pt --n_memories 20".split(),
+    "das": "--data_file text_domains.pt --samples_per_task 60 --n_layers 1 --n_hiddens 16 --task_sample 8 --lca no "
+    "--pretrain_steps 20".split(),
+}
 UNLEARN = "--forgetting_mode True --forgetting_task_ids 1 --forgetting_resee_size 10".split()
 VARY = ("seconds", "peak_memory_mb", "started", "git", "command")  # entries of a record that differ from run to run
 SIGNALS = {"kill": [signal.SIGKILL], "term": [signal.SIGTERM], "int": [signal.SIGINT], "twice": [signal.SIGINT] * 2}
