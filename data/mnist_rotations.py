@@ -6,26 +6,9 @@ from pathlib import Path
 if not __package__:  # run from its own folder, as the reference's builders are
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from data import building, streams
+from data import building, rotated
 
-
-def build(
-    out,
-    n_tasks=20,
-    seed=0,
-    min_rot=0.0,
-    max_rot=90.0,
-    step=None,
-    rounds=1,
-    raw_path=None,
-    n_train=None,
-    n_test=None,
-    dtype=None,
-):
-    """Write the data file `out`; DataError if an argument is out of range or the raw files are missing."""
-    stream = streams.rotations(28, n_tasks, seed, min_rot, max_rot, step, rounds)
-    building.build_indexed(out, "mnist", stream, raw_path, n_train, n_test, dtype)
-
+build = rotated.builder(__name__, "mnist", 28)
 
 if __name__ == "__main__":
     sys.exit(building.main(build, "mnist_rotations.pt"))
