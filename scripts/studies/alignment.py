@@ -9,7 +9,6 @@ fell from its end to the end of the run. The table has Spearman's rank correlati
 A negative number says that what is better aligned falls less. The exit status is as in results.compare.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,11 +18,11 @@ if sys.path[0] != str(ROOT):
 
 from scipy.stats import spearmanr
 
-from results import console
 from results.comparing import cells, inference
 from results.comparing.measures import shown
 from results.reading.probed import entry
 from results.table import render
+from scripts.studies.command import tables
 
 KINDS = ("before", "of_step")
 HEADS = ("batches' gradients", "steps")
@@ -80,19 +79,7 @@ def spread(values: list[float]) -> str:
     return f"{shown(inference.mean(values), 2, True)}{ends}"
 
 
-def _print(paths) -> int:
-    found, unread = cells.read(paths, "alignment")
-    print(table(found))
-    return 1 if unread else 0
-
-
-def main(argv=None) -> int:
-    """Run the command; return its exit status."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
-    args = p.parse_args(argv)
-    return console.command("alignment", lambda: _print(args.paths))
-
+main = tables("alignment", __doc__, table)
 
 if __name__ == "__main__":
     sys.exit(main())

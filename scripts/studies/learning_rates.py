@@ -8,7 +8,6 @@ seeds, with the 95 % interval. X: a run at that rate diverged. Rows that are not
 The exit status is as in results.compare.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,13 +17,14 @@ if sys.path[0] != str(ROOT):
 
 from model import METHODS
 from model.arguments import FLAGS
-from results import RecordError, console
+from results import RecordError
 from results.comparing import cells, comparable
 from results.comparing.measures import shown
 from results.comparing.rows import compare
 from results.comparing.rows import rows as rows_of
 from results.reading.fields import FINITE
 from results.table import render
+from scripts.studies.command import tables
 
 BASE = "single"
 
@@ -110,19 +110,7 @@ def _above(chosen, by):
     return found
 
 
-def _print(paths):
-    found, unread = cells.read(paths, "learning_rates")
-    print(table(found))
-    return 1 if unread else 0
-
-
-def main(argv=None) -> int:
-    """Run the command; return its exit status."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
-    args = p.parse_args(argv)
-    return console.command("learning_rates", lambda: _print(args.paths))
-
+main = tables("learning_rates", __doc__, table)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,6 @@ it would by chance. The other tables have final accuracies, and their difference
 over common seeds. All intervals are 95 %. The exit status is as in results.compare.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,10 +18,10 @@ if sys.path[0] != str(ROOT):
 
 from scipy.stats import spearmanr
 
-from results import console
 from results.comparing import cells, inference
 from results.comparing.measures import MEASURES, shown
 from results.table import render
+from scripts.studies.command import tables
 
 LEAST = 3  # past tasks; of two ranks the correlation is 1 or -1
 OFF = 1_000_000  # --cov_recompute_every of the runs that never estimate
@@ -117,21 +116,13 @@ def gained(found, file: str) -> str:
     return render(head, body, "markdown", title=file)
 
 
-def _print(paths) -> int:
-    found, unread = cells.read(paths, "related_tasks")
-    print(followed(found))
-    for file in sorted({run.fact("data_file") for run in found}):
-        print(f"\n{gained(found, file)}")
-    return 1 if unread else 0
+def table(found) -> str:
+    """All tables of the study."""
+    files = sorted({run.fact("data_file") for run in found})
+    return "\n\n".join([followed(found), *(gained(found, file) for file in files)])
 
 
-def main(argv=None) -> int:
-    """Run the command; return its exit status."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
-    args = p.parse_args(argv)
-    return console.command("related_tasks", lambda: _print(args.paths))
-
+main = tables("related_tasks", __doc__, table)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,25 @@
+"""The command of a study that makes its tables from records: PATH... in, text out, exit statuses as in results.compare."""
+
+import argparse
+from collections.abc import Callable
+
+from results import console
+from results.comparing import cells
+
+
+def tables(name: str, doc: str, text: Callable[[list], str]) -> Callable[[list | None], int]:
+    """The ``main`` of the study ``name``, which prints ``text(runs)``; ``doc`` is its help."""
+
+    def main(argv: list | None = None) -> int:
+        p = argparse.ArgumentParser(prog=name, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
+        paths = p.parse_args(argv).paths
+
+        def tell() -> int:
+            found, unread = cells.read(paths, name)
+            print(text(found))
+            return 1 if unread else 0
+
+        return console.command(name, tell)
+
+    return main
