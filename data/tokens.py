@@ -157,8 +157,3 @@ def masked(x: torch.Tensor, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     x, shown = x.long(), shown.long()
     chosen = shown != KEPT
     return torch.where(chosen, shown, x), x.masked_fill(~chosen, IGNORED)
-
-
-def unmasked(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The ids (N, L) from what `masked` returned."""
-    return torch.where(y == IGNORED, x, y)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from model import arguments, common, engine, networks, optimizer, own_flags, state
+from model.dropout import dropouts
 from model.engine.fast import linear_layers
 
 MADE = ("args", "outputs", "engine")  # made by the constructor; the engine's state comes last, and apart
@@ -55,7 +56,7 @@ class Stateful(nn.Module):
             self.lr = self.later_lr
         if self.optimizer is not None:
             self.optimizer.clear()
-        for dropout in networks.dropouts(self):
+        for dropout in dropouts(self):
             dropout.begin(len(self.seen))
 
     def drop(self, tasks) -> None:

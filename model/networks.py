@@ -6,41 +6,14 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from model import UsageError, room
+from model import UsageError, room, transformer
 from model.common import IMAGE_INPUTS, MLP, ResNet18, Xavier, stack
+from model.dropout import Dropout, dropouts
 
 LENET_HIDDEN = (120, 84)
 LENET_MAPS = (6, 16)
 LENET_INPUTS = {784: (1, 28, 2), 1024: (1, 32, 0), IMAGE_INPUTS: (3, 32, 0)}  # channels, side, padding
 RESNET_MAPS = 20
-TASK_SEEDS = 2**32  # from one task's seed of dropout to the next; --seed is smaller
-
-
-class Dropout(nn.Module):
-    """Zeros each activation with probability ``p`` in training, and divides the others by 1 - p.
-
-    Draws come from ``generator``. ``begin`` seeds it for a task, so that a task's draws do not depend on how long the
-    tasks before it took.
-    """
-
-    def __init__(self, p: float, seed: int, generator: torch.Generator | None = None):
-        super().__init__()
-        self.p, self.seed = p, seed
-        self.generator = generator or torch.Generator()
-        self.begin(0)
-
-    def begin(self, k: int) -> None:
-        """Seed for the k-th task that is learned, counted from 1."""
-        self.generator.manual_seed(self.seed + k * TASK_SEEDS)
-
-    def forward(self, x):
-        if not self.training:
-            return x
-        kept = torch.empty(x.shape, dtype=x.dtype).bernoulli_(1 - self.p, generator=self.generator)
-        return x * kept.to(x.device).div_(1 - self.p)
-
-    def extra_repr(self):
-        return f"p={self.p}"
 
 
 def normalisation(norm: str, n: int, maps: bool = False) -> nn.Module | None:
@@ -107,8 +80,6 @@ def network(n_inputs: int, n_outputs: int, args, parts: int = 1) -> nn.Module:
     ``parts``-th of its units or maps, at least one. Text (``args.text``, a ``transformer.Language``) gets a Transformer.
     """
     if getattr(args, "text", None):
-        from model import transformer  # which uses this module's dropout
-
         return transformer.encoder(n_inputs, n_outputs, args)
     if wants_resnet(n_inputs, args):
         return ResNet18(n_outputs, max(1, RESNET_MAPS // parts))
@@ -163,11 +134,6 @@ def activations(net: nn.Module, x: torch.Tensor) -> tuple[list[torch.Tensor], to
 def serves_activations(net: nn.Module) -> bool:
     """Whether ``activations`` knows the network."""
     return isinstance(getattr(net, "net", None), nn.Sequential)
-
-
-def dropouts(model: nn.Module) -> list[Dropout]:
-    """The dropout modules of a network, or of all networks of a method."""
-    return [module for module in model.modules() if isinstance(module, Dropout)]
 
 
 @contextmanager

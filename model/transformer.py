@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from model import UsageError, backbone, room
-from model.networks import Dropout
+from model.dropout import Dropout
 
 HEADS = 4
 EXPANSION = 2  # intermediate units per unit of the width

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from experiment.probes import moments
 from model import UsageError, networks
+from model.dropout import Dropout
 from model.memory import RingMemory
 
 
@@ -97,7 +98,7 @@ class Probe(moments.Probe):
         """The gradient (p,) of the loss of a batch of one task."""
         net, x = self.net.train(not self.by_pairs or len(y) > 1), x.double()
         for module in net.modules():
-            if isinstance(module, networks.Dropout | nn.modules.dropout._DropoutNd):
+            if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
                 module.eval()
         hidden, logits = networks.activations(net, x) if l1 else ((), net(x))
         loss = F.cross_entropy(self.view.method.outputs.mask_(logits, task), y)

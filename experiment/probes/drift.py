@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from experiment.probes import moments
-from model import UsageError, networks
+from model import UsageError
+from model.dropout import dropouts
 from model.engine.autograd import AutogradEngine
 from model.engine.fast import FastEngine
 from model.numeric.directions import Directions
@@ -93,7 +94,7 @@ class Probe(moments.Probe):
         """The gradient (1, p) of the mean loss, as the method stores it; nothing is dropped out."""
         net, method = self.engine.net, self.view.method
         net.load_state_dict(state)
-        for module in networks.dropouts(net.train()):
+        for module in dropouts(net.train()):
             module.eval()
         stand_in = SimpleNamespace(args=method.args, engine=self.engine, shared=method.shared, task=task)
         return type(method).mean_gradient(stand_in, x, y).unsqueeze(0)

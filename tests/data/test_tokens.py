@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from data import DataError, files, text_domains, tokens
+from model import das
 from tests.conftest import MASK, N_TOKENS, ids, text_file
 
 
@@ -123,7 +124,7 @@ def test_masks_are_those_of_bert():
     at = seen[chosen]
     assert float((at == 0).float().mean()) == pytest.approx(0.801, abs=0.01)  # a random token may be the mask
     assert float((at == x[chosen]).float().mean()) == pytest.approx(0.101, abs=0.01)
-    assert torch.equal(tokens.unmasked(seen, y), x)
+    assert torch.equal(das.unmasked(seen, y), x)
     assert bool(((tokens.choose(x[:, :2], 0, 100, torch.Generator()) != tokens.KEPT).sum(1) == 1).all())  # never none
 
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from data import tokens
 from model import UsageError
-from model.das import SMALLEST, contrast, divergence, normalised
-from model.networks import Dropout
+from model.das import SMALLEST, contrast, divergence, normalised, unmasked
+from model.dropout import Dropout
 from model.units import TYPES
 from tests.conftest import TEXT, ids, learn, masked_text, net, parameters
 
@@ -217,7 +217,7 @@ def test_the_divergence_is_that_of_distributions():
 def test_the_contrast_sees_the_text_before_it_was_masked():
     x = ids(4)
     seen, y = tokens.masked(x, tokens.choose(x, 3, 4, torch.Generator().manual_seed(0)))
-    assert torch.equal(tokens.unmasked(seen, y), x) and not torch.equal(seen, x)
+    assert torch.equal(unmasked(seen, y), x) and not torch.equal(seen, x)
 
 
 def test_images_are_refused():
