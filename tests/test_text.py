@@ -147,6 +147,7 @@ def test_das_records_its_importances(run):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_more_domains_follow_a_run_that_has_ended(run, tmp_path):
     file_for("das", tmp_path / "more.pt")
     run(model="das", save_state="yes")

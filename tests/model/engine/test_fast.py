@@ -48,7 +48,7 @@ def runs(draw):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(runs())
 def test_300_steps_in_float64(name, run):
     train, C, given_, order, batch, seed = run
