@@ -171,6 +171,11 @@ def git_revision():
 def peak_memory_mb():
     """Largest resident memory of this process so far, in MB of 2^20 bytes; None where it is not known."""
     try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return round(next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**10, 1)
+    except (OSError, StopIteration):
+        pass  # not Linux, where getrusage would begin with what the process that started this one had
+    try:
         import resource
     except ImportError:  # Windows
         return None

@@ -268,3 +268,17 @@ def test_git_revision(tmp_path, monkeypatch):
     inner.mkdir()
     monkeypatch.setattr(record, "ROOT", inner.resolve())
     assert record.git_revision() is None  # the outer repository's revision says nothing about this copy
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's memory from its parent's")
+def test_peak_memory_is_the_process_own():
+    """On Linux getrusage begins with the peak of the process that started this one."""
+    ask = "import sys; sys.path.insert(0, sys.argv[1]); from results import record; print(record.peak_memory_mb())"
+    parent = (
+        "import subprocess, sys; held = b'x' * 300_000_000; "
+        "print(subprocess.run([sys.executable, '-c', *sys.argv[1:]], capture_output=True, text=True, check=True).stdout)"
+    )
+    words = [sys.executable, "-c", parent, ask, str(record.ROOT)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert 3 < float(done.stdout) < 150
+    assert record.peak_memory_mb() > 3
