@@ -263,9 +263,7 @@ def main(argv: list[str]) -> int:
     p = argparse.ArgumentParser(
         prog="kill_test.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument(
-        "--model", nargs="+", default=list(methods.METHODS), help="methods (default: all that learn images)"
-    )
+    p.add_argument("--model", nargs="+", default=list(methods.METHODS), help="methods (default: all)")
     p.add_argument("--kills", type=int, default=20, metavar="N", help="kills of each method (%(default)s)")
     p.add_argument("--random", type=int, default=0, metavar="SEED", help="of the moments (%(default)s)")
     args, flags = p.parse_known_args(argv)
