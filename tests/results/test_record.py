@@ -270,7 +270,9 @@ def test_git_revision(tmp_path, monkeypatch):
     assert record.git_revision() is None  # the outer repository's revision says nothing about this copy
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's memory from its parent's")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="only Linux tells a process's memory from its parent's"
+)
 def test_peak_memory_is_the_process_own():
     """On Linux getrusage begins with the peak of the process that started this one."""
     ask = "import sys; sys.path.insert(0, sys.argv[1]); from results import record; print(record.peak_memory_mb())"
