@@ -61,7 +61,9 @@ def test_the_first_task_is_that_of_single(name, tasks):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("engine, dtype", [("fast", torch.float32), ("autograd", torch.float64)])
+@pytest.mark.parametrize(
+    "engine, dtype", [("fast", torch.float32), pytest.param("autograd", torch.float64, marks=pytest.mark.slow)]
+)
 def test_going_on_after_a_restore_anywhere(name, tasks, dtype, engine):
     train, outputs = tasks
     given = {

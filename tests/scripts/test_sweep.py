@@ -604,6 +604,7 @@ def test_an_interruption_is_one_sentence_and_leaves_nothing_running(data_file, t
     wait_for(lambda: not any(map(alive, family)), seconds=10)
 
 
+@pytest.mark.slow
 def test_a_running_cluster_without_common_disk(data_file, tmp_path):
     """Scheduler and worker are processes of their own; the worker's folder and checkout are not the sweep's."""
     there, here, checkout = tmp_path / "there", tmp_path / "here", tmp_path / "checkout"
