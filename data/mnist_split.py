@@ -8,11 +8,7 @@ if not __package__:  # run from its own folder, as the reference's builders are
 
 from data import building, split
 
-
-def build(out, heldout="train", seed=42, raw_path=None, n_train=None, n_test=None, dtype=None):
-    """Write the data file `out`; DataError if an argument is out of range or the raw files are missing."""
-    split.build(out, "mnist", heldout, seed, raw_path, n_train, n_test, dtype)
-
+build = split.builder(__name__, "mnist")
 
 if __name__ == "__main__":
     sys.exit(building.main(build, split.names("mnist")))

@@ -15,6 +15,17 @@ def names(name):
     return {"train": f"{name}_split.pt", "test": f"{name}_split_test.pt"}
 
 
+def builder(module, name):
+    """The `build` of a builder's `module` (its name) for the raw set `name`."""
+
+    def build_one(out, heldout="train", seed=42, raw_path=None, n_train=None, n_test=None, dtype=None):
+        """Write the data file `out`; DataError if an argument is out of range or the raw files are missing."""
+        build(out, name, heldout, seed, raw_path, n_train, n_test, dtype)
+
+    build_one.__module__ = module  # whose docstring is the command's help
+    return build_one
+
+
 def build(out, name, heldout, seed, raw_path=None, n_train=None, n_test=None, dtype=None):
     """Write `out`: a task for each pair of classes in PAIRS, its second list being the images held out.
 

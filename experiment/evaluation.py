@@ -43,6 +43,8 @@ class Evaluator:
             self.chunk = TEXT_CHUNK
         if self.parity:
             self.chunk = max(len(y) for _, _, y in tasks)
+        self.targets = [int((y >= 0).sum()) for _, _, y in tasks]
+        self.largest = [int(y.max()) for _, _, y in tasks]
         self._sizes: dict[int, scoring.Sizes] = {}
 
     @torch.no_grad()
@@ -52,13 +54,12 @@ class Evaluator:
         scorer = scoring.of(model, pixels.floats)
         found = Measured([], [], [])
         for t in range(len(self.tasks)) if only is None else only:
-            _, x, y = self.tasks[t]
-            version = x._version
+            _, x, _ = self.tasks[t]
+            version, targets = x._version, self.targets[t]
             counts, loss = self._counts(model, scorer, t)
             if x._version != version:
                 raise foreign.Breach("forward changes its argument x, the test set, in place; use a copy", "forward")
             right, *rest = map(sum, zip(*counts, strict=True))
-            targets = int((y >= 0).sum())
             found.accuracies.append(right / targets)
             found.unmasked.extend(among_all / targets for among_all in rest)
             if self.text:
@@ -73,7 +74,7 @@ class Evaluator:
         _, x, y = self.tasks[t]
         n = len(y) - 1 if self.parity and len(y) > 1 else len(y)
         both = getattr(model, "masked_and_unmasked", lambda x, t: None)
-        sizes, largest = (self._sizes_of(t), 0) if scorer else (None, int(y.max()))
+        sizes = self._sizes_of(t) if scorer else None
         counts, loss = [], 0.0
         for start in range(0, n, self.chunk):
             rows = slice(start, min(start + self.chunk, n))
@@ -88,7 +89,7 @@ class Evaluator:
                 if self.text:
                     loss += float(F.cross_entropy(logits, ys, reduction="sum"))
                 else:
-                    foreign.require_logits(logits, len(xs), largest)
+                    foreign.require_logits(logits, len(xs), self.largest[t])
                 predicted = [logits.argmax(1)]
             counts.append([int((labels == ys).sum()) for labels in predicted])
         return counts, loss

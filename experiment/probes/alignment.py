@@ -62,7 +62,7 @@ class Probe(moments.Probe):
         method = self.view.method
         if self.own is None:
             now = self.view.own(task)
-            return method.memory.rows([s for s in method.seen if s != now and bool(method.memory.written[s].any())])
+            return method.memory.rows(method.others(now))
         stored = self.own.rows([s for s in range(self.own.n_tasks) if s != task and bool(self.own.written[s].any())])
         return stored and (*stored[:2], stored[2] + self.view.own(0))
 

@@ -113,3 +113,9 @@ def shown(value, digits, sign=False):
         return "X"
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     return text.replace("-", "", 1) if float(text) == 0 and text.startswith("-") else text
+
+
+def with_interval(mean, low, high, digits):
+    """A difference or a correlation with its interval, as '+0.020 [-0.010, +0.050]'; alone where low is None."""
+    ends = "" if low is None else f" [{shown(low, digits, True)}, {shown(high, digits, True)}]"
+    return shown(mean, digits, True) + ends

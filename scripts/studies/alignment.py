@@ -19,7 +19,7 @@ if sys.path[0] != str(ROOT):
 from scipy.stats import spearmanr
 
 from results.comparing import cells, inference
-from results.comparing.measures import shown
+from results.comparing.measures import with_interval
 from results.reading.probed import entry
 from results.table import render
 from scripts.studies.command import tables
@@ -74,9 +74,7 @@ def spread(values: list[float]) -> str:
     """Mean and interval; X of nothing."""
     if not values:
         return "X"
-    low, high = inference.interval(values)
-    ends = "" if low is None else f" [{shown(low, 2, True)}, {shown(high, 2, True)}]"
-    return f"{shown(inference.mean(values), 2, True)}{ends}"
+    return with_interval(inference.mean(values), *inference.interval(values), 2)
 
 
 main = tables("alignment", __doc__, table)

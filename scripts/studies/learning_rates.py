@@ -19,7 +19,7 @@ from model import METHODS
 from model.arguments import FLAGS
 from results import RecordError
 from results.comparing import cells, comparable
-from results.comparing.measures import shown
+from results.comparing.measures import shown, with_interval
 from results.comparing.rows import compare
 from results.comparing.rows import rows as rows_of
 from results.reading.fields import FINITE
@@ -105,8 +105,7 @@ def _above(chosen, by):
     for row in compare(chosen, by, ("final",), BASE):
         pair = (row["paired"] or {}).get("final")
         if pair:
-            low, high = (shown(pair[end], 3, sign=True) for end in ("low", "high"))
-            found[_label(row["by"])] = f"{shown(pair['mean'], 3, sign=True)} [{low}, {high}]"
+            found[_label(row["by"])] = with_interval(pair["mean"], pair["low"], pair["high"], 3)
     return found
 
 

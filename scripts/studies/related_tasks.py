@@ -19,7 +19,7 @@ if sys.path[0] != str(ROOT):
 from scipy.stats import spearmanr
 
 from results.comparing import cells, inference
-from results.comparing.measures import MEASURES, shown
+from results.comparing.measures import MEASURES, shown, with_interval
 from results.table import render
 from scripts.studies.command import tables
 
@@ -66,13 +66,6 @@ def twins(found: dict) -> list[tuple[float, float]]:
     return every
 
 
-def spread(values: list[float]) -> str:
-    """Mean and interval."""
-    low, high = inference.interval(values)
-    ends = "" if low is None else f" [{shown(low, 2, True)}, {shown(high, 2, True)}]"
-    return f"{shown(inference.mean(values), 2, True)}{ends}"
-
-
 def followed(found) -> str:
     """The first table."""
     rows = {}
@@ -88,7 +81,8 @@ def followed(found) -> str:
         if pairs:
             hit, chance = (inference.mean(column) for column in zip(*pairs, strict=True))
             nearest = f"{shown(hit, 2)} (chance {shown(chance, 2)})"
-        body.append([file, f"`{model}`", name, str(len(each)), spread(ranks) if ranks else "X", nearest])
+        correlation = with_interval(inference.mean(ranks), *inference.interval(ranks), 2) if ranks else "X"
+        body.append([file, f"`{model}`", name, str(len(each)), correlation, nearest])
     head = ["file", "method", "estimate", "n", "rank correlation", "same angle nearest"]
     return render(head, body, "markdown")
 
@@ -110,8 +104,7 @@ def gained(found, file: str) -> str:
             if against is None or against.low is None:
                 body.append([*line, "-"])
             else:
-                ends = f"[{shown(against.low, 3, True)}, {shown(against.high, 3, True)}]"
-                body.append([*line, f"{shown(against.mean, 3, True)} {ends}"])
+                body.append([*line, with_interval(against.mean, against.low, against.high, 3)])
     head = ["method", "setting", "n", "final accuracy", "above no relatedness"]
     return render(head, body, "markdown", title=file)
 

@@ -18,7 +18,7 @@ from results.compare import compare
 from results.comparing import cells, inference
 from results.comparing.deviations import METRICS
 from results.comparing.matching import counterparts, differing
-from results.comparing.measures import MEASURES, shown
+from results.comparing.measures import MEASURES, shown, with_interval
 from results.comparing.tables import tables
 from results.table import render
 from scripts.benching.machine import processor
@@ -131,8 +131,8 @@ def _verdict(rows):
     finals = row["measures"]["final"]
     return (
         f"With the logged margin of 10 its final accuracy is {shown(finals['mean'], 3)} ± {shown(finals['sd'], 3)} "
-        f"(n {finals['n']}), a mean difference to way (2) of {shown(pair['mean'], 3, True)} "
-        f"[{shown(pair['low'], 3, True)}, {shown(pair['high'], 3, True)}]. Do not use it."
+        f"(n {finals['n']}), a mean difference to way (2) of "
+        f"{with_interval(pair['mean'], pair['low'], pair['high'], 3)}. Do not use it."
     )
 
 
@@ -226,8 +226,7 @@ def _gained(found):
         pair = inference.difference(finals["any"], finals["mean"])
         if pair and pair.low is not None:
             at = "" if model == "agem_closed" else f" at margin {margin}"
-            ends = f"[{shown(pair.low, 3, True)}, {shown(pair.high, 3, True)}]"
-            said.append(f"{shown(pair.mean, 3, True)} {ends} of `{model}`{at}")
+            said.append(f"{with_interval(pair.mean, pair.low, pair.high, 3)} of `{model}`{at}")
     return f"`--agem_trigger any` changes the final accuracy over common seeds by {'; '.join(said)}." if said else ""
 
 
