@@ -114,7 +114,8 @@ def tools(tree, *lines):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("number", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_tests_of_every_method_pick_it_up(tree, number):
     passed = re.search(r"(\d+) passed", run(f"{commands(3)[number]} -o addopts=", tree))
     assert int(passed[1]) >= (20, 5, 4)[number]

@@ -186,7 +186,9 @@ def test_a_second_signal_while_a_record_is_written_does_not(run, folder, name):
 
 def test_an_interrupt_while_libraries_are_imported(tmp_path):
     """Which takes seconds: it would end in a traceback of some import. Here numpy waits for the signal."""
-    (tmp_path / "numpy.py").write_text("import pathlib, time; pathlib.Path('begun').touch(); time.sleep(60)")
+    # Short sleeps: a signal between the touch and one long sleep would be heeded after it only.
+    waits = "import pathlib, time\npathlib.Path('begun').touch()\nwhile True:\n    time.sleep(0.01)\n"
+    (tmp_path / "numpy.py").write_text(waits)
     process = subprocess.Popen(
         [sys.executable, ROOT / "main.py"],
         cwd=tmp_path,

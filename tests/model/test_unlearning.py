@@ -154,7 +154,7 @@ def observe(model, t, n=8):
 
 
 @pytest.mark.parametrize("name", UNLEARNING)
-@pytest.mark.parametrize("finish", [True, False])
+@pytest.mark.parametrize("finish", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("first", [3, 1, 0, 4])  # the last task learned, an older one, an unlearned one, a new one
 def test_life_goes_on_after_the_phase(name, first, finish):
     """Tasks learned before, unlearned and new ones; then a second phase, of other tasks, and on again."""

@@ -23,7 +23,7 @@ from model.numeric.projection import Correction
 from tests.conftest import net, parameters, stream
 
 TRAIN, _ = stream(4, 40, dtype=torch.float64)
-METHODS = ("gem", "agem_closed", "agem_sampled")
+METHODS = ("gem", *(pytest.param(name, marks=pytest.mark.slow) for name in ("agem_closed", "agem_sampled")))
 
 
 def make(name, kind, seed=0):
