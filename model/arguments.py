@@ -49,6 +49,7 @@ GROUPS = {
         Flag("optimizer", str, "sgd", "GEM", "what makes a step of a gradient; its memory ends with a task", shared=True,
              choices=("sgd", "adam")),
         Flag("momentum", real, 0.0, "GEM", "of SGD, cleared at a task's end", shared=True, low=0, high=0.999),
+        Flag("weight_decay", real, 0.0, "here", "of Adam, apart from the gradient, which is AdamW", shared=True, low=0),
         Flag("stop_at_accuracy", never_or_number, "never", "here",
              "end a task after the epoch whose training accuracy reaches it", PROTOCOL, above=0, high=1),
     ),
