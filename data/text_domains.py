@@ -22,6 +22,7 @@ NETWORK = ("asyncio/*", "email/**/*", "http/*", "urllib/*", "xmlrpc/*", "wsgiref
            "imaplib", "poplib", "nntplib", "telnetlib", "selectors")  # fmt: skip
 DESCRIBED = ("tkinter/**/*", "idlelib/**/*", "distutils/**/*", "lib2to3/**/*", "multiprocessing/*", "ctypes/**/*",
              "concurrent/**/*", "unittest/*", "logging/*", "importlib/**/*", "[s-z]*")  # fmt: skip
+DOMAINS = ("network", "encodings", "docstrings", "tests", "licences")  # of an installation
 ELSEWHERE = ("site-packages", "dist-packages", "__pycache__", "test", "tests", "encodings", "pydoc_data")
 
 
@@ -95,16 +96,16 @@ def installed():
     texts = [path for end in ("txt", "md", "rst") for path in packages.glob(f"**/*.{end}")]
     texts += [path for word in ("LICENSE", "COPYING", "NOTICE", "AUTHORS") for path in packages.glob(f"**/{word}*")]
     taken = {*network, *described}
-    return {
-        "network": read(network, library),
-        "encodings": read(library.glob("encodings/*.py"), library, family=lambda path: path.stem[:3]),
-        "docstrings": [(family, docs) for family, source in read(described, library) if (docs := docstrings(source))],
-        "tests": read(
-            tests, library if tests and library in tests[0].parents else packages, family=lambda path: path.stem[:6]
-        ),
-        "licences": read((path for path in texts if path.is_file()), packages),
-        "general": read((path for path in sources if path not in taken), library),
-    }
+    in_the_library = bool(tests) and library in tests[0].parents
+    domains = (
+        read(network, library),
+        read(library.glob("encodings/*.py"), library, family=lambda path: path.stem[:3]),
+        [(family, docs) for family, source in read(described, library) if (docs := docstrings(source))],
+        read(tests, library if in_the_library else packages, family=lambda path: path.stem[:6]),
+        read((path for path in texts if path.is_file()), packages),
+    )
+    general = read((path for path in sources if path not in taken), library)
+    return {**dict(zip(DOMAINS, domains, strict=True)), "general": general}
 
 
 def _elsewhere(path, library):
