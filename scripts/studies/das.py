@@ -7,6 +7,7 @@ the strength of `ewc`. The second has a row for each variant, at the chosen valu
 `single` over common seeds with their standard errors. F is A-GEM's forgetting of the accuracy of masked tokens, PPL the
 perplexity, the mean over domains at the end, and PPL growth the factor by which a domain's perplexity has grown since it was
 learned. The third has the importance that DAS found in each type and layer, for general knowledge and for each domain.
+The last is of the runs with --finetune_epochs.
 With --figures: the importance of every head, and of the other units by layer; and what is lost of the first domain while the
 others are learned.
 """
@@ -30,6 +31,8 @@ from results.table import render
 
 BASE = "single"
 SHOWN = ("final", "forgetting", "perplexity", "perplexity_growth")
+TUNED = ("finetuned", "finetuned_f1")
+FILES = ("text_domains.pt", "text_families.pt")  # whose domains have names
 OWN = ("das_proxy", "das_proxy_data", "das_contrast", "das_initial", "das_masks")
 TYPES = ("head", "intermediate", "output")
 FIRST = (BASE, "joint", "ewc", "das")  # the order of the rows
@@ -60,24 +63,47 @@ def values_of(measure: str, cell: dict) -> dict:
     return {seed: value for seed, value in measured.items() if value is not None}
 
 
+def compared(runs: dict, name: str, measures) -> list[str]:
+    """Of each measure the mean of a variant, and the mean difference to `single` over common seeds with its standard error."""
+    row = []
+    for key in measures:
+        digits = MEASURES[key].digits
+        values, base = values_of(key, runs[name]), values_of(key, runs.get(BASE, {}))
+        row.append(shown(mean(list(values.values())), digits) if values else "-")
+        pairs = [value - base[seed] for seed, value in values.items() if seed in base]
+        row.append("-" if name == BASE or not pairs else shown(mean(pairs), digits, sign=True))
+        if row[-1] != "-" and len(pairs) > 1:
+            row[-1] += f" ({shown(deviation(pairs) / math.sqrt(len(pairs)), digits)})"
+    return row
+
+
+def heads(measures) -> list[str]:
+    return [text for key in measures for text in (MEASURES[key].label, f"- {BASE} (SE)")]
+
+
 def comparison(runs: dict) -> str:
     """A row for each variant."""
     rows = []
     for name, cell in runs.items():
         rates = sorted({float(cells.field(run, "lr")) for run in cell.values()})
-        row = [name, str(len(cell)), ", ".join(f"{rate:g}" for rate in rates)]
-        for key in SHOWN:
-            digits = MEASURES[key].digits
-            values, base = values_of(key, cell), values_of(key, runs.get(BASE, {}))
-            row.append(shown(mean(list(values.values())), digits) if values else "-")
-            pairs = [value - base[seed] for seed, value in values.items() if seed in base]
-            row.append("-" if name == BASE or not pairs else shown(mean(pairs), digits, sign=True))
-            if row[-1] != "-" and len(pairs) > 1:
-                row[-1] += f" ({shown(deviation(pairs) / math.sqrt(len(pairs)), digits)})"
-        rows.append(row)
-    heads = [text for key in SHOWN for text in (MEASURES[key].label, f"- {BASE} (SE)")]
+        rows.append([name, str(len(cell)), ", ".join(f"{rate:g}" for rate in rates), *compared(runs, name, SHOWN)])
     keyed = {(name,): cell for name, cell in runs.items()}
-    return render(["variant", "n", "lr", *heads], rows, "markdown", notes=comparable.warnings(keyed, ("variant",)))
+    notes = comparable.warnings(keyed, ("variant",))
+    return render(["variant", "n", "lr", *heads(SHOWN)], rows, "markdown", notes=notes)
+
+
+def classifiers(runs: dict) -> str:
+    """A row for each variant whose runs fine-tuned classifiers: their means, and the accuracy in each domain."""
+    domains = [name for name in places(next(iter(runs.values()))) if name != "general"]
+    rows = []
+    for name, cell in runs.items():
+        each = zip(*(run.record["finetuning"]["accuracy"] for run in cell.values()), strict=True)
+        rows.append(
+            [name, str(len(cell)), *compared(runs, name, TUNED), *(f"{mean(list(values)):.3f}" for values in each)]
+        )
+    usual = next(iter(next(iter(runs.values())).values())).record["finetuning"]["usual"]
+    rows.append(["most frequent label", "", f"{mean(usual):.4f}", "", "", "", *(f"{value:.3f}" for value in usual)])
+    return render(["classifiers", "n", *heads(TUNED), *domains], rows, "markdown")
 
 
 def choices(found) -> str:
@@ -101,7 +127,7 @@ def choices(found) -> str:
 def places(cell: dict) -> dict:
     """{what importance was found for: its name in the record's counts}: general knowledge, then the domains of the file."""
     tasks = sorted({task for run in cell.values() for task in run.record["protocol"]["task_order"]})
-    known = all(run.record["protocol"]["data_file"] == "text_domains.pt" for run in cell.values())
+    known = all(run.record["protocol"]["data_file"] in FILES for run in cell.values())
     named = {DOMAINS[t] if known and t < len(DOMAINS) else f"domain {t}": f"task_{t}" for t in tasks}
     return {"general": "general", **named}
 
@@ -151,8 +177,7 @@ def draw_importance(plt, runs: dict):
     heads, layers = found_for(cell, "heads"), by_layer(cell)
     if not heads or not layers:
         return None
-    n_layers = len(layers) // len(TYPES)
-    each = len(heads) // n_layers
+    each = len(heads) // (len(layers) // len(TYPES))
     rows = {f"layer {i // each + 1}, head {i % each + 1}": row for i, row in enumerate(heads)}
     picture, both = plt.subplots(1, 2, figsize=(10, 1.2 + 0.36 * max(len(rows), len(layers))), layout="constrained")
     for axes, drawn, title in (both[0], rows, "each head"), (both[1], layers, "mean of a layer's units"):
@@ -202,9 +227,13 @@ def _print(paths, folder) -> int:
     if chosen:
         print(f"Rates and strengths, on held-out training text:\n\n{choices(chosen)}\n")
     rest = [run for run in found if not cells.field(run, "validation")]
+    tuned = [run for run in rest if run.record.get("finetuning")]
+    rest = [run for run in rest if not run.record.get("finetuning")]
     runs = variants(rest) if rest else {}
     print(f"Differences to {BASE} over common seeds:\n\n{comparison(runs)}\n")
     print(f"Mean importance by type and layer, DAS with its defaults:\n\n{importances(runs.get('das', {}))}")
+    if tuned:
+        print(f"\nClassifiers of each domain's text, fine-tuned at the end:\n\n{classifiers(variants(tuned))}")
     if folder:
         figures(runs, Path(folder))
     return 1 if unread else 0

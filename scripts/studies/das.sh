@@ -4,8 +4,9 @@
 # importance on general and on new text, and without each of its parts. Five seeds with an order of domains of their own, the
 # same for all. Steps are Adam's. The first two lines are measured on held-out training text: the rate is the one at which
 # `single` has the best final mean accuracy, the strength the one at which `ewc` has it at that rate. All others have that
-# rate. The second table compares with `single`.
-quick=(--samples_per_task 160 --seed 0 --pretrain_steps 600)
+# rate. The second table compares with `single`. The last line fine-tunes classifiers at the end, of text whose test sets
+# have more files, and has a table of its own.
+quick=(--samples_per_task 160 --seed 0 --n_tasks 3 --pretrain_steps 600)
 
 size="--data_file text_domains.pt --samples_per_task 640 --n_layers 2 --n_hiddens 64 --batch_size 16 --log_every 100000"
 size="$size --shuffle_tasks yes --optimizer adam"
@@ -22,7 +23,8 @@ $das --das_proxy output representation --das_proxy_data general new
 $das --das_contrast 0
 $das --das_initial no
 $das --das_masks no
-$das --das_contrast 0 --das_initial no"
+$das --das_contrast 0 --das_initial no
+--model single das ${protocol/text_domains/text_families} --finetune_epochs 3 --seed 0..2"
 
 table() {
     "$python" scripts/studies/das.py "$1" --figures "$1"

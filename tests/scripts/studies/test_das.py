@@ -86,6 +86,29 @@ def test_importance_is_that_of_a_domain_wherever_it_came(printed):
     assert row(text, "output, layer 2") == ["0.550", "0.550", "0.550"]
 
 
+def test_classifiers_have_a_table_of_their_own(printed):
+    runs = [run("single", 0, 0.5, 0.1)]
+    for seed in (0, 1):
+        for model, gain in (("single", 0.0), ("das", 0.1 + seed / 50)):
+            tuned = {"accuracy": [0.5 + gain, 0.3 + gain], "f1": [0.2, 0.2], "usual": [0.4, 0.3],
+                     "mean_accuracy": 0.4 + gain, "mean_f1": 0.2}  # fmt: skip
+            runs.append(run(model, seed, 0.5, 0.1) | {"finetuning": tuned})
+            runs[-1]["protocol"]["data_hash"] = "b" * 64
+    differences, classifiers = printed(*runs).split("Classifiers of each domain")
+    assert row(differences, "single")[0] == "1"
+    assert row(classifiers, "das") == [
+        "2",
+        "0.5100",
+        "+0.1100 (0.0100)",
+        "0.2000",
+        "+0.0000 (0.0000)",
+        "0.610",
+        "0.410",
+    ]
+    assert row(classifiers, "most frequent label")[1] == "0.3500"
+    assert list(das.DOMAINS[:2]) == [cell.strip() for cell in classifiers.splitlines()[2].split("|")[-3:-1]]
+
+
 def test_pictures(printed, tmp_path):
     pytest.importorskip("matplotlib")
     printed(run("single", 0, 0.5, 0.1), run("das", 0, 0.5, 0.1), run("joint", 0, 0.5, 0.1), figures=True)
