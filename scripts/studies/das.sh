@@ -17,6 +17,7 @@ das="--model das $protocol"
 
 lines="--model single $held_out --lr 0.0001 0.0003 0.001 0.003
 $ewc --memory_strength 100 1000 10000 $held_out --lr 0.0003
+--model das $held_out --lr 0.0003 --das_contrast 0.01 0.1 1
 --model single joint $protocol
 $ewc --memory_strength 1000 $protocol
 $das --das_proxy output representation --das_proxy_data general new
