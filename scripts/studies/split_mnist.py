@@ -36,17 +36,22 @@ SEEDS, OTHER_SEEDS = "0..4", "100..101"
 COMMON = "--data_file mnist_split.pt --head shared --log_every 1000000"
 # What the note leaves open, as `choice` has chosen it (docs/split_mnist.md).
 PLAIN = "--momentum 0.9 --lr 0.02 --batch_size 64"
-ORTHOGONAL = "--momentum 0.9 --lr 0.001 --batch_size 256"
+ORTHOGONAL = "--momentum 0 --lr 0.01 --batch_size 256"
 MLP = "--hidden_sizes 120,84"
 ADAM = "--optimizer adam --lr 0.0001 --batch_size 256"
 EPOCHS = "--n_epochs 4"
 UNTIL = "--later_lr_factor 0.2 --n_epochs 29"
 OGD = f"--model ogd --ogd_mode loss_mean --ogd_record train --task_sample 12000 {UNTIL}"  # as the note's code
-PROBES = {"joint": "sparsity,epochs,confidence", "single": "sparsity,epochs,confidence,curve,updates"}
-PROBES["ogd"] = f"{PROBES['single']},drift"
+PROBES = {
+    "joint": "sparsity,epochs,confidence",
+    "single": "sparsity,epochs,confidence,curve,updates",
+    "ogd": "sparsity,epochs,confidence,drift",
+    "lenet5": "sparsity",  # a convolution takes long
+}
 
 
-DRAWN = ("sequential", "sequential, batch norm", "OGD, batch norm, until .95")  # latent vectors of these rows are kept
+DRAWN = ("sequential", "sequential, batch norm", "OGD, batch norm, until .95")  # these have DRAWN_PROBES too
+DRAWN_PROBES = ["curve", "updates", "latents"]
 EVALUATION = "OGD, batch norm, until .95, recorded in evaluation mode"
 
 
@@ -72,8 +77,9 @@ class Row(NamedTuple):
 
     def under(self, setting: str, probes: str = "") -> str:
         """The row's command line under a setting of optimizer, rate and batch size."""
-        usual = PROBES[parsed(self.flags)["model"]] + (",latents" if self.label in DRAWN else "")
-        return f"{self.flags} {setting} {COMMON} --probe {probes or usual}"
+        model = "lenet5" if "lenet5" in self.flags else parsed(self.flags)["model"]
+        usual = PROBES[model].split(",") + (DRAWN_PROBES if self.label in DRAWN else [])
+        return f"{self.flags} {setting} {COMMON} --probe {probes or ','.join(dict.fromkeys(usual))}"
 
 
 def _rows():
@@ -82,7 +88,6 @@ def _rows():
     yield Row("joint, batch norm", f"{joint} --norm batch", ("joint, batch norm",))
     for l1 in ("0.001", "0.1", "1.0", "2.0"):
         yield Row(f"joint, L1 {l1}", f"{joint} --l1_activations {l1}", (f"joint, L1 {l1}",))
-    yield Row("joint, LeNet-5", f"--model joint {EPOCHS} --net lenet5")
     yield Row("sequential", single, ("sequential", "sequential, L1 0.0"))
     note = "sequential, batch norm"
     yield Row(note, f"{single} --norm batch", (note, f"{note}, once more"))
@@ -90,7 +95,6 @@ def _rows():
     yield Row("sequential, dropout 0.5", f"{single} --dropout 0.5", ("sequential, dropout 0.5",))
     yield Row("sequential, L1 1.0", f"{single} --l1_activations 1.0", ("sequential, L1 1.0",))
     yield Row(f"{note}, L1 1.0", f"{single} --norm batch --l1_activations 1.0", (f"{note}, L1 1.0",))
-    yield Row("sequential, LeNet-5", f"--model single {EPOCHS} --net lenet5")
     ogd, bn, stop = f"{OGD} {MLP}", f"{OGD} {MLP} --norm batch", "--stop_at_accuracy 0.95"
     yield Row("OGD, until .98", f"{ogd} --stop_at_accuracy 0.98", ("OGD, until .98",))
     note = "OGD, batch norm"
@@ -111,6 +115,8 @@ def _rows():
     gtl = bn.replace("--ogd_mode loss_mean --ogd_record train", "--ogd_mode gtl")
     yield Row("OGD gtl, 40 a task, batch norm, until .95", f"{gtl} --ogd_per_task 40 {stop}")
     yield Row("no OGD, batch norm, until .95", f"--model single {UNTIL} {MLP} --norm batch {stop}")
+    yield Row("joint, LeNet-5", f"--model joint {EPOCHS} --net lenet5")
+    yield Row("sequential, LeNet-5", f"--model single {EPOCHS} --net lenet5")
 
 
 ROWS = tuple(_rows())
