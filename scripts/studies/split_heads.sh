@@ -1,0 +1,10 @@
+# Do SPG, NCL or OGD beat plain training where each task has a head of its own?
+# Split MNIST, split Fashion-MNIST and CIFAR-100 in 20 tasks as inputs of a perceptron, five epochs: `single`, EWC, SPG with
+# and without CHI and with CHI in the loss, NCL with and without a radius, OGD; on the tasks that did not serve the choice of
+# their settings. The table has the difference of each to `single`, in pairs over five seeds. 120 runs.
+quick=(--samples_per_task 200 --seed 0..1)
+lines=$("$python" scripts/studies/split_heads.py lines)
+
+table() {
+    "$python" scripts/studies/split_heads.py table "$1"
+}
