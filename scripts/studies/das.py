@@ -1,13 +1,14 @@
 """Tables and figures of soft-masking in a language model, from the records of `scripts/study.sh das`.
 
-    python scripts/studies/das.py PATH... [--figures FOLDER]
+    python scripts/studies/das.py PATH... [--importance VARIANT] [--figures FOLDER]
 
-The first table is of the runs that were measured on held-out training text: they choose the learning rate of `single` and
-the strength of `ewc`. The second has a row for each variant, at the chosen values: means over seeds, and the differences to
-`single` over common seeds with their standard errors. F is A-GEM's forgetting of the accuracy of masked tokens, PPL the
-perplexity, the mean over domains at the end, and PPL growth the factor by which a domain's perplexity has grown since it was
-learned. The third has the importance that DAS found in each type and layer, for general knowledge and for each domain.
-The last is of the runs with --finetune_epochs.
+The first table is of the runs that were measured on held-out training text. They choose the learning rate of `single`, the
+strength of `ewc` and the weight of the contrast. The second has a row for each variant, at the chosen values: means over
+seeds, and the differences to `single` over common seeds with their standard errors. F is A-GEM's forgetting of the accuracy
+of masked tokens, PPL the perplexity, the mean over domains at the end, and PPL growth the factor by which a domain's
+perplexity has grown since it was learned. The third has the importance that was found in each type and layer, for general
+knowledge and for each domain, by the variant that --importance names as the second table does. The last is of the runs with
+--finetune_epochs.
 With --figures: the importance of every head, and of the other units by layer; and what is lost of the first domain while the
 others are learned.
 """
@@ -34,6 +35,7 @@ SHOWN = ("final", "forgetting", "perplexity", "perplexity_growth")
 TUNED = ("finetuned", "finetuned_f1")
 FILES = ("text_domains.pt", "text_families.pt")  # whose domains have names
 OWN = ("das_proxy", "das_proxy_data", "das_contrast", "das_initial", "das_masks")
+CHOSEN = {"memory_strength": "strength", "das_contrast": "contrast"}  # on held-out text, beside the rate
 TYPES = ("head", "intermediate", "output")
 FIRST = (BASE, "joint", "ewc", "das")  # the order of the rows
 
@@ -109,10 +111,13 @@ def classifiers(runs: dict) -> str:
 def choices(found) -> str:
     """A row for each rate and each strength of what was measured on held-out training text."""
     rows = []
-    by = ("model", "lr", "memory_strength")
-    for (model, lr, strength), cell in cells.gather(found, by).items():
+    by = ("model", "lr", *CHOSEN)
+    for (model, lr, *values), cell in cells.gather(found, by).items():
         done = cells.done(cell)
-        row = [f"{model}, lr {lr:g}" + ("" if strength == cells.UNUSED else f", strength {strength:g}"), str(len(cell))]
+        more = [
+            f", {CHOSEN[name]} {value:g}" for name, value in zip(CHOSEN, values, strict=True) if value != cells.UNUSED
+        ]
+        row = [f"{model}, lr {lr:g}{''.join(more)}", str(len(cell))]
         for key in SHOWN:
             values = values_of(key, done)
             whole = len(values) == len(cell)  # a mean without the runs that diverged would flatter
@@ -157,23 +162,25 @@ def importances(cell: dict) -> str:
 # -- figures -----------------------------------------------------------------------------------------------
 
 
-def figures(runs: dict, folder: Path) -> None:
-    """Two pictures in ``folder``: das_importance.png, where there is a run of DAS with its defaults, and das_forgetting.png."""
+def figures(runs: dict, of: str, folder: Path) -> None:
+    """Two pictures in ``folder``: das_importance.png, where there is a run of the variant ``of``, and das_forgetting.png."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in (("das_importance", draw_importance), ("das_forgetting", draw_forgetting)):
-        picture = draw(plt, runs)
+    pictures = {
+        "das_importance": draw_importance(plt, runs.get(of, {})),
+        "das_forgetting": draw_forgetting(plt, runs, of),
+    }
+    for name, picture in pictures.items():
         if picture is not None:
             picture.savefig(folder / f"{name}.png", dpi=120)
             plt.close(picture)
 
 
-def draw_importance(plt, runs: dict):
-    cell = runs.get("das", {})
+def draw_importance(plt, cell: dict):
     heads, layers = found_for(cell, "heads"), by_layer(cell)
     if not heads or not layers:
         return None
@@ -193,7 +200,7 @@ def draw_importance(plt, runs: dict):
     return picture
 
 
-def draw_forgetting(plt, runs: dict):
+def draw_forgetting(plt, runs: dict, of: str):
     """The accuracy on the domain learned first, less that just after it was learned; a bar is a standard error."""
     picture, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
     for i, (name, cell) in enumerate(runs.items()):
@@ -202,7 +209,7 @@ def draw_forgetting(plt, runs: dict):
             continue
         columns = list(zip(*curves, strict=True))
         errors = [(deviation(list(column)) or 0) / math.sqrt(len(curves)) for column in columns]
-        style = {"linewidth": 2.5} if name in (BASE, "das") else {"linewidth": 1, "linestyle": ("--", ":")[i % 2]}
+        style = {"linewidth": 2.5} if name in (BASE, of) else {"linewidth": 1, "linestyle": ("--", ":")[i % 2]}
         shift = 0.02 * (i - len(runs) / 2)  # so that bars do not hide one another
         at = [x + shift for x in range(1, len(columns) + 1)]
         axes.errorbar(at, [mean(list(c)) for c in columns], errors, label=name, marker="o", markersize=3, **style)
@@ -221,7 +228,7 @@ def lost_of_the_first(run) -> list[float]:
     return [row[first] - grid[0][first] for row in grid]
 
 
-def _print(paths, folder) -> int:
+def _print(paths, of, folder) -> int:
     found, unread = cells.read(paths, "das")
     chosen = [run for run in found if cells.field(run, "validation")]
     if chosen:
@@ -231,11 +238,11 @@ def _print(paths, folder) -> int:
     rest = [run for run in rest if not run.record.get("finetuning")]
     runs = variants(rest) if rest else {}
     print(f"Differences to {BASE} over common seeds:\n\n{comparison(runs)}\n")
-    print(f"Mean importance by type and layer, DAS with its defaults:\n\n{importances(runs.get('das', {}))}")
+    print(f"Mean importance by type and layer, {of}:\n\n{importances(runs.get(of, {}))}")
     if tuned:
         print(f"\nClassifiers of each domain's text, fine-tuned at the end:\n\n{classifiers(variants(tuned))}")
     if folder:
-        figures(runs, Path(folder))
+        figures(runs, of, Path(folder))
     return 1 if unread else 0
 
 
@@ -243,9 +250,12 @@ def main(argv=None) -> int:
     """Run the command; return its exit status."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
+    p.add_argument(
+        "--importance", metavar="VARIANT", default="das", help="whose importance is shown (default: %(default)s)"
+    )
     p.add_argument("--figures", metavar="FOLDER", help="where the pictures go")
     args = p.parse_args(argv)
-    return console.command("das", lambda: _print(args.paths, args.figures))
+    return console.command("das", lambda: _print(args.paths, args.importance, args.figures))
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ def run(model, seed, final, forgotten, order=(0, 1), **flags):
 
 @pytest.fixture
 def printed(tmp_path, capsys):
-    def printed(*runs, figures=False):
+    def printed(*runs, figures=False, of="das"):
         folder = write(tmp_path / "r", *runs)
-        assert das.main([folder, *(["--figures", str(tmp_path / "f")] if figures else [])]) == 0
+        assert das.main([folder, "--importance", of, *(["--figures", str(tmp_path / "f")] if figures else [])]) == 0
         return capsys.readouterr().out
 
     return printed
@@ -77,9 +77,15 @@ def test_held_out_runs_choose_the_rate_and_the_penalty(printed):
     assert row(differences, "single")[:3] == ["1", "0.003", "0.6500"]
 
 
+def test_held_out_runs_choose_the_weight_of_the_contrast(printed):
+    runs = [run("das", 0, 0.5 + weight, 0.1, validation=400, das_contrast=weight) for weight in (0.01, 0.1)]
+    assert row(printed(*runs, run("single", 0, 0.7, 0.1)), "das, lr 0.003, contrast 0.1")[:2] == ["1", "0.5500"]
+
+
 def test_importance_is_that_of_a_domain_wherever_it_came(printed):
     """Domain 0 came first with seed 0 and second with seed 1."""
-    text = printed(run("das", 0, 0.5, 0.1), run("das", 1, 0.5, 0.1, (1, 0)))
+    both = [run("das", 0, 0.5, 0.1, das_contrast=0.1), run("das", 1, 0.5, 0.1, (1, 0), das_contrast=0.1)]
+    text = printed(*both, of="das --das_contrast 0.1")
     head = next(line for line in text.splitlines() if line.startswith("| units"))
     assert [cell.strip() for cell in head.split("|")[2:-1]] == ["general", *das.DOMAINS[:2]]
     assert row(text, "head, layer 1") == ["0.500", "0.500", "0.500"]
