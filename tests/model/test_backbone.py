@@ -67,12 +67,12 @@ def test_a_gate_closes_one_head(roberta):
 @pytest.mark.parametrize("model", ["single", "das"])
 def test_a_run(roberta, run, model):
     flags = {"optimizer": "adam", "lr": 0.01} if model == "das" else {"lr": 0.1}
-    result = run(model=model, backbone=roberta, n_hiddens=100, **flags)
+    result = run(model=model, backbone=roberta, n_hiddens=100, finetune_epochs=1, **flags)
     assert (
         result["status"] == "done" and result["protocol"]["net"] == "Backbone" and result["metrics"]["perplexity"] > 1
     )
     again = run(model=model, backbone=roberta, n_hiddens=100, **flags)
-    assert again["perplexity"] == result["perplexity"]
+    assert again["perplexity"] == result["perplexity"] and len(result["finetuning"]["f1"]) == 2
 
 
 def test_a_unit_of_importance_one_does_not_move(roberta):
