@@ -11,7 +11,7 @@ import zipfile
 import torch
 
 from data import DataError, files, identity, sources, stored, unpickled
-from scripts.fuzzing import readers
+from scripts.fuzzing import command_lines, readers
 from scripts.fuzzing.target import Target
 
 
@@ -159,4 +159,5 @@ TARGETS = {
         "cifar-100-binary.tar.gz",
     ),
     **readers.TARGETS,
+    **command_lines.TARGETS,
 }  # fmt: skip
