@@ -48,7 +48,7 @@ def _complete(header: dict) -> bool:
         return False
     if not numbers([sizes.get(name) for name in ("n_inputs", "n_outputs", "n_tasks")], 1):
         return False
-    outputs = [] if sizes.get("outputs") is None else sizes["outputs"]
+    outputs = [] if sizes.get("outputs", 0) is None else sizes.get("outputs")
     if not isinstance(outputs, list) or not all(numbers(own) for own in outputs):
         return False
     within = all(output < sizes["n_outputs"] for own in outputs for output in own)

@@ -151,6 +151,10 @@ def _compressed(content):
         lambda header, state: (json.dumps({**header, "settings": []}), state),
         lambda header, state: (json.dumps({**header, "sizes": {}}), state),
         lambda header, state: (json.dumps({**header, "learned": [1]}), state),
+        lambda header, state: (
+            json.dumps({**header, "sizes": {"n_inputs": 12, "n_outputs": 4, "n_tasks": 2, "task_sizes": []}}),
+            state,
+        ),
         lambda header, state: (json.dumps({**header, "sizes": {**header["sizes"], "n_tasks": "2"}}), state),
         lambda header, state: (json.dumps({**header, "sizes": {**header["sizes"], "outputs": [[None]]}}), state),
         lambda header, state: (json.dumps({**header, "sizes": {**header["sizes"], "n_outputs": 2**70}}), state),
