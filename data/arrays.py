@@ -6,6 +6,7 @@ import numpy as np
 
 from data import DataError
 from data.examples import Examples
+from results.console import one_line
 
 NAMES = ("x", "y", "x_test", "y_test", "task", "task_test")
 CHANNELS = (1, 3)
@@ -60,7 +61,7 @@ def _contents(path):
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise DataError(f"{path}: cannot be read as an .npz file ({reason}); save it again") from error
     if others:
-        print(f"note: {path}: not used: {', '.join(others)}", file=sys.stderr)
+        print(one_line(f"note: {path}: not used: {', '.join(others)}"), file=sys.stderr)
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from data import DataError, files, sources
+from results.console import one_line
 
 
 def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None, dtype=None):
@@ -136,7 +137,7 @@ def status(act):
     try:
         print(act())
     except DataError as error:
-        print(error, file=sys.stderr)
+        print(one_line(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted, nothing written", file=sys.stderr)

@@ -9,6 +9,7 @@ import numpy as np
 
 from data import DataError
 from data.examples import Examples
+from results.console import one_line
 
 NOT_IMAGES = ("thumbs.db", "desktop.ini")  # what systems leave in folders, beside hidden files
 GREY = ("1", "L", "LA", "La")
@@ -73,7 +74,7 @@ def _visible(folder):
 
 def _note_others(folder, names):
     if names:
-        print(f"note: {folder}: not used: {', '.join(names)}", file=sys.stderr)
+        print(one_line(f"note: {folder}: not used: {', '.join(names)}"), file=sys.stderr)
 
 
 def _form(Image, file):

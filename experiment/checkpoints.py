@@ -102,8 +102,10 @@ class Checkpoints:
             header, saved = self.store.read()
         except (Damaged, OSError) as error:
             raise UsageError(f"{what} cannot be read ({error}); delete it, or give --resume no") from None
-        if header["format"] != FORMAT:
-            raise UsageError(f"{what} has the format {header['format']}, not {FORMAT}; delete it, or give --resume no")
+        if header.get("format") != FORMAT:
+            raise UsageError(
+                f"{what} has the format {header.get('format')}, not {FORMAT}; delete it, or give --resume no"
+            )
         return header, saved
 
     def _require_the_same(self, there: dict) -> None:

@@ -37,6 +37,25 @@ def _deciding(args) -> dict:
     return found | {name: value for name, value in settings(args).items() if name not in (*free, *methods.UNLEARNING)}
 
 
+def _complete(header: dict) -> bool:
+    """Whether a header says all that ``save`` writes, each of its kind."""
+
+    def numbers(values, low: int = 0) -> bool:
+        return isinstance(values, list) and all(type(value) is int and value >= low for value in values)
+
+    sizes, learned = header.get("sizes"), header.get("learned")
+    if not all(isinstance(part, dict) for part in (header.get("settings"), sizes)) or not isinstance(learned, list):
+        return False
+    if not numbers([sizes.get(name) for name in ("n_inputs", "n_outputs", "n_tasks")], 1):
+        return False
+    outputs = [] if sizes.get("outputs", 0) is None else sizes.get("outputs")
+    if not isinstance(outputs, list) or not all(numbers(own) for own in outputs):
+        return False
+    within = all(output < sizes["n_outputs"] for own in outputs for output in own)
+    whole = not outputs or len(outputs) == sizes["n_tasks"]
+    return within and whole and numbers(sizes.get("task_sizes")) and all(isinstance(hash, str) for hash in learned)
+
+
 class Earlier:
     """A finished run from whose state another one goes on. ``UsageError`` if there is none, or if the flags do not fit it."""
 
@@ -52,10 +71,12 @@ class Earlier:
             header, self.method = store.read(self.file)
         except store.Damaged as error:
             raise UsageError(f"{self.flag}: {self.file} cannot be read ({error}); give another record") from None
-        if header["format"] != FORMAT:
+        if header.get("format") != FORMAT:
             raise UsageError(
-                f"{self.flag}: {self.file} has the format {header['format']}, not {FORMAT}; give another record"
+                f"{self.flag}: {self.file} has the format {header.get('format')}, not {FORMAT}; give another record"
             )
+        if not _complete(header):
+            raise UsageError(f"{self.flag}: {self.file} says of its run what no run leaves; give another record")
         if args.forgetting_mode:
             raise UsageError(
                 f"{self.flag} --forgetting_mode True: only tasks of one run can be unlearned; give one of them"
@@ -104,7 +125,15 @@ class Earlier:
         if reason := getattr(model, "cannot_continue", None):
             raise UsageError(f"{self.flag}: {model.name} cannot go on with more tasks: {reason}; give another --model")
         counts = dict(getattr(model, "counts", {}))
-        state.restore(model, {name: value for name, value in self.method.items() if name != "engine"})
+        try:
+            state.restore(model, {name: value for name, value in self.method.items() if name != "engine"})
+        except (UsageError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # whatever a method stumbles over in a state that none has left
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UsageError(
+                f"{self.flag}: {self.file} holds what no run leaves ({reason}); give another record"
+            ) from error
         if counts:
             model.counts = counts  # of this run alone
         return Continued(model, self.n_tasks)

@@ -8,8 +8,8 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import time
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,14 +62,38 @@ def read(file: Path) -> tuple[dict, dict]:
     try:
         with open(file, "rb") as opened:
             digest, content = opened.readline(HEXADECIMAL + 1).decode("ascii", "replace").strip(), opened.read()
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise Damaged("its checksum is wrong")
-        header, _, state = content.partition(b"\n")
-        return json.loads(header), torch.load(io.BytesIO(state), weights_only=True)
     except OSError as error:
         raise Damaged(error.strerror or str(error)) from None
-    except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise Damaged(f"{type(error).__name__}: {error}".splitlines()[0]) from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Damaged("its checksum is wrong")
+    header, _, state = content.partition(b"\n")
+    try:
+        with zipfile.ZipFile(io.BytesIO(state)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        found = (
+            None if unpacked > len(state) else (json.loads(header), torch.load(io.BytesIO(state), weights_only=True))
+        )
+    except Exception as error:  # readers stumble over what nobody wrote with almost any exception
+        raise Damaged(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from None
+    if found is None or _size(found[1]) > 2 * len(state):
+        raise Damaged("it unpacks to more than it holds")
+    if not all(isinstance(part, dict) for part in found):
+        raise Damaged("its header or its state is no dictionary")
+    return found
+
+
+def _size(state) -> int:
+    """The bytes of all tensors in ``state``, of each once."""
+    found, left = {}, [state]
+    while left:
+        value = left.pop()
+        if isinstance(value, torch.Tensor):
+            found[id(value)] = value.nbytes
+        elif isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list | tuple):
+            left += value
+    return sum(found.values())
 
 
 class Store:

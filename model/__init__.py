@@ -20,6 +20,7 @@ __all__ = [
     "load",
     "names",
     "resolve",
+    "shown",
     "source",
 ]
 
@@ -95,6 +96,11 @@ REFERENCE = ("single", "ewc", "gem", "independent", "multimodal", "eralg4", "era
 
 class UsageError(Exception):
     """A user's mistake; its text is one sentence: what is wrong, the value, the remedy."""
+
+
+def shown(text: str, most: int = 60) -> str:
+    """A word of the user as a sentence about it repeats it: its first ``most`` characters, if it is longer."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def load(name: str, parity: bool = False):

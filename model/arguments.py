@@ -13,15 +13,15 @@ import os
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from model import METHODS, UsageError
-from model.flags import Flag, Role, median_or_number, never_or_number, real, sizes, whole, yes_no, yes_no_word
+from model import METHODS, UsageError, shown
+from model.flags import LAYERS, Flag, Role, median_or_number, never_or_number, real, sizes, whole, yes_no, yes_no_word
 
 RUN, PROTOCOL, MACHINE, PLACE = Role.RUN, Role.PROTOCOL, Role.MACHINE, Role.PLACE
 
 GROUPS = {
     "network": (
         Flag("model", str, "single", "GEM", "the method (below); without regard to case", RUN),
-        Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP; layers of the Transformer", shared=True, low=0, high=1000),
+        Flag("n_layers", whole, 2, "GEM", "hidden layers of the MLP; layers of the Transformer", shared=True, low=0, high=LAYERS),
         Flag("n_hiddens", whole, 100, "GEM", "units in each hidden layer; width of the Transformer", shared=True, low=1),
         Flag("net", str, "auto", "here", "of images; auto: ResNet18 if 3,072 inputs, else MLP", shared=True,
              choices=("auto", "mlp", "resnet18", "lenet5")),
@@ -184,7 +184,14 @@ class Parser(argparse.ArgumentParser):
     """Raises ``UsageError`` where argparse would print its usage and leave."""
 
     def error(self, message):
-        raise UsageError(message[:1].upper() + message[1:] + "; see main.py --help")
+        raise UsageError(shown(message[:1].upper() + message[1:], 1000) + "; see main.py --help")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse as argparse does, but for ``--flag=--``: its value is the text ``--``, not an empty list."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        for name in [name for name, value in vars(namespace).items() if value == []]:
+            setattr(namespace, name, "--")
+        return namespace, unknown
 
     def parse_args(self, args=None, namespace=None):
         """Parse as argparse does. ``UsageError`` for an unknown flag names the flag that is nearest to it."""
@@ -193,8 +200,8 @@ class Parser(argparse.ArgumentParser):
             flags = [text.lstrip("-") for text in self._option_string_actions]
             typed = [text.lstrip("-").partition("=")[0] for text in unknown if text.startswith("-")]
             near = [flag for text in typed for flag in difflib.get_close_matches(text, flags, n=1)]
-            hint = f"did you mean --{', --'.join(near)}? See" if near else "see"
-            raise UsageError(f"Unrecognized arguments: {' '.join(unknown)}; {hint} main.py --help")
+            hint = f"did you mean --{', --'.join(dict.fromkeys(near))}? See" if near else "see"
+            raise UsageError(f"Unrecognized arguments: {shown(' '.join(unknown), 200)}; {hint} main.py --help")
         return namespace
 
 

@@ -5,10 +5,10 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from model import METHODS, UsageError
+from model import METHODS, UsageError, shown
 
 SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of the normal numbers of float32
-SHOWN = 60  # characters of a wrong value that are repeated in the sentence about it
+LAYERS = 1000  # hidden layers at most
 
 
 class Role(StrEnum):
@@ -69,9 +69,11 @@ def sizes(text: str) -> str:
     """'120,84': whole numbers from 1 on with commas between them; or 'auto'."""
     if text == "auto":
         return text
-    numbers = [int(part) for part in text.split(",")]
+    numbers = [whole(part) for part in text.split(",")]
     if min(numbers) < 1:
         raise ValueError(text)
+    if len(numbers) > LAYERS:
+        raise argparse.ArgumentTypeError(f"more than {LAYERS:,} layers")
     return ",".join(map(str, numbers))
 
 
@@ -141,14 +143,14 @@ class Flag:
 
     def parse(self, text: str):
         """The value that ``text`` stands for. ``UsageError`` says which values are right."""
-        shown = text if len(str(text)) <= SHOWN else f"{str(text)[:SHOWN]}..."
+        given = f"--{self.name} {shown(str(text))}"
         try:
             value = self.kind(text)
         except argparse.ArgumentTypeError as error:
-            raise UsageError(f"--{self.name} {shown}: {error}; give {self.wanted()}") from None
+            raise UsageError(f"{given}: {error}; give {self.wanted()}") from None
         except (ValueError, TypeError, OverflowError):
-            raise UsageError(f"--{self.name} {shown}: not {self.sort}; give {self.wanted()}") from None
-        self.check(self.plain(value), shown)
+            raise UsageError(f"{given}: not {self.sort}; give {self.wanted()}") from None
+        self.check(self.plain(value), shown(str(text)))
         return value
 
     def plain(self, value):

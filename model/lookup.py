@@ -49,8 +49,8 @@ def resolve(name: str) -> str:
         return found
     if any(sign in name for sign in "/\\."):
         raise model.UsageError(
-            f"--model {name!r}: a method's name, not a path; put the file into model/ and give its name without .py"
+            f"--model {model.shown(name)!r}: a method's name, not a path; put the file into model/ and give its name without .py"
         )
     near = difflib.get_close_matches(name.lower(), [*model.METHODS, *model.ALIASES], n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise model.UsageError(f"--model {name!r}: no such method; {hint}The names are:\n{describe()}")
+    raise model.UsageError(f"--model {model.shown(name)!r}: no such method; {hint}The names are:\n{describe()}")

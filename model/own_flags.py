@@ -87,7 +87,7 @@ def elsewhere(argv: list[str], known: dict[str, Flag]) -> dict[str, Flag]:
     """
     spelled = {option for flag in known.values() for option in flag.spellings}
     wanted = {word.partition("=")[0] for word in argv if re.match(r"--[a-zA-Z]", word)} - spelled
-    patterns = [re.sub("[-_]", "[-_]", word) + r"\b" for word in wanted]
+    patterns = [re.sub(r"\\-|_", "[-_]", re.escape(word)) + r"\b" for word in wanted]
     found: dict[str, Flag] = {}
     for name in methods.names() if wanted else ():
         try:

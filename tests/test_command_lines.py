@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from scripts.fuzzing import command_lines as generator
 from tests import command_lines
 
 SLOW = 2000
@@ -33,16 +34,23 @@ def check(forks, numbers):
 
 def test_the_generator_reaches_every_flag_and_method():
     """With values that the table takes, and with values that it does not."""
-    commands = [command_lines.command(number) for number in range(4000)]
-    flags = command_lines.FLAGS
+    commands = [generator.command(number) for number in range(4000)]
+    flags = generator.FLAGS
     given = [
         (word.lstrip("-").partition("=")[0], after) for argv in commands for word, after in itertools.pairwise(argv)
     ]
-    taken = {name for name, value in given if name in flags and command_lines.right(flags[name], value)}
-    refused = {name for name, value in given if name in flags and not command_lines.right(flags[name], value)}
+    taken = {name for name, value in given if name in flags and generator.right(flags[name], value)}
+    refused = {name for name, value in given if name in flags and not generator.right(flags[name], value)}
     texts = {name for name, flag in flags.items() if flag.kind is str and not flag.choices}  # any text passes the table
     assert taken == set(flags) and refused >= set(flags) - texts
-    assert {value for name, value in given if name == "model"} > set(command_lines.METHODS)
+    assert {value for name, value in given if name == "model"} > set(generator.METHODS)
+
+
+@pytest.mark.parametrize("n", [300, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_many_are_settled_or_refused_in_a_sentence(n):
+    """Without their runs, which take a second each."""
+    settled = sum(generator.require_an_end(generator.command(number)) for number in range(10_000, 10_000 + n))
+    assert n / 4 < settled < n
 
 
 def test_what_the_check_finds(tmp_path):

@@ -24,7 +24,15 @@ def arrays(run, probe):
         with zipfile.ZipFile(path) as archive:
             if sum(info.file_size for info in archive.infolist()) > bounds.ARRAYS:
                 raise RecordError(f"{path}: unpacks to more than {bounds.ARRAYS // 10**6} MB, which no run leaves")
-        with np.load(path, allow_pickle=False) as found:
-            return {name.removeprefix(f"{probe}."): found[name] for name in found.files if name.startswith(f"{probe}.")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise RecordError(f"{path}: is damaged, or is no .npz file ({str(e)[:100]})") from None
+        with np.load(path, allow_pickle=False) as archive:
+            own = [name for name in archive.files if name.startswith(f"{probe}.")]
+            found = {name.removeprefix(f"{probe}."): archive[name] for name in own}
+        for name, array in found.items():
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+                raise TypeError(f"{name} is no array of numbers")
+    except RecordError:
+        raise
+    except Exception as e:  # numpy and zipfile stumble over damage in many ways
+        reason = " ".join(str(e).split())[:100]
+        raise RecordError(f"{path}: is damaged, or is no .npz file ({reason})") from None
+    return found

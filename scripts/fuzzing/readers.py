@@ -6,6 +6,7 @@ import io
 import json
 import zlib
 
+import numpy as np
 import torch
 
 from model import UsageError
@@ -16,7 +17,9 @@ from results.comparing.measures import DEFAULT, MEASURES
 from results.comparing.rows import rows
 from results.comparing.tables import tables
 from results.drawing import curves
+from results.reading import probed
 from results.reading.logs import parse
+from results.reading.run import Run
 from results.table import FORMATS
 from scripts.fuzzing.target import Target
 from scripts.sweeping import jobs
@@ -71,6 +74,23 @@ def _tools(path):
     check(usable[0], usable)
 
 
+def _probe_arrays(path):
+    """What beside a record is called what probes left."""
+    run = Run(str(path.with_suffix(".json")), record={"probes": {"updates": {}}})
+    with contextlib.suppress(RecordError):
+        assert all(array.dtype.kind in "biuf" for array in probed.arrays(run, "updates").values())
+
+
+def _npz():
+    made = []
+    for save in (np.savez, np.savez_compressed):
+        save(
+            buffer := io.BytesIO(), **{"updates.size": np.arange(6.0), "updates.task": np.arange(3), "x": np.arange(2)}
+        )
+        made.append(buffer.getvalue())
+    return made
+
+
 def _torch_files():
     t, a = torch.tensor([0.0, 0, 1]), torch.tensor([[0.1, 0.2], [0.9, 0.3], [0.8, 0.7]])
     made = []
@@ -92,6 +112,7 @@ def _commands(path):
 
 
 READING = ("results.reading.logs", "results.reading.fields", "results.reading.run", "results.comparing.cells")
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 NUMBERS = (b"NaN", b"Infinity", b"-1", b"1e999", b"1e308", b"9" * 400, b"null", b"true", b"0.5")
 TEXTS = (b'"', b"\\ud800", b"\\u001b[31m", b"$x^$", b"[2cm]", b"=1+1", b"a\\\\|b", b"<b>", b"[" * 900, b"{" * 5000)
 TARGETS = {
@@ -110,6 +131,11 @@ TARGETS = {
     "run_pt": Target(_tools, (), _torch_files, (*READING, "results.reading.reference"),
                      (b"PK\x03\x04", b"PK\x05\x06", b"data.pkl", b"cargparse\nNamespace\n", b"cos\nmkdir\n", b"R", b"0", b"."),
                      "x.pt"),
+    "probe_arrays": Target(
+        _probe_arrays, (), _npz, ("results.reading.probed", "zipfile"),
+        (*ZIP, b"updates.", b"\x93NUMPY\x01\0", b"(6,)", b"(-1,)", b"(10000000000000,)", b"'|O'", b"'|V8'"),
+        "x.npz",
+    ),
     "commands": Target(
         _commands, (UsageError,),
         lambda: [b"--model gem --n_memories 10 --seed 0..2 --lr 0.1 0.3  # a comment\n--model single \\\n --lr '0.1'\n"],

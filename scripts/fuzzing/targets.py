@@ -1,5 +1,6 @@
 """The table of what is fuzzed: one entry a parser or reader. Add a line to TARGETS, and seeds that it reads well."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -8,10 +9,11 @@ import struct
 import tarfile
 import zipfile
 
+import numpy as np
 import torch
 
-from data import DataError, files, identity, sources, stored, unpickled
-from scripts.fuzzing import readers
+from data import DataError, arrays, files, identity, sources, stored, unpickled
+from scripts.fuzzing import command_lines, readers, states
 from scripts.fuzzing.target import Target
 
 
@@ -120,6 +122,24 @@ def _tar(path):
     _decompress(path)
 
 
+def _npz() -> list[bytes]:
+    x, y = np.arange(12, dtype=np.uint8).reshape(4, 3), np.arange(4)
+    made = []
+    for save in (np.savez, np.savez_compressed):
+        for contents in ({"x": x, "y": y}, {"x": x.reshape(4, 1, 3, 1) / 12, "y": y.astype(str), "task": y % 2}):
+            save(buffer := io.BytesIO(), **contents)
+            made.append(buffer.getvalue())
+    return made
+
+
+def _own_arrays(path):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        parts = arrays.read(path)
+    assert said.getvalue().rstrip("\n").isprintable()
+    for part in parts:
+        assert part is None or len(part.x) == len(part.y)
+
+
 OPCODES = tuple(
     bytes([op]) for op in b"qrjh(tKRXMJQ]eac}us\x80\x81\x82\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x93\x94\x95bio0.N"
 )
@@ -129,6 +149,17 @@ NAMES = (
     b"X\x01\x00\x00\x000", b"J\xff\xff\xff\xff", b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
 )  # fmt: skip
 ZIP = (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"data.pkl", b"byteorder", b"big")
+HEADERS = (
+    b"\x93NUMPY\x01\0",
+    b"(4,)",
+    b"(-1,)",
+    b"(10000000000000,)",
+    b"'|O'",
+    b"'<f8'",
+    b"'<U1'",
+    b"{'descr': ",
+    b"x.npy",
+)
 READERS = ("data.files", "data.serialized", "data.unpickled", "data.stored")
 UNREADABLE = sources._UNREADABLE
 
@@ -145,6 +176,7 @@ TARGETS = {
         (b"[", b"{", b'"', b"1e999", b"NaN", b"\\ud800", b"9" * 5_000), "data.pt.identity.json",
     ),
     "idx": Target(_idx, (DataError,), _idx_files, ("data.sources",)),
+    "own_arrays": Target(_own_arrays, (DataError,), _npz, ("data.arrays",), (*ZIP, *HEADERS), "x.npz"),
     "raw_gz": Target(
         _decompress, UNREADABLE, lambda: [gzip.compress(b"12345" * 9), gzip.compress(bytes(10**6))], ("data.sources", "gzip"),
         name="train.bin.gz",
@@ -159,4 +191,6 @@ TARGETS = {
         "cifar-100-binary.tar.gz",
     ),
     **readers.TARGETS,
+    **command_lines.TARGETS,
+    **states.TARGETS,
 }  # fmt: skip

@@ -170,9 +170,9 @@ def test_sources_that_are_no_npz_file(make, tmp_path):
 
 
 def test_an_array_that_is_not_used_is_named(make, capsys, tmp_path):
-    np.savez(tmp_path / "my.npz", x=X, y=Y, x_tets=X)
+    np.savez(tmp_path / "my.npz", x=X, y=Y, **{"x_tets\x1b[2J\n": X})
     assert own.main([str(tmp_path / "my.npz"), "-o", str(tmp_path / "my.pt")]) == 0
-    assert capsys.readouterr().err == f"note: {tmp_path}/my.npz: not used: x_tets\n"
+    assert capsys.readouterr().err == f"note: {tmp_path}/my.npz: not used: x_tets\\x1b[2J \n"
 
 
 def broken(root):

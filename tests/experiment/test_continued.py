@@ -1,6 +1,9 @@
 """A run that starts from the state of another one goes on as one run over both streams would."""
 
+import hashlib
+import io
 import json
+import zipfile
 
 import pytest
 import torch
@@ -122,3 +125,57 @@ def test_a_damaged_state_is_told(parts):
     state.write_bytes(state.read_bytes()[:-9])
     with pytest.raises(UsageError, match=r"cannot be read \(its checksum is wrong\); give another record"):
         run(parts, "two", model="single", start_from=state)
+
+
+def _saved(value, **how):
+    torch.save(value, buffer := io.BytesIO(), **how)
+    return buffer.getvalue()
+
+
+def _compressed(content):
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(new := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for entry in old.namelist():
+            archive.writestr(entry, old.read(entry))
+    return new.getvalue()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, state: (b"[]", state),
+        lambda header, state: (b"{}", state),
+        lambda header, state: (b"[" * 10**5, state),
+        lambda header, state: (json.dumps({**header, "settings": []}), state),
+        lambda header, state: (json.dumps({**header, "sizes": {}}), state),
+        lambda header, state: (json.dumps({**header, "learned": [1]}), state),
+        lambda header, state: (
+            json.dumps({**header, "sizes": {"n_inputs": 12, "n_outputs": 4, "n_tasks": 2, "task_sizes": []}}),
+            state,
+        ),
+        lambda header, state: (json.dumps({**header, "sizes": {**header["sizes"], "n_tasks": "2"}}), state),
+        lambda header, state: (json.dumps({**header, "sizes": {**header["sizes"], "outputs": [[None]]}}), state),
+        lambda header, state: (json.dumps({**header, "sizes": {**header["sizes"], "n_outputs": 2**70}}), state),
+        lambda header, state: (json.dumps(header), b"}u."),
+        lambda header, state: (json.dumps(header), _saved([])),
+        lambda header, state: (json.dumps(header), _saved({})),
+        lambda header, state: (json.dumps(header), _saved({"parameters": 1, "attributes": {"": {"lr": "fast"}}})),
+        lambda header, state: (json.dumps(header), _compressed(_saved({"bomb": torch.zeros(10**6)}))),
+        lambda header, state: (json.dumps(header), _saved({"bomb": torch.zeros(1).expand(10**12)})),
+    ],
+)
+def test_a_state_that_no_run_leaves_is_told(parts, change):
+    """States come from strangers too, who can compute a checksum."""
+    run(parts, "one", model="single", data_file="first.pt", save_state=True)
+    file = record_of(parts / "one").with_suffix(".state")
+    _, header, state = file.read_bytes().split(b"\n", 2)
+    header, state = change(json.loads(header), state)
+    content = (header if isinstance(header, bytes) else header.encode()) + b"\n" + state
+    file.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    with pytest.raises(
+        UsageError,
+        match=r"--start_from .*\.state( has the format| says of| holds what no run leaves| cannot be read)|does not fit",
+    ):
+        run(parts, "two", model="single", data_file="last.pt", start_from=file)

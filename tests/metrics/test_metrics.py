@@ -276,3 +276,15 @@ def test_confusion_matrix_without_a_file_writes_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     metrics.confusion_matrix(*history(B, R, range(3)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_perplexities():
+    """The mean of the last row; and the geometric mean of what every task but the last was multiplied by since learned."""
+    grid = [[9.0, 7.0, 2.0], [3.0, 7.0, 4.0], [6.0, 5.0, 18.0]]  # learned in the order 2, 0, 1
+    found = metrics.of_perplexity(grid, (2, 0, 1))
+    assert found["perplexity"] == pytest.approx(29 / 3)
+    assert found["perplexity_growth"] == pytest.approx(math.sqrt(18 / 2 * 6 / 3))
+    nothing = {"perplexity": None, "perplexity_growth": None}
+    assert metrics.of_perplexity([], ()) == nothing == metrics.of_perplexity(grid[:2], (2, 0, 1))
+    assert metrics.of_perplexity([[4.0]], (0,)) == {"perplexity": 4.0, "perplexity_growth": 1.0}
+    assert metrics.of_perplexity([[2.0, 1.0], [math.inf, 1.0]], (0, 1)) == nothing

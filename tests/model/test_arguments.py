@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+import main
 from model import METHODS, UsageError, arguments
 from model.arguments import FLAGS
 
@@ -99,6 +100,7 @@ def test_counts_may_be_written_as_floats():
         ("stop_at_accuracy", "0", "never or a number above 0 and up to 1"),
         ("stop_at_accuracy", "1.5", "never or a number above 0 and up to 1"),
         ("hidden_sizes", "120,0", "auto, or sizes such as 120,84"),
+        ("hidden_sizes", "9" * 30, "auto, or sizes such as 120,84"),
         ("dropout", "1", "a number from 0 to 0.999"),
         ("later_lr_factor", "0", "a number above 0"),
     ],
@@ -113,6 +115,33 @@ def test_a_value_out_of_range_names_flag_value_and_remedy(name, text, remedy):
 def test_a_wrong_command_line_is_one_sentence():
     with pytest.raises(UsageError, match=r"^Unrecognized arguments: --learning_rate 3; see main.py --help$"):
         settled("--learning_rate", "3")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hidden_sizes", "1," * 1000 + "1"], "more than 1,000 layers"),
+        (["--hidden_sizes", "9" * 300], "beyond what 64 bits hold"),
+        (["--seed", "9" * 10**5], "not a whole number"),
+        (["--" + "seed" * 10**5], "Unrecognized arguments: --seedseed"),
+        (["word"] * 10**4, "Unrecognized arguments: word word"),
+        (["--n" * 500] * 50, "Unrecognized arguments: "),
+        (["--n=" + "x" * 10**5], "Ambiguous option"),
+        (["--model", "x" * 10**5], "no such method"),
+    ],
+)
+def test_of_a_long_word_only_the_beginning_is_repeated(words, said):
+    """Numbers of hundreds of digits are no sizes either: nothing computes with them afterwards."""
+    with pytest.raises(UsageError, match=said) as mistake:
+        main.parse(words)
+    assert len(str(mistake.value)) < 4000
+
+
+def test_two_dashes_behind_an_equals_sign_are_a_value():
+    """argparse makes an empty list of them."""
+    assert settled("--data_file=--").data_file == "--"
+    with pytest.raises(UsageError, match="--hidden_sizes --: not auto, or sizes"):
+        settled("--hidden_sizes=--")
 
 
 def test_settle_returns_the_flags_given():

@@ -1,12 +1,14 @@
 """Memories: what is stored, what is returned, and that a row never written never is."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model import UsageError
-from model.memory import ReservoirMemory, RingMemory, averaged, per_task, pooled, set_rows, summed
+from model.memory import ReservoirMemory, RingMemory, TaskSample, averaged, per_task, pooled, set_rows, summed
 
 
 def batch(values):
@@ -194,3 +196,16 @@ def test_draws_of_a_reservoir_are_its_own():
         memory.write(0, *batch(list(range(50))))
         drawn.append((*memory.rows()[1].tolist(), *memory.draw(4).tolist(), *memory.shuffled(20).tolist()))
     assert drawn[0] == drawn[1] != drawn[2] and torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "stored"), [((3, 9), [1, 2, 3]), (None, [1, 1, 2, 2, 3, 3]), ((7, 9), [1, 1, 2, 2, 3, 3])]
+)
+def test_a_task_sample_with_room_for_all_keeps_each_example_once(sizes, stored):
+    """Where it is known how many there are."""
+    sample = TaskSample(SimpleNamespace(task_sample=8, seed=0, task_sizes=sizes))
+    for _ in range(2):  # epochs
+        sample.write(0, *batch([1, 2]))
+        sample.write(0, *batch([3]))
+    x, y, tasks = sample.rows()
+    assert sorted(y.tolist()) == stored == sorted(x[:, 0].tolist()) and set(tasks.tolist()) == {0}

@@ -253,6 +253,8 @@ def test_a_broken_module_hides_no_other_and_is_not_asked_without_need(drop, caps
     assert "Unrecognized arguments: --pace 1" in capsys.readouterr().err
     drop(METHOD)
     main.parse(["--model", "single", "--lr", "0.1"])
+    with pytest.raises(UsageError, match=r"Unrecognized arguments: --p\.ce 1"):
+        main.parse(["--model", "single", "--p.ce", "1"])  # a word, not a pattern that modules are searched for
     assert f"model.{NAME}" not in sys.modules
     assert main.parse(["--model", "single", "--pace", "1"])[2] == ["pace"]
 

@@ -1,6 +1,8 @@
 """python -m results.probe: every figure is drawn from what probes left, with axes that say what they are."""
 
 import io
+import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -108,6 +110,40 @@ def test_what_no_run_leaves_is_one_sentence(tmp_path):
     found, _ = read([write(tmp_path / "r", make(probes={"curve": {"task": 5}, "updates": {}}))], "x")
     with pytest.raises(RecordError, match="curve: a record's probes are not as a run leaves them"):
         probe.draw(found, wanted=("curve",))
-    (tmp_path / "r" / "000.npz").write_bytes(b"no archive")
+
+
+def _array(header):
+    """An .npz file with one array, of which there is only the header."""
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("updates.size.npy", b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header)
+    return zipped.getvalue()
+
+
+def _with(changed):
+    """A good .npz file with one of its bytes replaced."""
+    np.savez_compressed(good := io.BytesIO(), **{"updates.size": np.arange(99.0)})
+    content = bytearray(good.getvalue())
+    for at, byte in changed.items():
+        content[at] = byte
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no archive",
+        _array(b"{{{{"),
+        _array(b"{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }\n" % 10**13),
+        _array(b"{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }\n" % 10**30),
+        _array(b"{'descr': '|S1', 'fortran_order': False, 'shape': (0,), }\n"),
+        _with(dict.fromkeys(range(60, 90), 255)),
+        _with({8: 99, 9: 0}).replace(b"\x08\0", b"\x63\0"),
+    ],
+    ids=["no zip", "no header", "petabytes", "beyond integers", "text", "no deflate stream", "unknown compression"],
+)
+def test_damaged_arrays_are_one_sentence(tmp_path, content):
+    found, _ = read([write(tmp_path / "r", make(probes={"updates": {"task": [0], "kinds": []}}))], "x")
+    (tmp_path / "r" / "000.npz").write_bytes(content)
     with pytest.raises(RecordError, match=r"000\.npz: is damaged, or is no \.npz file"):
         probe.draw(found, wanted=("updates",))
