@@ -4,11 +4,11 @@
 
 The first table is of the runs that were measured on held-out training text. They choose the learning rate of `single`, the
 strength of `ewc` and the weight of the contrast. The second has a row for each variant, at the chosen values: means over
-seeds, and the differences to `single` over common seeds with their standard errors. F is A-GEM's forgetting of the accuracy
-of masked tokens, PPL the perplexity, the mean over domains at the end, and PPL growth the factor by which a domain's
-perplexity has grown since it was learned. The third has the importance that was found in each type and layer, for general
-knowledge and for each domain, by the variant that --importance names as the second table does. The last is of the runs with
---finetune_epochs.
+seeds, and the differences to `single` over common seeds with their standard errors. LA is the mean accuracy on each domain
+just after it was learned, F A-GEM's forgetting of the accuracy of masked tokens, PPL the perplexity, the mean over domains at
+the end, and PPL growth the factor by which a domain's perplexity has grown since it was learned. The third has the importance
+that was found in each type and layer, for general knowledge and for each domain, by the variant that --importance names as
+the second table does. The last is of the runs with --finetune_epochs.
 With --figures: the importance of every head, and of the other units by layer; and what is lost of the first domain while the
 others are learned.
 """
@@ -31,7 +31,7 @@ from results.comparing.measures import MEASURES, shown
 from results.table import render
 
 BASE = "single"
-SHOWN = ("final", "forgetting", "perplexity", "perplexity_growth")
+SHOWN = ("final", "learning_accuracy", "forgetting", "perplexity", "perplexity_growth")
 TUNED = ("finetuned", "finetuned_f1")
 FILES = ("text_domains.pt", "text_families.pt")  # whose domains have names
 OWN = ("das_proxy", "das_proxy_data", "das_contrast", "das_initial", "das_masks")
@@ -201,7 +201,7 @@ def draw_importance(plt, cell: dict):
 
 
 def draw_forgetting(plt, runs: dict, of: str):
-    """The accuracy on the domain learned first, less that just after it was learned; a bar is a standard error."""
+    """The accuracy on the domain learned first, less that when it was learned; bars are standard errors."""
     picture, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
     for i, (name, cell) in enumerate(runs.items()):
         curves = [lost_of_the_first(run) for run in cell.values() if not run.record.get("joint")]
@@ -209,7 +209,8 @@ def draw_forgetting(plt, runs: dict, of: str):
             continue
         columns = list(zip(*curves, strict=True))
         errors = [(deviation(list(column)) or 0) / math.sqrt(len(curves)) for column in columns]
-        style = {"linewidth": 2.5} if name in (BASE, of) else {"linewidth": 1, "linestyle": ("--", ":")[i % 2]}
+        style = {"linewidth": 2.5} if name in (BASE, of) else {"linewidth": 1, "linestyle": ("--", ":", "-.")[i % 3]}
+        errors = errors if name in (BASE, of) else None  # those of all would hide the lines
         shift = 0.02 * (i - len(runs) / 2)  # so that bars do not hide one another
         at = [x + shift for x in range(1, len(columns) + 1)]
         axes.errorbar(at, [mean(list(c)) for c in columns], errors, label=name, marker="o", markersize=3, **style)
