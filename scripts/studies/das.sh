@@ -16,11 +16,11 @@ ewc="--model ewc --n_memories 200"
 das="--model das $protocol --das_contrast 0.01"
 
 lines="--model single $held_out --lr 0.0001 0.0003 0.001 0.003
-$ewc --memory_strength 100 1000 10000 $held_out --lr 0.0003
+$ewc --memory_strength 1000 10000 100000 $held_out --lr 0.0003
 --model das $held_out --lr 0.0003 --das_contrast 0.01 0.1 1
 --model das $held_out --lr 0.001 0.003 --das_contrast 0.01
 --model single joint $protocol
-$ewc --memory_strength 1000 $protocol
+$ewc --memory_strength 10000 $protocol
 $das --das_proxy output representation --das_proxy_data general new
 $das --das_contrast 0 1
 $das --das_initial no
