@@ -202,7 +202,7 @@ def draw_importance(plt, cell: dict):
 
 def draw_forgetting(plt, runs: dict, of: str):
     """The accuracy on the domain learned first, less that when it was learned; bars are standard errors."""
-    picture, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    picture, axes = plt.subplots(figsize=(9, 6.5), layout="constrained")
     for i, (name, cell) in enumerate(runs.items()):
         curves = [lost_of_the_first(run) for run in cell.values() if not run.record.get("joint")]
         if not curves:
@@ -213,14 +213,22 @@ def draw_forgetting(plt, runs: dict, of: str):
         errors = errors if name in (BASE, of) else None  # those of all would hide the lines
         shift = 0.02 * (i - len(runs) / 2)  # so that bars do not hide one another
         at = [x + shift for x in range(1, len(columns) + 1)]
-        axes.errorbar(at, [mean(list(c)) for c in columns], errors, label=name, marker="o", markersize=3, **style)
+        axes.errorbar(
+            at,
+            [mean(list(c)) for c in columns],
+            errors,
+            label=f"{name}, n = {len(curves)}",
+            marker="o",
+            markersize=3,
+            **style,
+        )
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set_xlabel("domains learned")
     axes.set_xticks(
         range(1, 1 + max((len(run.record["grid"]) for cell in runs.values() for run in cell.values()), default=1))
     )
     axes.set_ylabel("accuracy on the first domain,\nless that when it was learned")
-    picture.legend(loc="outside right center", fontsize="small")
+    picture.legend(loc="outside lower center", fontsize="small", ncols=2)
     return picture
 
 
