@@ -57,6 +57,21 @@ def test_a_copy_has_views_of_its_own():
     assert all(float(p.detach().abs().sum()) == 0 for p in twin.parameters())
 
 
+def test_references_are_those_of_others():
+    """Of a view into the memory, and of the memory as an object of its own."""
+    flat = FlatParameters(common.MLP([5, 4, 2]))
+    flat.bind()
+    assert flat.references() == 0
+    view = flat.theta[:2]
+    assert flat.references() == 1
+    storage = view.untyped_storage()
+    assert flat.references() == 2
+    del view
+    assert flat.references() == 1
+    del storage
+    assert flat.references() == 0
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_cuda():
     net = common.MLP([5, 4, 2])
