@@ -32,7 +32,7 @@ import torch
 
 import model as methods
 from data import DataError, joint, pixels
-from experiment import continued, pretraining, probes
+from experiment import continued, finetuning, pretraining, probes
 from experiment.checkpoints import Checkpoints, Stopped
 from experiment.continued import Earlier
 from experiment.learning import life_experience, training_threads, unlearn
@@ -138,6 +138,8 @@ def run(args, module, argv: list[str], started) -> dict:
             data = data._replace(test=pixels.signed_tasks(data.test))
         attack = plan(args, data.n_tasks, module, args.model) if args.forgetting_mode else None
         require_pairs(method, continuum, args)
+        if args.finetune_epochs:
+            finetuning.require(method)
         folder = record.folder(args.save_path)
         record.check_writable(folder)
         name = record.name(args.model, args.data_file, uuid.uuid4().hex, started)
@@ -156,6 +158,9 @@ def run(args, module, argv: list[str], started) -> dict:
             if attack and not life.diverged:
                 unlearn(model, continuum, data, attack, life, args, kept.between)
         result = describe(args, argv, data, continuum, model, life, kept.started, before)
+        if args.finetune_epochs and not life.diverged:
+            with threads(training_threads(method, args)):
+                result["finetuning"] = finetuning.measure(method, continuum, data, args)
         if onlookers:
             result["probes"] = onlookers.report()
         arrays = onlookers.arrays() if onlookers else {}
@@ -204,6 +209,8 @@ def report(result: dict, data, life: Life, args, folder: str, name: str, state: 
     print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
     if result["metrics"].get("perplexity") is not None:
         print(f"Perplexity: {result['metrics']['perplexity']:.4f} (mean of the tasks at the end)", flush=True)
+    if "finetuning" in result:
+        print(finetuning.text(result["finetuning"]), flush=True)
     if "unmasked" in result:
         print(metrics.unmasked_text(result["unmasked"]), flush=True)
     if life.unlearning:

@@ -77,6 +77,7 @@ HELP = {
     "n_test": "use the first N test images only (likewise)",
     "n_general": "sequences of text that belongs to no task",
     "length": "tokens of a sequence",
+    "test_files": "a task's test text comes from N files at least, if these are no more than a quarter of its files",
     "folders": "text of your own: folders, separated by commas; the first holds general text, each other one a task",
     "tokenizer": "tokens of a tokenizer of transformers, by name or folder, instead of bytes",
     "vocabulary": "so many tokens, found by the library tokenizers in the general text, instead of bytes",

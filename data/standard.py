@@ -55,6 +55,11 @@ STANDARD = {
         4 * 20 * 1797 * 64,
     ),
     "text_domains.pt": ("text_domains", {}, 2 * 64 * (20_000 + 5 * (4_000 + 2 * 500))),
+    "text_families.pt": (  # test text of many files, as classifiers of families of files need it
+        "text_domains",
+        {"n_train": 2000, "n_test": 400, "test_files": 40},
+        2 * 64 * (20_000 + 5 * (2_000 + 2 * 400)),
+    ),
     "mnist_split.pt": ("mnist_split", {"heldout": "train", "seed": 42}, 60_000 * 784),
     "mnist_split_test.pt": ("mnist_split", {"heldout": "test"}, 70_000 * 784),
     "fashion_mnist_split.pt": ("fashion_mnist_split", {"heldout": "train", "seed": 42}, 60_000 * 784),

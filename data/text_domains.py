@@ -16,29 +16,32 @@ from data import DataError, building, files, tokens
 
 SAMPLED = 2**12  # characters of a file that are looked at to tell text, mostly letters, from tables of numbers
 LARGEST = 2**21  # bytes of a source file; larger ones are data rather than text
-SHARE = 20  # no file gives more than a 20th of its domain's training text, or a 5th of its held-out text
+SHARE = 20  # no file gives more than a 20th of its domain's training text
 FAMILIES = 8  # classes of a domain: its most frequent packages or folders; the last class holds all others
 NETWORK = ("asyncio/*", "email/**/*", "http/*", "urllib/*", "xmlrpc/*", "wsgiref/*", "socket*", "ssl", "ftplib", "smtp*",
            "imaplib", "poplib", "nntplib", "telnetlib", "selectors")  # fmt: skip
 DESCRIBED = ("tkinter/**/*", "idlelib/**/*", "distutils/**/*", "lib2to3/**/*", "multiprocessing/*", "ctypes/**/*",
              "concurrent/**/*", "unittest/*", "logging/*", "importlib/**/*", "[s-z]*")  # fmt: skip
+DOMAINS = ("network", "encodings", "docstrings", "tests", "licences")  # of an installation
 ELSEWHERE = ("site-packages", "dist-packages", "__pycache__", "test", "tests", "encodings", "pydoc_data")
 
 
-def build(out, seed=0, raw_path=None, n_train=4000, n_test=500, n_general=20_000, length=64, folders=None, vocabulary=None,
-          tokenizer=None):  # fmt: skip
+def build(out, seed=0, raw_path=None, n_train=4000, n_test=500, n_general=20_000, length=64, test_files=5, folders=None,
+          vocabulary=None, tokenizer=None):  # fmt: skip
     """Write the data file `out`. DataError if an argument is out of range, or there is too little text.
 
     ``n_train`` and ``n_test`` are the sequences of a domain, of ``length`` tokens each, ``n_general`` those of text that
-    belongs to no domain. ``folders`` are two paths or more, separated by commas: the first holds general text, each other
-    one a domain. A token is a byte, or one of ``vocabulary`` tokens that the library `tokenizers` finds in the general text,
-    or one of a ``tokenizer`` of `transformers`, by name or folder.
+    belongs to no domain. A domain's test text comes from ``test_files`` files at least, but from no more than a quarter of
+    its files. ``folders`` are two paths or more, separated by commas: the first holds general text, each other one a domain.
+    A token is a byte, or one of ``vocabulary`` tokens that the library `tokenizers` finds in the general text, or one of a
+    ``tokenizer`` of `transformers`, by name or folder.
     """
     for name, value, least in (
         ("n_train", n_train, 1),
         ("n_test", n_test, 1),
         ("n_general", n_general, 1),
         ("length", length, 2),
+        ("test_files", test_files, 1),
     ):
         if value < least:
             raise DataError(f"--{name} {value}: give {least} or more")
@@ -53,8 +56,8 @@ def build(out, seed=0, raw_path=None, n_train=4000, n_test=500, n_general=20_000
     words, mask, encode = theirs(tokenizer) if tokenizer else alphabet(vocabulary, (text for _, text in general))
     train, test, shown = [], [], []
     for name, documents in building.progress(kept.items(), out):
-        held, rest = split(documents, encode, n_test, length)
-        x_test, y_test = sequences(held, encode, n_test, length, 5)
+        held, rest = split(documents, encode, n_test, length, test_files)
+        x_test, y_test = sequences(held, encode, n_test, length, test_files)
         x, y = sequences(rest, encode, n_train, length, SHARE)
         if not len(x) or not len(x_test):
             raise DataError(f"{out}: the domain {name!r} has too little text; name folders with more (--folders)")
@@ -95,16 +98,16 @@ def installed():
     texts = [path for end in ("txt", "md", "rst") for path in packages.glob(f"**/*.{end}")]
     texts += [path for word in ("LICENSE", "COPYING", "NOTICE", "AUTHORS") for path in packages.glob(f"**/{word}*")]
     taken = {*network, *described}
-    return {
-        "network": read(network, library),
-        "encodings": read(library.glob("encodings/*.py"), library, family=lambda path: path.stem[:3]),
-        "docstrings": [(family, docs) for family, source in read(described, library) if (docs := docstrings(source))],
-        "tests": read(
-            tests, library if tests and library in tests[0].parents else packages, family=lambda path: path.stem[:6]
-        ),
-        "licences": read((path for path in texts if path.is_file()), packages),
-        "general": read((path for path in sources if path not in taken), library),
-    }
+    in_the_library = bool(tests) and library in tests[0].parents
+    domains = (
+        read(network, library),
+        read(library.glob("encodings/*.py"), library, family=lambda path: path.stem[:3]),
+        [(family, docs) for family, source in read(described, library) if (docs := docstrings(source))],
+        read(tests, library if in_the_library else packages, family=lambda path: path.stem[:6]),
+        read((path for path in texts if path.is_file()), packages),
+    )
+    general = read((path for path in sources if path not in taken), library)
+    return {**dict(zip(DOMAINS, domains, strict=True)), "general": general}
 
 
 def _elsewhere(path, library):
@@ -209,14 +212,14 @@ def shuffled(documents, generator):
     return [documents[i] for i in torch.randperm(len(documents), generator=generator).tolist()]
 
 
-def split(documents, encode, n, length):
-    """(held-out documents, the others): whole documents, as many as give n sequences, at most every fourth."""
+def split(documents, encode, n, length, share):
+    """(held-out documents, the others): as many as give n sequences, each n / share at most; no more than a quarter."""
     held, left = [], n
     for document in documents[: len(documents) // 4 or 1]:
         if left <= 0:
             break
         held.append(document)
-        left -= min(len(encode(document[1])) // length, max(1, n // 5))
+        left -= min(len(encode(document[1])) // length, max(1, n // share))
     return held, documents[len(held) :]
 
 

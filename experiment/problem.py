@@ -26,6 +26,10 @@ class Images:
             raise UsageError(
                 f"--backbone {args.backbone}: {args.data_file} holds images, and this is for text; leave it out"
             )
+        if args.finetune_epochs:
+            raise UsageError(
+                f"--finetune_epochs {args.finetune_epochs}: {args.data_file} holds images, and this is for text; leave it out"
+            )
 
     @staticmethod
     def shown(x, y, place):
@@ -57,6 +61,7 @@ class MaskedText:
     def __init__(self, file: files.DataFile, args):
         self.args, self.text = args, file.text
         self.n_tokens = len(file.text.vocabulary)
+        self.labels = []  # those of the test tasks, which are not learned but by classifiers at the end
         refuse_for_text(args)
 
     def shown(self, x, y, place):
@@ -72,6 +77,7 @@ class MaskedText:
     def tests(self, test):
         """Test tasks with the masks of the file. Held-out training text has masks of its own, the same in every run."""
         args, found = self.args, []
+        self.labels = [y for _, _, y in test]
         for t, (name, x, _) in enumerate(test, args.first_task):
             if args.validation:
                 shown = tokens.choose(x, self.text.mask, self.n_tokens, torch.Generator().manual_seed(t))

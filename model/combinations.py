@@ -5,7 +5,7 @@ from model.arguments import FLAGS
 
 # What the reference knows nothing of.
 ALIEN_TO_PARITY = ("first_task", "validation", "hidden_sizes", "norm", "dropout", "l1_activations", "later_lr_factor",
-                   "optimizer", "momentum", "stop_at_accuracy", "probe")  # fmt: skip
+                   "optimizer", "momentum", "weight_decay", "stop_at_accuracy", "probe")  # fmt: skip
 
 
 def require(args, given: list[str]) -> None:
@@ -27,6 +27,10 @@ def require(args, given: list[str]) -> None:
     if args.optimizer == "adam" and args.momentum:
         raise UsageError(
             f"--momentum {args.momentum:g} --optimizer adam: Adam has a momentum of its own; leave --momentum out"
+        )
+    if args.weight_decay and args.optimizer != "adam":
+        raise UsageError(
+            f"--weight_decay {args.weight_decay:g}: is that of AdamW; give --optimizer adam too, or leave it out"
         )
     if args.parity:
         _require_parity(args)

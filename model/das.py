@@ -21,7 +21,7 @@ last hidden states; `--das_proxy_data general` takes general text, `new` text of
 Deviations. From the authors' code: the absolute value is taken before the mean over examples, a head's mask lies on its
 rows of W_Q, W_K and W_V, and the KL divergence is over tokens or features, not over positions. From the paper: plain SGD
 by default. Adam divides a gradient by its size, which undoes a mask that stays the same throughout a domain unless it is 0;
-so with `--optimizer adam` the step is masked instead of the gradient. There is no weight decay. Importance is taken on a
+so with `--optimizer adam` the step is masked instead of the gradient, its weight decay included. Importance is taken on a
 sample of the domain.
 """
 

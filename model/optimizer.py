@@ -27,8 +27,8 @@ class HeavyBall:
         """Forget all gradients."""
         self.v: torch.Tensor | None = None
 
-    def direction(self, g: torch.Tensor) -> torch.Tensor:
-        """What a step of rate 1 along the gradient g (p,) subtracts; not to be written into."""
+    def direction(self, g: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+        """What a step of rate 1 along the gradient g (p,) at theta (p,) subtracts; not to be written into."""
         self.v = g.clone() if self.v is None else self.v.mul_(self.momentum).add_(g)
         return self.v
 
@@ -40,11 +40,15 @@ class HeavyBall:
 
 
 class Adam:
-    """m <- b1 m + (1 - b1) g, s <- b2 s + (1 - b2) g^2; the direction is m' / (sqrt(s') + eps), m', s' without bias."""
+    """m <- b1 m + (1 - b1) g, s <- b2 s + (1 - b2) g^2; the direction is m' / (sqrt(s') + eps), m', s' without bias.
+
+    With a ``decay`` it is AdamW (Loshchilov & Hutter 2019): decay theta is added to the direction, of all parameters.
+    """
 
     name = "Adam"
 
-    def __init__(self):
+    def __init__(self, decay: float = 0.0):
+        self.decay = decay
         self.clear()
 
     def clear(self) -> None:
@@ -52,7 +56,7 @@ class Adam:
         self.m = self.s = None
         self.steps = 0
 
-    def direction(self, g: torch.Tensor) -> torch.Tensor:
+    def direction(self, g: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         """As ``HeavyBall.direction``."""
         if self.m is None:
             self.m, self.s = torch.zeros_like(g), torch.zeros_like(g)
@@ -61,7 +65,8 @@ class Adam:
         self.m.lerp_(g, 1 - b1)
         self.s.mul_(b2).addcmul_(g, g, value=1 - b2)
         scale = (1 - b2**self.steps) ** 0.5
-        return self.m / self.s.sqrt().div_(scale).add_(EPSILON).mul_(1 - b1**self.steps)
+        found = self.m / self.s.sqrt().div_(scale).add_(EPSILON).mul_(1 - b1**self.steps)
+        return found.add_(theta, alpha=self.decay) if self.decay else found
 
     def checkpoint(self) -> dict:
         return {"steps": self.steps, **{k: None if (v := getattr(self, k)) is None else v.clone() for k in ("m", "s")}}
@@ -74,7 +79,7 @@ class Adam:
 def make(args) -> HeavyBall | Adam | None:
     """The optimizer that ``args`` ask for; None for plain SGD."""
     if args.optimizer == "adam":
-        return Adam()
+        return Adam(args.weight_decay)
     return HeavyBall(args.momentum) if args.momentum else None
 
 

@@ -83,10 +83,10 @@ class Probe(moments.Probe):
     def _listen(optimizer, noted: dict) -> None:
         """Note under ``after`` the first gradient that the optimizer gets from now on."""
 
-        def direction(g):
+        def direction(g, theta):
             del optimizer.direction  # the class's own is there again
             noted["after"] = g.double()
-            return optimizer.direction(g)
+            return optimizer.direction(g, theta)
 
         optimizer.direction = direction
 

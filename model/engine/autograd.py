@@ -212,7 +212,7 @@ class AutogradEngine:
 
     def direction(self, g: torch.Tensor) -> torch.Tensor:
         """What a step of rate 1 along the gradient g (p,) subtracts; not to be written into."""
-        return g if self.optimizer is None else self.optimizer.direction(g)
+        return g if self.optimizer is None else self.optimizer.direction(g, self.theta)
 
     def move(self, g: torch.Tensor, lr: float) -> None:
         """theta -= lr g for a gradient g (p,), or lr times the direction that the optimizer makes of it."""

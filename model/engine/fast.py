@@ -287,7 +287,7 @@ class FastEngine:
 
     def direction(self, g: torch.Tensor) -> torch.Tensor:
         """What a step of rate 1 along the gradient g (p,) subtracts; not to be written into."""
-        return g if self.optimizer is None else self.optimizer.direction(g)
+        return g if self.optimizer is None else self.optimizer.direction(g, self.theta)
 
     def _plain_layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """W and b of each layer, as views into ``flat.theta``."""

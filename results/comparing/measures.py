@@ -87,6 +87,14 @@ MEASURES = {
         _record("metrics", "perplexity_growth"),
         "factor of a task's perplexity since it was learned",
     ),
+    "finetuned": Measure(
+        "FT ACC",
+        4,
+        1,
+        _record("finetuning", "mean_accuracy"),
+        "mean accuracy of classifiers fine-tuned at the end, of text",
+    ),
+    "finetuned_f1": Measure("FT F1", 4, 1, _record("finetuning", "mean_f1"), "mean macro-F1 of these"),
     "unmasked": Measure(
         "ACC unmasked", 4, 1, _record("unmasked", "final"), "final accuracy if all outputs compete, with split heads"
     ),

@@ -7,17 +7,26 @@ from results import console
 from results.comparing import cells
 
 
-def tables(name: str, doc: str, text: Callable[[list], str]) -> Callable[[list | None], int]:
-    """The ``main`` of the study ``name``, which prints ``text(runs)``; ``doc`` is its help."""
+def tables(
+    name: str, doc: str, text: Callable[[list], str], figures: Callable[[list, str], None] | None = None
+) -> Callable[[list | None], int]:
+    """The ``main`` of the study ``name``, which prints ``text(runs)``; ``doc`` is its help.
+
+    With ``figures`` there is a flag --figures FOLDER, for which ``figures(runs, FOLDER)`` is called.
+    """
 
     def main(argv: list | None = None) -> int:
         p = argparse.ArgumentParser(prog=name, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
         p.add_argument("paths", nargs="+", metavar="PATH", help="records, or folders of them")
-        paths = p.parse_args(argv).paths
+        if figures:
+            p.add_argument("--figures", metavar="FOLDER", help="draw pictures into this folder")
+        args = p.parse_args(argv)
 
         def tell() -> int:
-            found, unread = cells.read(paths, name)
+            found, unread = cells.read(args.paths, name)
             print(text(found))
+            if figures and args.figures:
+                figures(found, args.figures)
             return 1 if unread else 0
 
         return console.command(name, tell)

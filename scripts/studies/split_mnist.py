@@ -27,18 +27,32 @@ from results import console
 from results.comparing import cells, inference
 from results.comparing.measures import shown
 from results.reading import training
+from results.reading.probed import entry
 from results.table import render
 
 LOGGED = ROOT / "results" / "logged" / "seed_002.json"
 LAST = 5  # tasks
 SEEDS, OTHER_SEEDS = "0..4", "100..101"
-COMMON = "--data_file mnist_split.pt --head shared --log_every 1000000 --probe sparsity"
+COMMON = "--data_file mnist_split.pt --head shared --log_every 1000000"
 # What the note leaves open, as `choice` has chosen it (docs/split_mnist.md).
-PLAIN = "--momentum 0.9 --lr 0.01 --batch_size 64"
-ORTHOGONAL = "--momentum 0.9 --lr 0.001 --batch_size 64"
+PLAIN = "--momentum 0.9 --lr 0.02 --batch_size 64"
+ORTHOGONAL = "--momentum 0 --lr 0.01 --batch_size 256"
 MLP = "--hidden_sizes 120,84"
+ADAM = "--optimizer adam --lr 0.0001 --batch_size 256"
 EPOCHS = "--n_epochs 4"
-OGD = "--model ogd --ogd_mode loss_mean --task_sample 12000 --later_lr_factor 0.2 --n_epochs 29"
+UNTIL = "--later_lr_factor 0.2 --n_epochs 29"
+OGD = f"--model ogd --ogd_mode loss_mean --ogd_record train --task_sample 12000 {UNTIL}"  # as the note's code
+PROBES = {
+    "joint": "sparsity,epochs,confidence",
+    "single": "sparsity,epochs,confidence,curve,updates",
+    "ogd": "sparsity,epochs,confidence,drift",
+    "lenet5": "sparsity",  # a convolution takes long
+}
+
+
+DRAWN = ("sequential", "sequential, batch norm", "OGD, batch norm, until .95")  # these have DRAWN_PROBES too
+DRAWN_PROBES = ["curve", "updates", "latents"]
+EVALUATION = "OGD, batch norm, until .95, recorded in evaluation mode"
 
 
 class Row(NamedTuple):
@@ -50,6 +64,7 @@ class Row(NamedTuple):
     label: str
     flags: str
     notes: tuple = ()
+    own: str = ""  # a setting of the row's own
 
     @property
     def orthogonal(self) -> bool:
@@ -58,7 +73,13 @@ class Row(NamedTuple):
 
     @property
     def line(self) -> str:
-        return f"{self.flags} {ORTHOGONAL if self.orthogonal else PLAIN} {COMMON}"
+        return self.under(self.own or (ORTHOGONAL if self.orthogonal else PLAIN))
+
+    def under(self, setting: str, probes: str = "") -> str:
+        """The row's command line under a setting of optimizer, rate and batch size."""
+        model = "lenet5" if "lenet5" in self.flags else parsed(self.flags)["model"]
+        usual = PROBES[model].split(",") + (DRAWN_PROBES if self.label in DRAWN else [])
+        return f"{self.flags} {setting} {COMMON} --probe {probes or ','.join(dict.fromkeys(usual))}"
 
 
 def _rows():
@@ -67,7 +88,6 @@ def _rows():
     yield Row("joint, batch norm", f"{joint} --norm batch", ("joint, batch norm",))
     for l1 in ("0.001", "0.1", "1.0", "2.0"):
         yield Row(f"joint, L1 {l1}", f"{joint} --l1_activations {l1}", (f"joint, L1 {l1}",))
-    yield Row("joint, LeNet-5", f"--model joint {EPOCHS} --net lenet5")
     yield Row("sequential", single, ("sequential", "sequential, L1 0.0"))
     note = "sequential, batch norm"
     yield Row(note, f"{single} --norm batch", (note, f"{note}, once more"))
@@ -75,46 +95,44 @@ def _rows():
     yield Row("sequential, dropout 0.5", f"{single} --dropout 0.5", ("sequential, dropout 0.5",))
     yield Row("sequential, L1 1.0", f"{single} --l1_activations 1.0", ("sequential, L1 1.0",))
     yield Row(f"{note}, L1 1.0", f"{single} --norm batch --l1_activations 1.0", (f"{note}, L1 1.0",))
-    yield Row("sequential, LeNet-5", f"--model single {EPOCHS} --net lenet5")
     ogd, bn, stop = f"{OGD} {MLP}", f"{OGD} {MLP} --norm batch", "--stop_at_accuracy 0.95"
     yield Row("OGD, until .98", f"{ogd} --stop_at_accuracy 0.98", ("OGD, until .98",))
     note = "OGD, batch norm"
-    yield Row(f"{note}, until .98", f"{bn} --stop_at_accuracy 0.98", (f"{note}, until .98",))
-    yield Row(f"{note}, until .95", f"{bn} {stop}", (f"{note}, until .95",))
+    for at in ("98", "95"):
+        yield Row(f"{note}, until .{at}", f"{bn} --stop_at_accuracy 0.{at}", (f"{note}, until .{at}",))
+    for at in ("9", "8"):
+        yield Row(f"{note}, until .{at}0", f"{bn} --stop_at_accuracy 0.{at}")
     for label, more in (
         ("L1 5.0", "--l1_activations 5.0"),
         ("dropout 0.2", "--dropout 0.2"),
         ("dropout 0.2, L1 5.0", "--dropout 0.2 --l1_activations 5.0"),
     ):
         yield Row(f"{note}, {label}, until .95", f"{bn} {more} {stop}", (f"{note}, {label}, until .95",))
-    yield Row(
-        "OGD, batch norm, until .95, recorded in training mode",
-        f"{bn} --ogd_record train {stop}",
-        (f"{note}, until .95",),
-    )
-    gtl = bn.replace("loss_mean", "gtl")
+    yield Row(EVALUATION, f"{bn.replace('--ogd_record train', '--ogd_record eval')} {stop}")
+    for projected in ("gradient", "displacement"):
+        label = f"{note}, Adam, {projected} projected, until .95"
+        yield Row(label, f"{bn} --ogd_projects {projected} {stop}", own=ADAM)
+    gtl = bn.replace("--ogd_mode loss_mean --ogd_record train", "--ogd_mode gtl")
     yield Row("OGD gtl, 40 a task, batch norm, until .95", f"{gtl} --ogd_per_task 40 {stop}")
-    yield Row(
-        "no OGD, batch norm, until .95", f"--model single --later_lr_factor 0.2 --n_epochs 29 {MLP} --norm batch {stop}"
-    )
+    yield Row("no OGD, batch norm, until .95", f"--model single {UNTIL} {MLP} --norm batch {stop}")
+    yield Row("joint, LeNet-5", f"--model joint {EPOCHS} --net lenet5")
+    yield Row("sequential, LeNet-5", f"--model single {EPOCHS} --net lenet5")
 
 
 ROWS = tuple(_rows())
 # The candidates, and the rows by which they are judged.
 PLAIN_CHOICES = [
-    *(
-        f"--optimizer adam --lr {lr} --batch_size {b}"
-        for lr, b in itertools.product(("0.0003", "0.001"), (32, 64, 128))
-    ),
-    *(f"--momentum 0.9 --lr {lr} --batch_size 64" for lr in ("0.01", "0.03")),
+    *(f"--optimizer adam --lr {lr} --batch_size {b}" for lr, b in itertools.product(("0.001", "0.003"), (64, 256))),
+    *(f"--momentum 0.9 --lr {lr} --batch_size 64" for lr in ("0.01", "0.02", "0.05")),
+    *(f"--momentum 0.9 --lr {lr} --batch_size 256" for lr in ("0.05", "0.1")),
 ]
 ORTHOGONAL_CHOICES = [
     *(
         f"--momentum 0.9 --lr {lr} --batch_size {b}"
-        for lr, b in itertools.product(("0.0003", "0.001", "0.003"), (16, 64))
+        for lr, b in itertools.product(("0.0003", "0.001", "0.003"), (128, 256))
     ),
-    *(f"--momentum 0 --lr {lr} --batch_size 16" for lr in ("0.003", "0.01", "0.03")),
-    *(f"--optimizer adam --lr {lr} --batch_size 64" for lr in ("0.0001", "0.0003")),
+    *(f"--momentum 0 --lr {lr} --batch_size 256" for lr in ("0.003", "0.01", "0.03")),
+    *(f"--optimizer adam --lr {lr} --batch_size 256" for lr in ("0.0001", "0.0003", "0.001")),
 ]
 JUDGED = ("joint", "sequential", "OGD, batch norm, until .98", "OGD, batch norm, until .95")
 
@@ -130,7 +148,8 @@ def candidates() -> str:
     for row in ROWS:
         if row.label in JUDGED:
             choices = ORTHOGONAL_CHOICES if row.orthogonal else PLAIN_CHOICES
-            found += [f"{row.flags} {setting} {COMMON} --seed {OTHER_SEEDS}" for setting in choices]
+            probes = "sparsity,drift" if row.orthogonal else "sparsity"
+            found += [f"{row.under(setting, probes)} --seed {OTHER_SEEDS}" for setting in choices]
     return "\n".join(found)
 
 
@@ -146,7 +165,7 @@ def parsed(flags: str) -> dict:
 def settled(run, flags: str) -> bool:
     """Whether a run had these flags and else, of those that rows and candidates name, the defaults."""
     named = ("model", *SETTING, "hidden_sizes", "net", "norm", "dropout", "l1_activations", "later_lr_factor")
-    named += ("stop_at_accuracy", "ogd_mode", "ogd_record")
+    named += ("stop_at_accuracy", "ogd_mode", "ogd_record", "ogd_projects")
     wanted = {name: FLAGS[name].default for name in named} | parsed(flags)
     del wanted["data_file"]
     args = run.record["args"]
@@ -173,11 +192,21 @@ def note_of(row: Row, note: dict) -> dict:
 def ours_of(run) -> dict:
     """The same of one run; a run on all classes at once has task 5 only."""
     found = {"accuracy": {}, "sparsity": {}}
-    for task, entry in training.at_the_end(run).items():
+    for task, trained in training.at_the_end(run).items():
         for name, numbers in found.items():
-            if name in entry.values:
-                numbers[LAST if task is None else task] = float(entry.values[name])
+            if name in trained.values:
+                numbers[LAST if task is None else task] = float(trained.values[name])
     return found
+
+
+def cosine(run, task: int) -> float | None:
+    """Cosine of what was stored of task 1 with its gradient now, when ``task`` (from 1) ended; mean over directions."""
+    found = entry(run, "drift")
+    if not found or not found["mean"]:
+        return None
+    ends = [row for row, after in zip(found["mean"], found["mean"][1:] + [[]], strict=True) if len(row) != len(after)]
+    ends[-1] = found["mean"][-1]
+    return ends[task - 1][0] if task <= len(ends) else None
 
 
 # ---------------------------------------------------------------- tables
@@ -241,7 +270,11 @@ def _data(found) -> str:
 
 
 def choice(found) -> str:
-    """The candidates by their mean distance to the note, accuracies and sparsities of all judged rows and tasks alike."""
+    """The candidates by their mean distance to the note, accuracies and sparsities of all judged rows and tasks alike.
+
+    Of rows with orthogonal gradient descent also the epochs, the seconds of training, and the cosine of what was stored of
+    task 1 with its gradient at the end.
+    """
     texts, note = [], logged()
     for orthogonal, choices in ((False, PLAIN_CHOICES), (True, ORTHOGONAL_CHOICES)):
         judged = [row for row in ROWS if row.label in JUDGED and row.orthogonal == orthogonal]
@@ -249,8 +282,13 @@ def choice(found) -> str:
         for setting in choices:
             gaps, finals = [], []
             for row in judged:
-                ours = [ours_of(run) for run in found if settled(run, f"{row.flags} {setting} {COMMON}")]
-                finals.append(f"{inference.mean([one['accuracy'][LAST] for one in ours]):.4f}" if ours else "X")
+                runs = [run for run in found if settled(run, row.under(setting))]
+                ours = [ours_of(run) for run in runs]
+                finals.append(_mean([one["accuracy"].get(LAST) for one in ours], 4))
+                if orthogonal:
+                    finals.append(_mean([sum(run.record["stopping"]["epochs"]) for run in runs], 0))
+                    finals.append(_mean([run.record["seconds"]["train"] for run in runs], 0))
+                    finals.append(_mean([cosine(run, LAST) for run in runs], 2))
                 gaps += _gaps(note_of(row, note), ours)
             known = bool(gaps) and None not in gaps
             body.append((inference.mean(gaps) if known else math.inf, [setting, *finals]))
@@ -259,8 +297,16 @@ def choice(found) -> str:
             [setting, "X" if distance == math.inf else f"{distance:.4f}", *cells_]
             for distance, (setting, *cells_) in body
         ]
-        texts.append(render(["setting", "distance", *(row.label for row in judged)], rows, "markdown"))
+        more = ("epochs", "seconds", "cosine") if orthogonal else ()
+        heads = [head for row in judged for head in (row.label, *more)]
+        texts.append(render(["setting", "distance", *heads], rows, "markdown"))
     return "\n\n".join(texts)
+
+
+def _mean(values: list, digits: int) -> str:
+    """The mean of those that are known; X without any."""
+    known = [value for value in values if value is not None]
+    return shown(inference.mean(known), digits) if known else "X"
 
 
 def _gaps(note: dict, ours: list[dict]) -> list:

@@ -25,7 +25,8 @@ def test_table_names_builders_arguments_and_sizes(name):
     builder = __import__(f"data.{module}", fromlist=["build"]).build
     inspect.signature(builder).bind("out", raw_path=None, **{"seed": standard.SEED, **arguments})
     if module == "text_domains":  # two bytes a token, some sequences for testing dropped
-        assert n_bytes == 2 * 64 * (20_000 + 5 * 5_000)
+        n_train, n_test = arguments.get("n_train", 4_000), arguments.get("n_test", 500)
+        assert n_bytes == 2 * 64 * (20_000 + 5 * (n_train + 2 * n_test))
         return
     if module in WHOLE:
         assert n_bytes == WHOLE[module]

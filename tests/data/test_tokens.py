@@ -201,6 +201,16 @@ def test_docstrings_and_families():
     assert text_domains.labels(["b", "z"], number).tolist() == [0, 7]
 
 
+@pytest.mark.parametrize(("asked", "given"), [(2, 2), (5, 5), (20, 6)])
+def test_held_out_text_comes_from_as_many_files_as_asked_or_a_quarter(asked, given):
+    documents = [(letter, letter * 200) for letter in "abcdefghijklmnopqrstuvwxyz"]
+    _, _, encode = text_domains.alphabet(None, ())
+    held, rest = text_domains.split(documents, encode, 20, 10, asked)
+    x, families = text_domains.sequences(held, encode, 20, 10, asked)
+    assert held + rest == documents and len(held) == given and len(x) == 20
+    assert set(families) == {letter for letter, _ in held}
+
+
 @pytest.mark.slow
 def test_the_domains_of_this_installation(tmp_path):
     text_domains.build(tmp_path / "text_domains.pt", n_train=200, n_test=50, n_general=300)

@@ -59,10 +59,12 @@ def owned(model):
     return [*found, layer.output.dense.weight[3], layer.output.dense.bias[3]]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_unit_of_importance_one_does_not_move_and_the_others_do(optimizer):
-    """By Adam not either, since its step is masked."""
-    model = das(optimizer=optimizer, lr=0.1 if optimizer == "sgd" else 0.01)
+@pytest.mark.parametrize(
+    "steps", [{"lr": 0.1}, {"optimizer": "adam", "lr": 0.01}, {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.5}]
+)
+def test_a_unit_of_importance_one_does_not_move_and_the_others_do(steps):
+    """By AdamW not either, since its whole step is masked."""
+    model = das(**steps)
     model.importance = some_importance(model)
     before, whole = [part.detach().clone() for part in owned(model)], parameters(model).clone()
     learn(model, masked_text(1), 4)

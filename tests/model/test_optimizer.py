@@ -15,6 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:--(optimizer|momentum)")
 TASKS = [(None, x.double(), y) for _, x, y in stream()[0]]
 TORCH = {
     "adam": ({"optimizer": "adam"}, lambda p, lr: torch.optim.Adam(p, lr)),
+    "adamw": ({"optimizer": "adam", "weight_decay": 0.5}, lambda p, lr: torch.optim.AdamW(p, lr, weight_decay=0.5)),
     "momentum": ({"momentum": 0.8}, lambda p, lr: torch.optim.SGD(p, lr, 0.8)),
 }
 
@@ -93,7 +94,7 @@ def test_ogd_projects_what_adam_gets_or_what_it_makes(mode, projects):
         twin.load_state_dict(model.state_dict())
         F.cross_entropy(twin.net(xs), ys).backward()
         g = torch.cat([p.grad.reshape(-1) for p in twin.parameters()])
-        step = adam.direction(g - V.t() @ (V @ g) if projects == "gradient" else g)
+        step = adam.direction(g - V.t() @ (V @ g) if projects == "gradient" else g, theta)
         theta = theta - 0.01 * (step - V.t() @ (V @ step) if projects == "displacement" else step)
         model.observe(xs, 1, ys)
         assert torch.allclose(parameters(model), theta, rtol=1e-7, atol=1e-9)
@@ -101,14 +102,15 @@ def test_ogd_projects_what_adam_gets_or_what_it_makes(mode, projects):
     assert ((V @ moved).norm() < 1e-9 * moved.norm()) == (projects == "displacement")
 
 
-def test_spg_masks_what_the_optimizer_makes():
-    model = net("spg", optimizer="adam", task_sample=6).double()
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_spg_masks_what_the_optimizer_makes(decay):
+    model = net("spg", optimizer="adam", weight_decay=decay, task_sample=6).double()
     learn(model, TASKS[:1], 8)
     model.finish_task()
     before, (_, x, y) = parameters(model), TASKS[1]
     g = model.engine.gradients(x[:8], y[:8], 1).flat().clone()
     model.observe(x[:8], 1, y[:8])
-    first = g / (g.abs() + optimizer.EPSILON)  # Adam's first step
+    first = g / (g.abs() + optimizer.EPSILON) + decay * before  # Adam's first step
     assert torch.allclose(before - parameters(model), 0.1 * model.free * first, rtol=1e-7, atol=1e-12)
 
 
