@@ -15,8 +15,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics import metrics
 from experiment.store import PLACE
+from metrics import metrics
 from results import RecordError, record
 from results.reading.logs import parse, records, runs
 from results.reading.run import Run
