@@ -79,6 +79,10 @@ def test_products_and_sums_equal_autograd(kind, problem):
     assert g.dots() == pytest.approx(G[1:] @ G[0], abs=tiny * (1 + (scale[1:] * scale[0]).max()))
     assert g.gram() == pytest.approx(G[1:] @ G[1:].T, abs=tiny * (1 + scale.max() ** 2))
     v = np.linspace(-1, 2, len(G) - 1)
+    corrected = g.flat(projection.Correction(v)).numpy()
+    assert corrected == pytest.approx(G[0] + v @ G[1:], abs=1e-9 * (1 + scale.max()))
+    g = engine.gradients(x, y, task)  # what `flat` returns may be where g_0 was
+    assert g.flat().numpy() == pytest.approx(G[0], abs=1e-9 * (1 + scale.max()))
     g.descend(0.1, projection.Correction(v))
     moved = ((before - engine.theta) / 0.1).numpy()
     assert moved == pytest.approx(G[0] + v @ G[1:], abs=1e-9 * (1 + scale.max()))

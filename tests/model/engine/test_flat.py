@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from model import common
+from model import UsageError, common
 from model.engine.flat import FlatParameters
 
 BREAKERS = {
@@ -44,6 +44,33 @@ def test_views_are_whole_again_after(way):
     assert flat.bind() == "whole"
 
 
+@pytest.mark.parametrize(
+    ("way", "found"), [("double", "new"), ("copied data", "moved"), ("one copied", "moved"), ("load", "whole")]
+)
+def test_how_they_were_found(way, found):
+    """What somebody holds of ``theta`` stays true unless it is a new one."""
+    net = common.MLP([5, 16, 16, 2])
+    flat = FlatParameters(net)
+    flat.bind()
+    theta = flat.theta
+    BREAKERS[way](net)
+    assert flat.bind() == found and (flat.theta is theta) == (found != "new")
+
+
+@pytest.mark.parametrize("other", [torch.nn.Linear(16, 3), torch.nn.Linear(16, 2, bias=False), torch.nn.Linear(16, 2)])
+def test_a_layer_put_in_the_place_of_another(other):
+    net = common.MLP([5, 16, 2])
+    flat = FlatParameters(net)
+    flat.bind()
+    net.net[2] = other
+    if other.out_features == 2 and other.bias is not None:
+        assert flat.bind() == "moved"
+        return whole(flat, net)
+    lost = r"net.2.bias \(2,\)" if other.bias is None else r"net.2.weight \(2, 16\)"
+    with pytest.raises(UsageError, match=f"the network has lost its parameter {lost}; make a new method for it"):
+        flat.bind()
+
+
 def test_a_copy_has_views_of_its_own():
     net = common.MLP([5, 16, 2])
     net.flat = FlatParameters(net)
@@ -55,6 +82,21 @@ def test_a_copy_has_views_of_its_own():
     twin.flat.theta.zero_()
     assert torch.equal(net.flat.theta, before)
     assert all(float(p.detach().abs().sum()) == 0 for p in twin.parameters())
+
+
+def test_references_are_those_of_others():
+    """Of a view into the memory, and of the memory as an object of its own."""
+    flat = FlatParameters(common.MLP([5, 4, 2]))
+    flat.bind()
+    assert flat.references() == 0
+    view = flat.theta[:2]
+    assert flat.references() == 1
+    storage = view.untyped_storage()
+    assert flat.references() == 2
+    del view
+    assert flat.references() == 1
+    del storage
+    assert flat.references() == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

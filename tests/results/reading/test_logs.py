@@ -15,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from experiment.store import PLACE
 from metrics import metrics
 from results import RecordError, record
 from results.reading.logs import parse, records, runs
@@ -174,6 +175,7 @@ def test_a_runs_three_files_count_once(tmp_path):
     (tmp_path / "notes.md").write_text("0.1 0.2")
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / ".hidden.json").write_text("{")
+    write(tmp_path / PLACE / "0123456789abcdef", "unfinished")
     found = parse(tmp_path)
     assert [run.source for run in found] == [first + ".json", second + ".json"]
     assert not any(run.problems for run in found)
