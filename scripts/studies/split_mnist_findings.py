@@ -9,6 +9,7 @@ some rows are drawn. The exit status is as in results.compare.
 """
 
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -121,14 +122,14 @@ def early(run, first_task: bool) -> float | None:
     return inference.mean([first[i] / later[i] for first, later in pairs if later for i in linear(found)])
 
 
-def last_layer(run) -> float | None:
-    """The last layer's relative update size over the mean of the others', in the later updates of tasks 2 to 5."""
+def last_layer(run, part: str) -> float | None:
+    """The last layer's relative update size over the mean of the others', in ``part`` of the updates of tasks 2 to 5."""
     found = entry(run, "updates")
     if not found:
         return None
     *others, last = linear(found)
-    sizes = [later for later in found["later"][1:] if later]
-    return inference.mean([later[last] / inference.mean([later[i] for i in others]) for later in sizes])
+    sizes = [size for size in found[part][1:] if size]
+    return inference.mean([size[last] / inference.mean([size[i] for i in others]) for size in sizes])
 
 
 def unevenness(run) -> float | None:
@@ -155,14 +156,21 @@ def updates(rows: dict) -> str:
                     shown(inference.mean(list(first.values())), 2),
                     shown(inference.mean(list(later.values())), 2),
                     with_interval(apart.mean, apart.low, apart.high, 2),
-                    mean_of(runs, last_layer, 2),
+                    mean_of(runs, lambda run: last_layer(run, "first_batches"), 2),
+                    mean_of(runs, lambda run: last_layer(run, "later"), 2),
                     mean_of(runs, unevenness, 2),
                     mean_of(runs, lambda run: roughness(run, "old"), 3),
                     mean_of(runs, lambda run: roughness(run, "new"), 3),
                 ]
             )
     head = ["row", "first over later updates, task 1", "tasks 2-5", "difference"]
-    head += ["last layer over the others", "sd of log size", "sd of a change, old classes", "new classes"]
+    head += [
+        "last layer over the others, first",
+        "later",
+        "sd of log size",
+        "sd of a change, old classes",
+        "new classes",
+    ]
     return render(head, body, "markdown")
 
 
@@ -324,7 +332,7 @@ def figures(found, folder: str) -> None:
         }
         stops = {}
         for label, runs in rows.items():
-            if label.startswith("OGD, batch norm, until"):
+            if re.fullmatch(r"OGD, batch norm, until \.\d+", label):
                 (at,) = {run.fact("stop_at_accuracy") for run in runs.values()}
                 stops[at] = list(runs.values())
         drawn["threshold"] = probes.threshold({"OGD, batch norm": stops})

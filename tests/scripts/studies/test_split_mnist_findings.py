@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from results import record as records
+from results.drawing import probes
 from results.reading.logs import parse
 from scripts.studies import split_mnist
 from scripts.studies import split_mnist_findings as findings
@@ -56,7 +57,8 @@ def test_updates(tmp_path):
     run = one(tmp_path, updates=UPDATES)
     assert findings.early(run, first_task=True) == pytest.approx((2 + 3) / 2)
     assert findings.early(run, first_task=False) == pytest.approx((4 + 8 + 2 + 1) / 4)
-    assert findings.last_layer(run) == pytest.approx((1 + 4) / 2)
+    assert findings.last_layer(run, "later") == pytest.approx((1 + 4) / 2)
+    assert findings.last_layer(run, "first_batches") == pytest.approx((2 + 2) / 2)
     assert findings.unevenness(run) is None  # no arrays beside it
     size = np.exp(np.random.default_rng(0).normal(size=(60, 3)))
     with open(run.source.removesuffix(".json") + records.ARRAYS, "wb") as f:
@@ -96,8 +98,16 @@ def test_the_tables(tmp_path, capsys):
     assert math.isclose(float(less[4].split(" ")[0]), 0.4)
 
 
-def test_figures(tmp_path):
+def test_figures(tmp_path, monkeypatch):
     for label in ("sequential", findings.BN):
         one(tmp_path, label, curve=CURVE)
+    for label in (findings.OGD, "OGD, batch norm, until .80", split_mnist.EVALUATION):
+        one(tmp_path, label)
+    stops = []
+    monkeypatch.setattr(probes, "threshold", lambda cells: stops.append(cells["OGD, batch norm"]))
     assert findings.main([str(tmp_path), "--figures", str(tmp_path / "drawn")]) == 0
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["curve.png", "sparsity.png"]
+    assert {at: [run.fact("ogd_record") for run in runs] for at, runs in stops[0].items()} == {
+        0.8: ["train"],
+        0.95: ["train"],
+    }
