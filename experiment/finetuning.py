@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from model import UsageError
-from model.das import unmasked
+from model.common import unmasked
 from model.dropout import dropouts
 
 BATCH = 16  # sequences a step

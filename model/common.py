@@ -217,3 +217,8 @@ def outputs_by_label(labels: list[set[int]], n_outputs: int, args) -> list[list[
     if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):
         return slices
     return [sorted(task) for task in labels]
+
+
+def unmasked(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The tokens (B, L) that stood there, from what was seen x (B, L) and what was to be told y (B, L), below 0 elsewhere."""
+    return torch.where(y < 0, x, y)

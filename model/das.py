@@ -29,6 +29,7 @@ import torch
 from torch.nn import functional as F
 
 from model import UsageError, arguments
+from model.common import unmasked
 from model.learner import Learner
 from model.memory import ReservoirMemory
 from model.units import Units
@@ -51,11 +52,6 @@ def contrast(z1: torch.Tensor, z2: torch.Tensor, z3: torch.Tensor | None, temper
     others = z2 if z3 is None else torch.cat((z2, z3))
     similarity = F.normalize(z1, dim=1) @ F.normalize(others, dim=1).t() / temperature
     return F.cross_entropy(similarity, torch.arange(len(z1), device=z1.device))
-
-
-def unmasked(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The tokens (B, L) that stood there, from what was seen x (B, L) and what was to be told y (B, L), below 0 elsewhere."""
-    return torch.where(y < 0, x, y)
 
 
 def divergence(one: torch.Tensor, two: torch.Tensor, axis: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from data import files, tokens
 from experiment import finetuning
 from experiment.finetuning import classify, macro_f1
 from model import UsageError
-from model.das import unmasked
+from model.common import unmasked
 from model.transformer import Encoder
 from tests.conftest import MASK, N_TOKENS, text_file
 from tests.experiment.stopping import words

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from data import tokens
 from model import UsageError
-from model.das import SMALLEST, contrast, divergence, normalised, unmasked
+from model.common import unmasked
+from model.das import SMALLEST, contrast, divergence, normalised
 from model.dropout import Dropout
 from model.units import TYPES
 from tests.conftest import TEXT, ids, learn, masked_text, net, parameters

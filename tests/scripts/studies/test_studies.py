@@ -185,6 +185,7 @@ def study(data_file, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_study_runs_continues_and_ends_in_its_table(study, tmp_path):
     words = ["unlearning", *study.small, "--only", "agem_meanqp", "--seed", "0", "--out", "kept here"]
     first = study("study.sh", *words)
