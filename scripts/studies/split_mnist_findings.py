@@ -84,7 +84,7 @@ def mean_of(runs: dict, value, digits: int) -> str:
 def left(run, k: int) -> float | None:
     """Accuracy on old classes after k mini-batches of a task, as a share of that before the task; mean over tasks 2 to 5."""
     found = entry(run, "curve")
-    if not found:
+    if not found or len(found["old"]) < 2:
         return None
     return inference.mean([old[min(k, len(old) - 1)] / old[0] for old in found["old"][1:]])
 
@@ -92,7 +92,9 @@ def left(run, k: int) -> float | None:
 def roughness(run, kind: str) -> float | None:
     """Standard deviation of the change of a curve from one mini-batch to the next, mean over tasks 2 to 5."""
     found = entry(run, "curve")
-    return found and inference.mean([inference.deviation(np.diff(curve).tolist()) for curve in found[kind][1:]])
+    if not found or len(found[kind]) < 2:
+        return None
+    return inference.mean([inference.deviation(np.diff(curve).tolist()) for curve in found[kind][1:]])
 
 
 def curves(rows: dict) -> str:
@@ -182,9 +184,15 @@ def at_the_end(probe: str, name: str):
 
     def value(run):
         found = entry(run, probe)
-        return found and found[name][-1]
+        return found[name][-1] if found and found[name] else None
 
     return value
+
+
+def smallest(run) -> float | None:
+    """log10 of the smallest probability that a true class is given at the end."""
+    found = at_the_end("confidence", "smallest")(run)
+    return None if found is None else math.log10(max(found, sys.float_info.min))
 
 
 def sure(rows: dict) -> str:
@@ -193,7 +201,7 @@ def sure(rows: dict) -> str:
     for label, runs in rows.items():
         if any(entry(run, "confidence") for run in runs.values()):
             values = {name: at_the_end("confidence", name) for name in digits}
-            values["smallest"] = lambda run: math.log10(max(at_the_end("confidence", "smallest")(run), 1e-300))
+            values["smallest"] = smallest
             body.append([label, *(mean_of(runs, values[name], digits[name]) for name in digits)])
     head = ["after task 5", "loss", "entropy", "log10 of the smallest probability", "temperature", "loss at it"]
     return render(head, body, "markdown")
@@ -236,7 +244,7 @@ def drift(rows: dict) -> str:
 def last_task(run) -> list[float] | None:
     """Accuracy over all classes after each epoch of the last task; None without that probe or with one epoch."""
     found = entry(run, "epochs")
-    if not found:
+    if not found or not found["task"]:
         return None
     last = [value for task, value in zip(found["task"], found["accuracy"], strict=True) if task == found["task"][-1]]
     return last if len(last) > 1 else None

@@ -84,6 +84,11 @@ def test_the_tables(tmp_path, capsys):
         one(tmp_path, seed=seed, **common)
         one(tmp_path, label, seed, (1, 1, 1, 1, 0.4 + seed / 10), **common, drift=DRIFT)
         one(tmp_path, findings.BN, seed, zeros=(0.5, 0.5, 0.5, 0.5, 0.5))
+    other = "OGD, batch norm, until .98"  # with the probes, without them, and with probes that measured nothing
+    one(tmp_path, other, 0, **common, drift=DRIFT)
+    one(tmp_path, other, 1)
+    nothing = {"confidence": {key: [] for key in CONFIDENCE}, "drift": {"step": [], "mean": []}}
+    one(tmp_path, other, 2, **nothing, epochs={key: [] for key in EPOCHS}, curve={key: [] for key in CURVE})
     assert findings.main([str(tmp_path)]) == 0
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     told = [line for line in lines if line and line[0] == label]
@@ -96,6 +101,9 @@ def test_the_tables(tmp_path, capsys):
     assert stopping[2:4] == ["-0.150 [-0.150, -0.150]", "30.0"]
     assert less[1] == findings.BN and less[2].startswith("+0.2500 [") and less[3] == "+0.400 [+0.400, +0.400]"
     assert math.isclose(float(less[4].split(" ")[0]), 0.4)
+    curve, updates, sure, drift, stopping = [line for line in lines if line and line[0] == other][:5]
+    assert [row[1] for row in (curve, updates, sure, drift)] == ["0.75", "2.50", "3.00", "0.50"]
+    assert stopping[2] == "-0.150"
 
 
 def test_figures(tmp_path, monkeypatch):
