@@ -6,7 +6,7 @@ import numpy as np
 
 from data import DataError
 from data.examples import Examples
-from results.console import one_line
+from data.strangers import one_line
 
 NAMES = ("x", "y", "x_test", "y_test", "task", "task_test")
 CHANNELS = (1, 3)

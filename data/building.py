@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from data import DataError, files, sources
-from results.console import one_line
+from data.strangers import one_line
 
 
 def build_indexed(out, name, stream, raw_path=None, n_train=None, n_test=None, dtype=None):

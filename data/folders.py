@@ -9,7 +9,7 @@ import numpy as np
 
 from data import DataError
 from data.examples import Examples
-from results.console import one_line
+from data.strangers import one_line
 
 NOT_IMAGES = ("thumbs.db", "desktop.ini")  # what systems leave in folders, beside hidden files
 GREY = ("1", "L", "LA", "La")

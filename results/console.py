@@ -3,17 +3,13 @@
 import os
 import sys
 
+from data.strangers import one_line
 from results import RecordError
 
 
 def names(text):
     """The names in a flag's value: 'model, lr' as ('model', 'lr')."""
     return tuple(filter(None, map(str.strip, text.split(","))))
-
-
-def one_line(text):
-    """text on one line with its control characters escaped: names in it come from strangers, and terminals obey them."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
 
 
 def tell(program, sentence):

@@ -14,6 +14,7 @@ import sys
 if __package__ in (None, ""):  # cd results; python regress.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+from data.strangers import one_line
 from results import RecordError, console
 from results.comparing import cells, inference
 from results.comparing.deviations import check
@@ -26,7 +27,7 @@ def text(checks):
     """All findings, then the table of deviations if there are any."""
     blocks = []
     for result in checks:
-        blocks.append("\n".join(map(console.one_line, [_heading(result), *(f"  {line}" for line in result.lines)])))
+        blocks.append("\n".join(map(one_line, [_heading(result), *(f"  {line}" for line in result.lines)])))
     rows = []
     for result in checks:
         for row in result.deviations[:MANY]:
@@ -36,7 +37,7 @@ def text(checks):
     if rows:
         blocks.append(render(["deviates", "what", "logged", "here", "by"], rows, "text"))
         causes = [f"{_name(r)}: {'; '.join(r.causes) or _guess(r)}" for r in checks if r.deviations]
-        blocks.append("\n".join(["Likely cause", *(f"  {console.one_line(cause)}" for cause in causes)]))
+        blocks.append("\n".join(["Likely cause", *(f"  {one_line(cause)}" for cause in causes)]))
     blocks.append(_verdict(checks))
     return "\n\n".join(blocks)
 

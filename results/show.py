@@ -13,10 +13,11 @@ import sys
 if __package__ in (None, ""):  # cd results; python show.py
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from data.strangers import one_line
 from metrics.metrics import grid_text, unmasked_text
 from results.comparing.cells import short
 from results.comparing.measures import MEASURES
-from results.console import command, one_line, tell
+from results.console import command, tell
 from results.reading import training
 from results.reading.logs import runs
 from results.reading.run import PRINTED

@@ -8,7 +8,7 @@ import csv
 import io
 import re
 
-from results.console import one_line
+from data.strangers import one_line
 
 FORMATS = ("text", "markdown", "csv", "latex")
 SILENT = ("csv",)  # forms without title and notes; the caller prints those elsewhere

@@ -3,11 +3,12 @@
 import functools
 from pathlib import PurePath
 
+from data.strangers import one_line
 from model.arguments import FLAGS, decides, of_role, uses
 from model.flags import Role
 from model.lookup import canonical
 from results import RecordError
-from results.console import one_line, tell
+from results.console import tell
 from results.reading.logs import runs
 
 # What must agree before runs are averaged: field -> the names it has in a record, the first that is known counts.

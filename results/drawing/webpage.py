@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from data.strangers import one_line
 from results.comparing import cells, comparable, protocol
 from results.comparing.measures import DEFAULT, MEASURES, shown
 from results.comparing.rows import rows
 from results.comparing.tables import fewer
-from results.console import one_line
 from results.drawing import curves
 
 PAGE = Path(__file__).with_name("page")

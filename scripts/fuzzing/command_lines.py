@@ -5,10 +5,10 @@ import io
 import random
 
 import main
+from data.strangers import one_line
 from model import ALIASES, METHODS, UsageError, arguments
 from model.arguments import FLAGS
 from model.flags import Flag, median_or_number, never_or_number, real, sizes, whole, yes_no, yes_no_word
-from results import console
 from scripts.fuzzing.target import Target
 
 ODD = ["", " ", "nan", "inf", "-inf", "é", "٣", "1_0", "0x10", "1e", "None", "[1]", "{}", "\udcff", "a\nb", "\x1b[2J", "'", "%s",
@@ -124,7 +124,7 @@ def require_an_end(argv: list[str]) -> bool:
         with contextlib.redirect_stdout(out):
             args, module, unused = main.parse(argv)
     except UsageError as mistake:
-        sentence = console.one_line(str(mistake))
+        sentence = one_line(str(mistake))
         assert sentence.strip() and len(sentence) <= LONGEST, sentence
         return False
     except SystemExit as leave:  # --help

@@ -21,13 +21,13 @@ from collections import defaultdict
 from pathlib import Path
 
 from data import DataError, files
+from data.strangers import one_line
 from model import UsageError
 from model.arguments import FLAGS, decides, of_role
 from model.flags import Role
 from results import RecordError
 from results.comparing import inference
 from results.comparing.measures import shown
-from results.console import one_line
 from results.reading import logs
 from results.reading.fields import told
 from results.reading.run import Run

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.strangers import one_line
 from metrics import metrics
-from results import RecordError, compare, console, show
+from results import RecordError, compare, show
 from results.reading import bounds
 from results.reading.logs import parse, records
 from results.reading.text import parse_text
@@ -407,4 +408,4 @@ def test_reading_takes_no_longer_than_the_file_is_long(tmp_path):
 
 
 def test_names_are_shown_on_one_line_without_control_characters():
-    assert console.one_line("a\x1b[31m\nb\tc\x9b\u202e\ud800\u2028é±") == r"a\x1b[31m b c\x9b\u202e\ud800 é±"
+    assert one_line("a\x1b[31m\nb\tc\x9b\u202e\ud800\u2028é±") == r"a\x1b[31m b c\x9b\u202e\ud800 é±"
