@@ -123,7 +123,7 @@ def shown(value, digits, sign=False):
     return text.replace("-", "", 1) if float(text) == 0 and text.startswith("-") else text
 
 
-def with_interval(mean, low, high, digits):
+def with_interval(mean, low, high, digits, sign=True):
     """A difference or a correlation with its interval, as '+0.020 [-0.010, +0.050]'; alone where low is None."""
-    ends = "" if low is None else f" [{shown(low, digits, True)}, {shown(high, digits, True)}]"
-    return shown(mean, digits, True) + ends
+    ends = "" if low is None else f" [{shown(low, digits, sign)}, {shown(high, digits, sign)}]"
+    return shown(mean, digits, sign) + ends

@@ -19,10 +19,9 @@ if sys.path[0] != str(ROOT):
 from scipy.stats import spearmanr
 
 from results.comparing import cells, inference
-from results.comparing.measures import with_interval
 from results.reading.probed import entry
 from results.table import render
-from scripts.studies.command import tables
+from scripts.studies.command import spread, tables
 
 KINDS = ("before", "of_step")
 HEADS = ("batches' gradients", "steps")
@@ -65,16 +64,9 @@ def table(found) -> str:
         for kind in KINDS:
             each = [{name: points(run, kind) for name, run in runs.items()} for runs in by_seed.values()]
             ranks = [value for at in each if (value := rank(chosen(at))) is not None]
-            line += [spread(ranks), str(len(ranks))]
+            line += [spread(ranks, 2), str(len(ranks))]
         body.append([name, *line])
     return render(["over", HEADS[0], "n", HEADS[1], "n"], body, "markdown")
-
-
-def spread(values: list[float]) -> str:
-    """Mean and interval; X of nothing."""
-    if not values:
-        return "X"
-    return with_interval(inference.mean(values), *inference.interval(values), 2)
 
 
 main = tables("alignment", __doc__, table)

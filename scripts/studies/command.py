@@ -1,10 +1,11 @@
 """The command of a study that makes its tables from records: PATH... in, text out, exit statuses as in results.compare."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from results import console
-from results.comparing import cells
+from results.comparing import cells, inference
+from results.comparing.measures import with_interval
 
 
 def tables(
@@ -32,3 +33,9 @@ def tables(
         return console.command(name, tell)
 
     return main
+
+
+def spread(values: Iterable[float], digits: int, sign: bool = True) -> str:
+    """Mean and 95 % interval, as '+0.02 [-0.01, +0.05]', without plus signs if not ``sign``; X of nothing."""
+    values = list(values)
+    return with_interval(inference.mean(values), *inference.interval(values), digits, sign) if values else "X"

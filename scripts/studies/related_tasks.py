@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from results.comparing import cells, inference
 from results.comparing.measures import MEASURES, shown, with_interval
 from results.table import render
-from scripts.studies.command import tables
+from scripts.studies.command import spread, tables
 
 LEAST = 3  # past tasks; of two ranks the correlation is 1 or -1
 OFF = 1_000_000  # --cov_recompute_every of the runs that never estimate
@@ -81,8 +81,7 @@ def followed(found) -> str:
         if pairs:
             hit, chance = (inference.mean(column) for column in zip(*pairs, strict=True))
             nearest = f"{shown(hit, 2)} (chance {shown(chance, 2)})"
-        correlation = with_interval(inference.mean(ranks), *inference.interval(ranks), 2) if ranks else "X"
-        body.append([file, f"`{model}`", name, str(len(each)), correlation, nearest])
+        body.append([file, f"`{model}`", name, str(len(each)), spread(ranks, 2), nearest])
     head = ["file", "method", "estimate", "n", "rank correlation", "same angle nearest"]
     return render(head, body, "markdown")
 

@@ -27,7 +27,7 @@ from results.plot_results import save
 from results.reading.probed import arrays, entry
 from results.table import render
 from scripts.studies import split_mnist
-from scripts.studies.command import tables
+from scripts.studies.command import spread, tables
 
 BATCHES = (1, 2, 4, 8, 16)
 BN = "sequential, batch norm"
@@ -70,12 +70,13 @@ def over_seeds(runs: dict, value) -> dict:
 
 def mean_of(runs: dict, value, digits: int) -> str:
     """Mean and interval over the seeds."""
-    values = list(over_seeds(runs, value).values())
-    if not values:
-        return "X"
-    low, high = inference.interval(values)
-    ends = "" if low is None else f" [{shown(low, digits)}, {shown(high, digits)}]"
-    return shown(inference.mean(values), digits) + ends
+    return spread(over_seeds(runs, value).values(), digits, sign=False)
+
+
+def mean_or_none(values) -> float | None:
+    """The mean; None of nothing."""
+    values = list(values)
+    return inference.mean(values) if values else None
 
 
 # ---------------------------------------------------------------- the forgetting curve
@@ -121,7 +122,7 @@ def early(run, first_task: bool) -> float | None:
         return None
     tasks = slice(0, 1) if first_task else slice(1, None)
     pairs = zip(found["first_batches"][tasks], found["later"][tasks], strict=True)
-    return inference.mean([first[i] / later[i] for first, later in pairs if later for i in linear(found)])
+    return mean_or_none(first[i] / later[i] for first, later in pairs if later for i in linear(found) if later[i])
 
 
 def last_layer(run, part: str) -> float | None:
@@ -130,8 +131,8 @@ def last_layer(run, part: str) -> float | None:
     if not found:
         return None
     *others, last = linear(found)
-    sizes = [size for size in found[part][1:] if size]
-    return inference.mean([size[last] / inference.mean([size[i] for i in others]) for size in sizes])
+    sizes = [(size[last], inference.mean([size[i] for i in others])) for size in found[part][1:] if size]
+    return mean_or_none(of_last / of_others for of_last, of_others in sizes if of_others)
 
 
 def unevenness(run) -> float | None:
@@ -143,7 +144,7 @@ def unevenness(run) -> float | None:
     for task in found["task"][1:]:
         size = kept["size"][kept["task"] == task][run.fact("probe_batches") :, linear(found)]
         spreads += np.log(size[(size > 0).all(1)]).std(0).tolist() if len(size) > 1 else []
-    return inference.mean(spreads) if spreads else None
+    return mean_or_none(spreads)
 
 
 def updates(rows: dict) -> str:
@@ -155,9 +156,9 @@ def updates(rows: dict) -> str:
             body.append(
                 [
                     label,
-                    shown(inference.mean(list(first.values())), 2),
-                    shown(inference.mean(list(later.values())), 2),
-                    with_interval(apart.mean, apart.low, apart.high, 2),
+                    shown(mean_or_none(first.values()), 2),
+                    shown(mean_or_none(later.values()), 2),
+                    with_interval(apart.mean, apart.low, apart.high, 2) if apart else "X",
                     mean_of(runs, lambda run: last_layer(run, "first_batches"), 2),
                     mean_of(runs, lambda run: last_layer(run, "later"), 2),
                     mean_of(runs, unevenness, 2),
@@ -256,17 +257,13 @@ def stopping(rows: dict) -> str:
         if "until" in label:
             curve = {seed: last_task(run) for seed, run in runs.items()}
             falls = {seed: values[-1] - max(values) for seed, values in curve.items() if values}
-            fall = "X"
-            if falls:
-                values = list(falls.values())
-                fall = with_interval(inference.mean(values), *inference.interval(values), 3)
             epochs = over_seeds(runs, lambda run: sum(run.record["stopping"]["epochs"]))
             body.append(
                 [
                     label,
                     mean_of(runs, final, 3),
-                    fall,
-                    shown(inference.mean(list(epochs.values())), 1) if epochs else "X",
+                    spread(falls.values(), 3),
+                    shown(mean_or_none(epochs.values()), 1),
                     mean_of(runs, lambda run: run.record["seconds"]["train"], 0),
                 ]
             )

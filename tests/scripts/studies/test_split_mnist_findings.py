@@ -67,6 +67,17 @@ def test_updates(tmp_path):
     assert findings.unevenness(run) == pytest.approx(np.mean(expected))
 
 
+def test_updates_of_short_tasks_and_of_dead_layers(tmp_path):
+    """A task may end within its first mini-batches, and a layer whose units are all zero does not move."""
+    short = one(tmp_path, updates=UPDATES | {"later": [None] * 3})
+    assert findings.early(short, first_task=True) is None and findings.last_layer(short, "later") is None
+    dead = one(tmp_path, seed=1, updates=UPDATES | {"later": [[0.0, 9.0, 1.0], [0.0, 9.0, 2.0], [0.0, 9.0, 0.0]]})
+    assert findings.early(dead, first_task=True) == pytest.approx(3)
+    assert findings.early(dead, first_task=False) == pytest.approx(4)
+    assert findings.last_layer(dead, "later") is None
+    assert "| X | X |" in findings.updates({"sequential": {0: short}})
+
+
 def test_drift_after_each_task_and_by_steps(tmp_path):
     run = one(tmp_path, drift=DRIFT)
     assert [split_mnist.cosine(run, task) for task in (1, 2, 3, 4)] == [0.8, 0.5, 0.5, None]
