@@ -33,16 +33,19 @@ def require(model) -> None:
 def measure(model, continuum, data, args) -> dict:
     """The record's `finetuning`: of each domain's classifier the accuracy and macro-F1, their means, and what is usual.
 
-    `usual` is the share of test sequences that have the training text's most frequent label.
+    `usual` and `usual_f1` are accuracy and macro-F1 of the training text's most frequent label, given to all test sequences.
+    Macro-F1 is the number to read where that label is frequent: it counts each class alike.
     """
-    accuracies, f1s, usual = [], [], []
+    accuracies, f1s, usual, usual_f1s = [], [], [], []
     for (_, x, y), (_, seen, targets), labels in zip(continuum.data, data.test, data.problem.labels, strict=True):
         known, classes = y.cpu().unique(return_inverse=True)
         test = unmasked(seen, targets)
         predicted = known[classify(copy.deepcopy(model.net), (x, classes.to(x.device)), test, len(known), args).cpu()]
         accuracies.append(share(predicted == labels))
         f1s.append(macro_f1(labels, predicted))
-        usual.append(share(labels == y.cpu().mode().values))
+        frequent = y.cpu().mode().values.expand_as(labels)
+        usual.append(share(frequent == labels))
+        usual_f1s.append(macro_f1(labels, frequent))
     means = {"mean_accuracy": sum(accuracies) / len(accuracies), "mean_f1": sum(f1s) / len(f1s)}
     return {
         "epochs": args.finetune_epochs,
@@ -50,6 +53,7 @@ def measure(model, continuum, data, args) -> dict:
         "accuracy": accuracies,
         "f1": f1s,
         "usual": usual,
+        "usual_f1": usual_f1s,
     } | means
 
 

@@ -103,8 +103,9 @@ def classifiers(runs: dict) -> str:
         rows.append(
             [name, str(len(cell)), *compared(runs, name, TUNED), *(f"{mean(list(values)):.3f}" for values in each)]
         )
-    usual = next(iter(next(iter(runs.values())).values())).record["finetuning"]["usual"]
-    rows.append(["most frequent label", "", f"{mean(usual):.4f}", "", "", "", *(f"{value:.3f}" for value in usual)])
+    usual = next(iter(next(iter(runs.values())).values())).record["finetuning"]
+    accuracy, f1 = (f"{mean(usual[key]):.4f}" for key in ("usual", "usual_f1"))
+    rows.append(["most frequent label", "", accuracy, "", f1, "", *(f"{value:.3f}" for value in usual["usual"])])
     return render(["classifiers", "n", *heads(TUNED), *domains], rows, "markdown")
 
 

@@ -26,8 +26,8 @@ $das --das_contrast 0 1
 $das --das_initial no
 $das --das_masks no
 $das --das_contrast 0 --das_initial no
---model single ${protocol/text_domains/text_families} --finetune_epochs 3 --seed 0..2
-${das/text_domains/text_families} --finetune_epochs 3 --seed 0..2"
+--model single ${protocol/text_domains/text_families} --finetune_epochs 10
+${das/text_domains/text_families} --finetune_epochs 10"
 
 table() {
     "$python" scripts/studies/das.py "$1" --importance "das --das_contrast 0.01" --figures "$1"

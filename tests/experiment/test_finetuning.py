@@ -75,6 +75,8 @@ def test_a_run_measures_it_and_no_other_digit_changes(run, tmp_path, model):
     _, y_test = labelled(48, 1)
     frequent = labelled(48, 0)[1].mode().values
     assert found["usual"] == [pytest.approx((y_test == frequent).double().mean().item()), 0.0]
+    share, classes = found["usual"][0], len(y_test.unique())  # F1 of one class is 2 share / (1 + share), of others 0
+    assert found["usual_f1"] == [pytest.approx(2 * share / (1 + share) / classes), 0.0]
     assert found["mean_accuracy"] == pytest.approx(found["accuracy"][0] / 2)
 
 
