@@ -56,7 +56,7 @@ def draw(found, by=("model",), allow=(), wanted=FIGURES):
         plain = labelled(cells.gather(found, by, allow)) if set(wanted) - {"memory"} else {}
         for name in wanted:
             if name == "memory":
-                drawn[name] = trade.memory(_by_memory(found, by, allow))
+                drawn[name] = trade.memory(by_value(found, "memory", _plain(by), allow))
             else:
                 drawn[name] = getattr(trade if name == "time" else figures, name)(plain)
             if drawn[name] is not None:
@@ -67,27 +67,28 @@ def draw(found, by=("model",), allow=(), wanted=FIGURES):
 def differences(found, by, allow, name):
     """What makes the runs of a figure not comparable: list of sentences."""
     if name == "memory":
-        gathered, names = _sized(found, by, allow)
-        return comparable.warnings(gathered, _with_memory(by), names)
+        gathered, names = _apart(found, "memory", _plain(by), allow)
+        return comparable.warnings(gathered, (*_plain(by), "memory"), names)
     return comparable.warnings(cells.gather(found, by, allow), by)
 
 
-def _with_memory(by):
-    return (*(name for name in by if name not in ("memory", "n_memories")), "memory")
+def _plain(by):
+    """``by`` without what tells memory sizes apart."""
+    return tuple(name for name in by if name not in ("memory", "n_memories"))
 
 
-def _sized(found, by, allow):
-    """Cells with the memory size as the last part of their keys, and key -> label without the size."""
-    gathered = cells.gather(found, _with_memory(by), allow)
+def _apart(found, field, by, allow):
+    """Cells with the value of ``field`` as the last part of their keys, and key -> label without that value."""
+    gathered = cells.gather(found, (*by, field), allow)
     names = cells.labels(dict.fromkeys(key[:-1] for key in gathered))
     return gathered, {key: names[key[:-1]] for key in gathered}
 
 
-def _by_memory(found, by, allow):
-    """label without the memory size -> {size: runs}; {} if no run tells its size."""
-    if all(cells.field(run, "memory") is None for run in found):
+def by_value(found, field, by, allow=()):
+    """label -> {value of ``field``: runs that did not diverge}, for a figure along it; {} if no run has one."""
+    if all(cells.field(run, field) is None for run in found):
         return {}
-    nested, (gathered, names) = {}, _sized(found, by, allow)
+    nested, (gathered, names) = {}, _apart(found, field, by, allow)
     for key, cell in gathered.items():
         nested.setdefault(names[key], {})[key[-1]] = list(cells.done(cell).values())
     return nested

@@ -16,7 +16,7 @@ if __package__ in (None, ""):  # cd results; python probe.py
 
 from results import RecordError, console
 from results.comparing import cells
-from results.plot_results import differences, labelled, save
+from results.plot_results import by_value, differences, labelled, save
 
 FIGURES = ("curve", "updates", "confidence", "latents", "sparsity", "epochs", "drift", "alignment", "threshold")
 ABSENT = {name: f"no run has what --probe {name} measures" for name in FIGURES}
@@ -38,7 +38,9 @@ def draw(found, by=("model",), allow=(), wanted=FIGURES, projection="pca"):
         for name in wanted:
             try:
                 if name == "threshold":
-                    drawn[name] = probes.threshold(_by_threshold(found, by, allow))
+                    stopped = [run for run in found if isinstance(cells.field(run, STOP), float | int)]
+                    others = tuple(field for field in by if field != STOP)
+                    drawn[name] = probes.threshold(by_value(stopped, STOP, others, allow))
                 elif name == "latents":
                     drawn[name] = probes.latents(plain, projection)
                 else:
@@ -51,19 +53,6 @@ def draw(found, by=("model",), allow=(), wanted=FIGURES, projection="pca"):
             if drawn[name] is not None and name != "threshold":
                 figures.warn(drawn[name], differences(found, by, allow, name))
     return drawn
-
-
-def _by_threshold(found, by, allow):
-    """label without the threshold -> {threshold: runs}; {} if no run has one."""
-    found = [run for run in found if isinstance(cells.field(run, STOP), float | int)]
-    if not found:
-        return {}
-    gathered = cells.gather(found, (*(name for name in by if name != STOP), STOP), allow)
-    names = cells.labels(dict.fromkeys(key[:-1] for key in gathered))
-    nested = {}
-    for key, cell in gathered.items():
-        nested.setdefault(names[key[:-1]], {})[key[-1]] = list(cells.done(cell).values())
-    return nested
 
 
 def main(argv=None):
