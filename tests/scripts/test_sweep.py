@@ -390,6 +390,14 @@ def test_every_job_begins_from_the_same_state(tmp_path):
     assert len({*words, str(os.getpid())}) == 3
 
 
+@pytest.mark.parametrize(("value", "of_job"), [("65536", "None"), ("4096", "4096")])
+def test_a_job_has_not_the_memory_settings_of_a_worker(tmp_path, monkeypatch, value, of_job):
+    """Those that dask gives its workers; with them a job takes twice as long. The user's own it has."""
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", value)
+    root = checkout(tmp_path, "print(os.environ.get('MALLOC_TRIM_THRESHOLD_'))")
+    assert process.run(task([], tmp_path, root=root))["output"].decode() == of_job + "\n"
+
+
 def test_changed_code_is_loaded_anew(tmp_path):
     for word in ("one", "another"):
         root = checkout(tmp_path, f"print('{word}')")
