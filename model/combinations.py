@@ -1,11 +1,11 @@
 """Flags that do not go together: ``UsageError`` says which, and the remedy."""
 
-from model import UsageError, arguments
+from model import UsageError, arguments, optimizer
 from model.arguments import FLAGS
 
 # What the reference knows nothing of.
 ALIEN_TO_PARITY = ("first_task", "validation", "hidden_sizes", "norm", "dropout", "l1_activations", "later_lr_factor",
-                   "optimizer", "momentum", "weight_decay", "stop_at_accuracy", "probe")  # fmt: skip
+                   "optimizer", "optimizer_state", "momentum", "weight_decay", "stop_at_accuracy", "probe")  # fmt: skip
 
 
 def require(args, given: list[str]) -> None:
@@ -31,6 +31,10 @@ def require(args, given: list[str]) -> None:
     if args.weight_decay and args.optimizer != "adam":
         raise UsageError(
             f"--weight_decay {args.weight_decay:g}: is that of AdamW; give --optimizer adam too, or leave it out"
+        )
+    if args.optimizer_state == "keep" and not optimizer.asked_for(args):
+        raise UsageError(
+            "--optimizer_state keep: plain SGD has no memory; give --optimizer adam or --momentum too, or leave it out"
         )
     if args.parity:
         _require_parity(args)

@@ -17,7 +17,8 @@ import model as methods
 from model import METHODS, UsageError
 
 # Flags that our methods follow without naming them, since model/learner.py does.
-OURS = ("hidden_sizes", "norm", "dropout", "l1_activations", "later_lr_factor", "optimizer", "momentum", "weight_decay")
+OURS = ("hidden_sizes", "norm", "dropout", "l1_activations", "later_lr_factor",
+        "optimizer", "optimizer_state", "momentum", "weight_decay")  # fmt: skip
 
 
 def ignored(given: list[str], name: str) -> list[str]:

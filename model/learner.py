@@ -46,7 +46,7 @@ class Stateful(nn.Module):
         return type(self).__module__.rpartition(".")[2]
 
     def begin(self, t: int) -> None:
-        """Note that task t begins: its rate, an optimizer without memory, draws of dropout of its own."""
+        """Note that task t begins: its rate, an optimizer without memory unless it is kept, draws of dropout of its own."""
         if t == self.task:
             return
         self.task = t
@@ -54,7 +54,7 @@ class Stateful(nn.Module):
             self.seen.append(t)
         if t != self.seen[0] and self.args.later_lr_factor != 1:
             self.lr = self.later_lr
-        if self.optimizer is not None:
+        if self.optimizer is not None and self.args.optimizer_state == "clear":
             self.optimizer.clear()
         for dropout in dropouts(self):
             dropout.begin(len(self.seen))

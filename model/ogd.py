@@ -46,7 +46,8 @@ class Net(Learner):
         super().__init__(n_inputs, n_outputs, n_tasks, args)
         arguments.require_task_sample(self.args, "ogd")
         self.displaces = self.args.ogd_projects == "displacement"
-        if self.args.optimizer == "adam" and not self.displaces:
+        own = self.args.optimizer == "sgd" and self.args.optimizer_state == "clear"  # only projected gradients add up
+        if not own and not self.displaces:
             optimizer.warn(
                 self.args,
                 "ogd",

@@ -1,8 +1,8 @@
 """What `--optimizer` and `--momentum` make of the gradient of a step.
 
 A step of rate lr subtracts lr times a direction (p,). Plain SGD, the default, takes the gradient itself and has no object
-here. The state of an optimizer is cleared where a task begins: a stored direction that a method avoids would otherwise be
-left along gradients from before it was stored.
+here. The state of an optimizer is cleared where a task begins, unless `--optimizer_state keep` says otherwise: a stored
+direction that a method avoids would be left along gradients from before it was stored.
 """
 
 import warnings

@@ -254,6 +254,10 @@ def test_raw_files_missing_and_no_network(refused, tmp_path, monkeypatch):
             "--first_task 1 --parity yes",
             r"--first_task 1 --parity yes: the reference does not know --first_task; give one",
         ),
+        (
+            "--optimizer_state keep",
+            r"--optimizer_state keep: plain SGD has no memory; give --optimizer adam or --momentum",
+        ),
         ("--weight_decay 0.01", r"--weight_decay 0.01: is that of AdamW; give --optimizer adam too, or leave it out$"),
         ("--optimizer adam --momentum 0.5", r"--momentum 0.5 --optimizer adam: Adam has a momentum of its own; leave"),
         (

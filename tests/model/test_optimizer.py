@@ -21,14 +21,18 @@ TORCH = {
 
 
 @pytest.mark.parametrize("kind", TORCH)
+@pytest.mark.parametrize("state", ["clear", "keep"])
 @pytest.mark.parametrize("engine", ["fast", "autograd"])
-def test_steps_are_those_of_torch_optim_begun_anew_with_each_task(kind, engine):
-    """At a lower rate after the first task."""
+def test_steps_are_those_of_torch_optim(kind, state, engine):
+    """Begun anew with each task, or one for all; at a lower rate after the first task."""
     flags, make = TORCH[kind]
-    model = net("single", engine=engine, later_lr_factor=0.2, **flags).double()
+    model = net("single", engine=engine, later_lr_factor=0.2, optimizer_state=state, **flags).double()
     twin = net("single").double()
+    theirs = None
     for t, (_, x, y) in enumerate(TASKS[:2]):
-        theirs = make(twin.parameters(), 0.1 * (0.2 if t else 1))
+        if theirs is None or state == "clear":
+            theirs = make(twin.parameters(), 0.1)
+        theirs.param_groups[0]["lr"] = 0.1 * (0.2 if t else 1)
         for start in range(0, 40, 8):
             model.observe(x[start : start + 8], t, y[start : start + 8])
             theirs.zero_grad()
@@ -122,6 +126,11 @@ def test_spg_masks_what_the_optimizer_makes(decay):
         ("ogd", {"optimizer": "adam"}, r"--optimizer adam: ogd's .*\(--ogd_projects displacement\)"),
         ("ogd", {"optimizer": "adam", "ogd_projects": "displacement"}, None),
         ("ogd", {"momentum": 0.5}, None),
+        (
+            "ogd",
+            {"momentum": 0.5, "optimizer_state": "keep"},
+            r"--momentum 0.5: ogd's .*\(--ogd_projects displacement\)",
+        ),
         ("single", {"optimizer": "adam"}, None),
     ],
 )
