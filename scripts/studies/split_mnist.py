@@ -35,7 +35,7 @@ LAST = 5  # tasks
 SEEDS, OTHER_SEEDS = "0..4", "100..101"
 COMMON = "--data_file mnist_split.pt --head shared --log_every 1000000"
 # What the note leaves open, as `choice` has chosen it (docs/split_mnist.md).
-PLAIN = "--momentum 0.9 --lr 0.02 --batch_size 64"
+PLAIN = "--optimizer adam --optimizer_state keep --lr 0.001 --batch_size 32"
 ORTHOGONAL = "--momentum 0 --lr 0.01 --batch_size 256"
 MLP = "--hidden_sizes 120,84"
 ADAM = "--optimizer adam --lr 0.0001 --batch_size 256"
@@ -122,9 +122,14 @@ def _rows():
 ROWS = tuple(_rows())
 # The candidates, and the rows by which they are judged.
 PLAIN_CHOICES = [
-    *(f"--optimizer adam --lr {lr} --batch_size {b}" for lr, b in itertools.product(("0.001", "0.003"), (64, 256))),
-    *(f"--momentum 0.9 --lr {lr} --batch_size 64" for lr in ("0.01", "0.02", "0.05")),
-    *(f"--momentum 0.9 --lr {lr} --batch_size 256" for lr in ("0.05", "0.1")),
+    *(
+        f"--optimizer adam --optimizer_state {state} --lr {lr} --batch_size {b}"
+        for state, lr, b in itertools.product(("clear", "keep"), ("0.001", "0.003"), (32, 64, 256))
+    ),
+    *(
+        f"--momentum 0.9 --optimizer_state {state} --lr {lr} --batch_size 64"
+        for state, lr in (("clear", "0.01"), ("clear", "0.02"), ("keep", "0.02"))
+    ),
 ]
 ORTHOGONAL_CHOICES = [
     *(
@@ -134,7 +139,8 @@ ORTHOGONAL_CHOICES = [
     *(f"--momentum 0 --lr {lr} --batch_size 256" for lr in ("0.003", "0.01", "0.03")),
     *(f"--optimizer adam --lr {lr} --batch_size 256" for lr in ("0.0001", "0.0003", "0.001")),
 ]
-JUDGED = ("joint", "sequential", "OGD, batch norm, until .98", "OGD, batch norm, until .95")
+JUDGED = ("joint", "joint, L1 0.1", "sequential", "sequential, batch norm", "sequential, L1 1.0",
+          "OGD, batch norm, until .98", "OGD, batch norm, until .95")  # fmt: skip
 
 
 def lines() -> str:
@@ -172,7 +178,7 @@ def settled(run, flags: str) -> bool:
     return all(args[name] == value for name, value in wanted.items() if name in named)
 
 
-SETTING = ("optimizer", "momentum", "lr", "batch_size")
+SETTING = ("optimizer", "optimizer_state", "momentum", "lr", "batch_size")
 
 
 def logged() -> dict:

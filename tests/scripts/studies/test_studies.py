@@ -27,7 +27,7 @@ STUDIES = {
     "learning_rates": 11 * 5 * 3,
     "exact_evaluation": 5 * 4 * 5,
     "split_mnist": 27 * 5,
-    "split_mnist_settings": 2 * (9 + 12) * 2,
+    "split_mnist_settings": (5 * 15 + 2 * 12) * 2,
     "das": (4 + 3 + 3 + 2) * 2 + (2 + 1) * 5 + (4 + 5) * 5 + 2 * 5,
 }
 QUICK = {"related_tasks": (20, 5), "alignment": (20, 5)}  # a rank correlation needs three past tasks
