@@ -49,7 +49,7 @@ class Kronecker:
             self.inverses.append(tuple(factor.to(L) for factor in inverse))
         self.step = pairs[0][0].new_empty(sum(self.flat.sizes))
         self.views = self.flat.split(self.step)
-        self.n, self.fisher = 0, [[0.0, 0.0] for _ in pairs]
+        self.n, self.fisher, self.rows = 0, [[0.0, 0.0] for _ in pairs], [[] for _ in pairs]
 
     def solve(self, g) -> torch.Tensor:
         """Lambda^-1 g (p,) of an engine's gradients ``g``; the next call overwrites it.
@@ -83,9 +83,11 @@ class Kronecker:
         for each in gradients:
             for fisher, d in zip(self.fisher, self._deltas(each), strict=True):
                 fisher[0] = fisher[0] + d.t() @ d
-        for fisher, layer in zip(self.fisher, self.layers, strict=True):
+        for fisher, rows, layer in zip(self.fisher, self.rows, self.layers, strict=True):
             a = F.pad(x, (0, 1), value=1.0).double()
             fisher[1] = fisher[1] + a.t() @ a
+            if (self.n + len(a)) * kronecker.FEW <= a.shape[1]:
+                rows.append(a)
             x = torch.relu(F.linear(x, layer.weight.data, layer.bias.data))
         self.n += len(a)
 
@@ -99,10 +101,13 @@ class Kronecker:
         Returns the number of sums for which the rule failed and the additive one took its place.
         """
         pairs, fallbacks = [], 0
-        for (L, R), (G, A) in zip(self.pairs, self.fisher, strict=True):
+        for (L, R), (G, A), rows in zip(self.pairs, self.fisher, self.rows, strict=True):
             one, two = (L.double(), R.double()), (G / self.n, A / self.n)
+            few = {}
+            if self.rule is kronecker.kl and self.n * kronecker.FEW <= len(A):
+                few = {"rows": torch.cat(rows) / self.n**0.5}
             try:
-                total = self.rule(one, two)
+                total = self.rule(one, two, **few)
             except (ArithmeticError, torch.linalg.LinAlgError):
                 fallbacks += 1
                 total = kronecker.additive(one, two)

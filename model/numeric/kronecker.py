@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 KL_ITERATIONS, KL_STOP, KL_ACCEPT = 1_000, 1e-22, 5e-4  # mean squares of relative changes
+FEW = 8  # a factor (n, n) of at most n / FEW rows is taken by its rows, since eigenvalues of all of it cost many products
 
 
 def matvec(L: Tensor, X: Tensor, R: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ def frobenius(one: tuple, two: tuple) -> tuple[Tensor, Tensor]:
     return balanced(sign * s[0] * L, sign * R)
 
 
-def kl(one: tuple, two: tuple) -> tuple[Tensor, Tensor]:
+def kl(one: tuple, two: tuple, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The product L (x) R nearest to the sum S in KL(N(0, S) || N(0, L (x) R)); exact for proportional terms.
 
     Its conditions are L = e1 L1 + e2 L2 with e_i = tr(R_i R^-1) / n_R, R = f1 R1 + f2 R2 with f_i = tr(L_i L^-1) / n_L.
@@ -74,13 +75,17 @@ def kl(one: tuple, two: tuple) -> tuple[Tensor, Tensor]:
     L2 likewise, every trace is a sum of scalars. Nothing is inverted inside the loop, so that it can go on to rounding
     level.
 
+    ``rows`` (r, n), if given, are such that R2 = rows' rows; with r much below n that saves most of the time.
+
     Raises ``ArithmeticError`` where it does not converge, ``torch.linalg.LinAlgError`` where the sum is singular.
     """
     pi = _balance(one, two)
     if pi is None:
         return one
+    if rows is not None:
+        rows = rows * (two[0].trace() / len(two[0]) / (two[1].trace() / len(two[1]))) ** 0.25  # as balanced does
     one, two = balanced(*one), balanced(*two)
-    spectra = [_shared_spectrum(a, b) for a, b in zip(one, two, strict=True)]
+    spectra = [_shared_spectrum(one[0], two[0]), _shared_spectrum(one[1], two[1], rows)]
     grams = [_products(a, b) for a, b in zip(one, two, strict=True)]
     pi = _balance(one, two)
     e, f = (torch.tensor(c, dtype=one[0].dtype, device=one[0].device) for c in ([1.0, pi], [1.0, 1 / pi]))
@@ -108,9 +113,16 @@ def _balance(one, two) -> float | None:
     return math.sqrt(traces[0] * traces[3] / (traces[2] * traces[1]))
 
 
-def _shared_spectrum(A: Tensor, B: Tensor) -> Tensor:
-    """(2, n): the eigenvalues of A and of B relative to A + B, in eigenvectors that the two share; they sum to 1."""
+def _shared_spectrum(A: Tensor, B: Tensor, rows: Tensor | None = None) -> Tensor:
+    """(2, n): the eigenvalues of A and of B relative to A + B, in eigenvectors that the two share; they sum to 1.
+
+    ``rows`` (r, n): B = rows' rows. All but r eigenvalues of B are then 0.
+    """
     T = torch.linalg.cholesky(A + B)
+    if rows is not None:
+        few = torch.linalg.svdvals(torch.linalg.solve_triangular(T, rows.t(), upper=False)).square().clamp(0, 1)
+        b = torch.cat((few, few.new_zeros(len(B) - len(few))))
+        return torch.stack((1 - b, b))
     W = torch.linalg.solve_triangular(T, A, upper=False)
     W = torch.linalg.solve_triangular(T, W.t(), upper=False)
     a = torch.linalg.eigvalsh(0.5 * (W + W.t())).clamp(0, 1)

@@ -99,6 +99,17 @@ def test_the_kl_rule_is_stationary_and_below_the_others(problem):
         assert relative.abs().max() < 1e-6 * len(S)
 
 
+@given(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 40), st.integers(-3, 3))
+def test_the_kl_rule_from_a_few_rows_is_that_of_the_whole_factor(seed, rank, more, scale):
+    """Rows a of which the second product's right factor is a'a; also rows that depend on one another."""
+    g = torch.Generator().manual_seed(seed)
+    rows = torch.randn(rank, rank + more, generator=g, dtype=torch.float64) * 10.0**scale
+    rows[-1] = rows[0]
+    one, two = (spd(3, 3, g), spd(rank + more, rank + more, g)), (spd(3, 2, g, 0), rows.t() @ rows)
+    for whole, few in zip(kronecker.kl(one, two), kronecker.kl(one, two, rows), strict=True):
+        assert torch.allclose(whole, few, rtol=1e-8, atol=1e-10 * whole.abs().max())
+
+
 def test_the_kl_rule_beats_frobenius_where_it_should():
     g = torch.Generator().manual_seed(3)
     one, two = (spd(4, 4, g), spd(6, 6, g)), (spd(4, 1, g, 0), spd(6, 2, g, 0))
