@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 KL_ITERATIONS, KL_STOP, KL_ACCEPT = 1_000, 1e-22, 5e-4  # mean squares of relative changes
-FEW = 8  # a factor (n, n) of at most n / FEW rows is taken by its rows, since eigenvalues of all of it cost many products
+FEW = (
+    8  # a factor (n, n) of at most n / FEW rows is taken by its rows, since eigenvalues of all of it cost many products
+)
 
 
 def matvec(L: Tensor, X: Tensor, R: Tensor) -> Tensor:
