@@ -28,11 +28,13 @@ STUDIES = {
     "exact_evaluation": 5 * 4 * 5,
     "split_mnist": 27 * 5,
     "split_mnist_settings": (5 * 15 + 2 * 12) * 2,
+    "split_heads": (7 * 3 + 2) * 5,
+    "split_heads_settings": (6 * 4 * 3 + 12 * 3 + 12 * 2) * 2,
     "das": (4 + 3 + 3 + 2) * 2 + (2 + 1) * 5 + (4 + 5) * 5 + 2 * 5,
 }
 QUICK = {"related_tasks": (20, 5), "alignment": (20, 5)}  # a rank correlation needs three past tasks
 QUICK |= {"split_mnist": (1000, None), "split_mnist_settings": (1000, None)}
-QUICK |= {"das": (160, 3)}
+QUICK |= {"das": (160, 3), "split_heads": (200, 3), "split_heads_settings": (200, 2)}
 
 
 def sourced(study, then):
