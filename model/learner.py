@@ -5,7 +5,7 @@ import sys
 import torch
 from torch import nn
 
-from model import arguments, common, engine, networks, optimizer, own_flags, state
+from model import UsageError, arguments, common, engine, networks, optimizer, own_flags, state
 from model.dropout import dropouts
 from model.engine.fast import linear_layers
 
@@ -138,6 +138,13 @@ class PerTask(Stateful):
     """
 
     engine = None
+
+    def __init__(self, n_inputs: int, n_outputs: int, n_tasks: int, args):
+        super().__init__(n_inputs, n_outputs, n_tasks, args)
+        if self.args.optimizer_state == "keep":
+            raise UsageError(
+                f"--optimizer_state keep: in {self.name} tasks have parameters of their own, and so their memory; leave it out"
+            )
 
     def engine_of(self, t: int):
         """The engine of the network of task t."""

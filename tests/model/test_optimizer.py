@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model import optimizer
+from model import UsageError, optimizer
 from tests.conftest import learn, net, parameters, stream
 
 pytestmark = pytest.mark.filterwarnings("ignore:--(optimizer|momentum)")
@@ -139,6 +139,13 @@ def test_a_lost_guarantee_is_told(name, given, warned):
         warnings.simplefilter("always")
         net(name, **given)
     assert len(said) == bool(warned) and all(re.match(warned, str(warning.message)) for warning in said)
+
+
+@pytest.mark.parametrize("name", ["independent", "multimodal"])
+def test_a_kept_memory_needs_one_network_for_all_tasks(name):
+    with pytest.raises(UsageError, match=f"--optimizer_state keep: in {name} tasks have parameters of their own"):
+        net(name, optimizer="adam", optimizer_state="keep")
+    net(name, optimizer="adam")
 
 
 def test_plain_sgd_has_no_object():
