@@ -9,6 +9,7 @@ from torch.nn import functional as F
 import main
 from model import UsageError, common, precision
 from model.engine.flat import FlatParameters
+from model.numeric import kronecker
 from tests.conftest import differ_after_a_restore, net, parameters, stream
 
 SPLIT = {"n_outputs": 6, "task_outputs": [[0, 1], [2, 3], [4, 5]]}
@@ -331,6 +332,31 @@ def test_on_a_quadratic_it_converges_to_the_posterior_mean_and_never_climbs():
         theta.sub_(step, alpha=rate.item())
     assert torch.allclose(flat.theta, wanted, rtol=1e-9, atol=1e-10)
     assert all(b <= a * (1 + 1e-12) for a, b in itertools.pairwise(values))
+
+
+@pytest.mark.parametrize("few", [8, 10**9])
+def test_wide_layers_grow_the_same_by_their_few_inputs_and_by_the_whole_factor(few, monkeypatch):
+    """Layers of 41 and 6 inputs and 5 examples in two panels: with FEW = 8 the first is taken by its rows."""
+    torch.manual_seed(0)
+    asked, kl = [], kronecker.kl
+    monkeypatch.setattr(kronecker, "FEW", few)
+    monkeypatch.setitem(kronecker.SUMS, "kl", lambda *products, **rows: asked.append(rows) or kl(*products, **rows))
+    monkeypatch.setattr(kronecker, "kl", kronecker.SUMS["kl"])
+    layers = [torch.nn.Linear(40, 6).double(), torch.nn.Linear(6, 3).double()]
+    flat = FlatParameters(torch.nn.Sequential(*layers))
+    flat.bind()
+    Lambda = precision.Kronecker(layers, flat, 0.0, "kl")
+    Lambda.start(10, flat.theta)
+    for x in torch.randn(5, 40).double().split(3):
+        Lambda.collect(
+            x, [torch.randn(len(x), flat.theta.numel(), generator=torch.Generator().manual_seed(1)).double()]
+        )
+    examples, deltas = [Lambda.fisher[0][1] / 5, Lambda.fisher[1][1] / 5], [fisher[0] / 5 for fisher in Lambda.fisher]
+    before = Lambda.pairs
+    assert Lambda.grow() == 0 and [bool(rows) for rows in asked] == [few == 8, False]
+    for l, ours in enumerate(Lambda.pairs):
+        wanted = kronecker.balanced(*kl(before[l], (deltas[l], examples[l])))
+        assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in zip(ours, wanted, strict=True))
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
