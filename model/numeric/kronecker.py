@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 KL_ITERATIONS, KL_STOP, KL_ACCEPT = 1_000, 1e-22, 5e-4  # mean squares of relative changes
-FEW = (
-    8  # a factor (n, n) of at most n / FEW rows is taken by its rows, since eigenvalues of all of it cost many products
-)
+FEW = 8  # a factor (n, n) of at most n / FEW rows is taken by them: eigenvalues of all of it cost many products
 
 
 def matvec(L: Tensor, X: Tensor, R: Tensor) -> Tensor:
@@ -84,9 +82,10 @@ def kl(one: tuple, two: tuple, rows: Tensor | None = None) -> tuple[Tensor, Tens
     pi = _balance(one, two)
     if pi is None:
         return one
-    if rows is not None:
-        rows = rows * (two[0].trace() / len(two[0]) / (two[1].trace() / len(two[1]))) ** 0.25  # as balanced does
+    size = two[1].trace()
     one, two = balanced(*one), balanced(*two)
+    if rows is not None:
+        rows = rows * (two[1].trace() / size).sqrt()
     spectra = [_shared_spectrum(one[0], two[0]), _shared_spectrum(one[1], two[1], rows)]
     grams = [_products(a, b) for a, b in zip(one, two, strict=True)]
     pi = _balance(one, two)

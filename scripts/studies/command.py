@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable
 
+from model.arguments import FLAGS
 from results import console
 from results.comparing import cells, inference
 from results.comparing.measures import with_interval
@@ -39,3 +40,12 @@ def spread(values: Iterable[float], digits: int, sign: bool = True) -> str:
     """Mean and 95 % interval, as '+0.02 [-0.01, +0.05]', without plus signs if not ``sign``; X of nothing."""
     values = list(values)
     return with_interval(inference.mean(values), *inference.interval(values), digits, sign) if values else "X"
+
+
+def parsed(flags: str) -> dict:
+    """{flag: value} of a text of flags."""
+    words = flags.split()
+    return {
+        name: FLAGS[name].parse(value)
+        for name, value in zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True)
+    }

@@ -9,6 +9,7 @@ A setting's score is its mean final accuracy on training examples held out of th
 difference counts if it is above two standard errors, in pairs over seeds. Exit statuses are those of results.compare.
 """
 
+import math
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +19,10 @@ if sys.path[0] != str(ROOT):
     sys.path[0] = str(ROOT)
 
 from model.arguments import FLAGS
-from results.comparing import cells, inference
-from results.comparing.measures import MEASURES, shown, with_interval
+from results.comparing import inference
+from results.comparing.measures import MEASURES, shown
 from results.table import render
-from scripts.studies.command import tables
+from scripts.studies.command import parsed, spread, tables
 
 COMMON = "--net mlp --n_layers 2 --n_hiddens 100 --batch_size 64 --n_epochs 5 --log_every 1000000"
 SEEDS, OTHER_SEEDS = "0..4", "100..101"
@@ -101,13 +102,9 @@ def lines() -> str:
 def variant_of(run) -> str | None:
     """Which variant a run is of; None if of none."""
     for name, variant in VARIANTS.items():
-        words = variant.flags.split()
-        wanted = {"spg_chi": True, "spg_chi_loss": False}
-        wanted |= {k[2:]: FLAGS[k[2:]].parse(v) for k, v in zip(words[::2], words[1::2], strict=True)}
-        wanted = {key: value for key, value in wanted.items() if key == "model" or cells.uses(cells.method(run), key)}
-        tuned = variant.tried != "ncl_radius" or run.fact("ncl_radius") is not None
-        plain = variant.tried == "ncl_radius" or run.fact("ncl_radius") is None or cells.method(run) != "ncl"
-        if tuned and plain and all(run.fact(key) == value for key, value in wanted.items()):
+        wanted = {key: FLAGS[key].default for key in ("spg_chi", "spg_chi_loss")} | parsed(variant.flags)
+        limited = run.fact("ncl_radius") is not None
+        if limited == (variant.tried == "ncl_radius") and all(run.fact(key) == value for key, value in wanted.items()):
             return name
     return None
 
@@ -158,14 +155,12 @@ def table(found) -> str:
     for (file, name), runs in groups.items():
         ours = finals(runs)
         mean, sd, n = inference.sample(list(ours.values())) if ours else (None, None, 0)
-        apart = inference.difference(ours, finals(groups.get((file, BASE), []))) if name != BASE else None
+        base = finals(groups.get((file, BASE), [])) if name != BASE else {}
+        apart = [value - base[seed] for seed, value in ours.items() if seed in base]
+        error = inference.deviation(apart) / math.sqrt(len(apart)) if len(apart) > 1 else 0
         line = [file, name, flags_of(runs[0], VARIANTS[name]), str(n), f"{shown(mean, 4)} ± {shown(sd, 4)}"]
-        if apart is None or not apart.n or apart.low is None:
-            body.append([*line, "-", "-"])
-            continue
-        error = (apart.high - apart.low) / 2 / inference.quantile((1 + inference.CONFIDENCE) / 2, apart.n - 1)
-        ratio = shown(apart.mean / error, 1, sign=True) if error > 0 else "-"
-        body.append([*line, with_interval(apart.mean, apart.low, apart.high, 4), ratio])
+        ratio = shown(inference.mean(apart) / error, 1, sign=True) if error else "-"
+        body.append([*line, spread(apart, 4) if len(apart) > 1 else "-", ratio])
     return render(
         ["file", "variant", "setting", "n", "final accuracy", f"above {BASE}", "in standard errors"], body, "markdown"
     )

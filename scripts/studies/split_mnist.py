@@ -29,6 +29,7 @@ from results.comparing.measures import shown
 from results.reading import training
 from results.reading.probed import entry
 from results.table import render
+from scripts.studies.command import parsed
 
 LOGGED = ROOT / "results" / "logged" / "seed_002.json"
 LAST = 5  # tasks
@@ -157,15 +158,6 @@ def candidates() -> str:
             probes = "sparsity,drift" if row.orthogonal else "sparsity"
             found += [f"{row.under(setting, probes)} --seed {OTHER_SEEDS}" for setting in choices]
     return "\n".join(found)
-
-
-def parsed(flags: str) -> dict:
-    """{flag: value} of a text of flags."""
-    words = flags.split()
-    return {
-        name: FLAGS[name].parse(value)
-        for name, value in zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True)
-    }
 
 
 def settled(run, flags: str) -> bool:
