@@ -194,7 +194,7 @@ class Stored:
 
     def _read_rows(self, view, begin: int, row: int) -> None:
         """Rows that lie apart one by one, others out of blocks that hold them."""
-        per_block = max(1, BLOCK // row)
+        per_block = max(1, min(BLOCK // row, self.whole[0]))
         apart = not isinstance(self.storage, Packed) and len(self.rows) * APART < self.whole[0] * row
         if apart:
             for i, k in enumerate(self.rows.tolist()):

@@ -204,12 +204,11 @@ def outputs_by_label(labels: list[set[int]], n_outputs: int, args) -> list[list[
     if args.head == "split" and not disjoint:
         raise UsageError("--head split: the tasks share labels, so no output belongs to one task; give --head shared")
     if args.head == "auto" and not disjoint and any(task != labels[0] for task in labels):
-        pairs = list(itertools.permutations(range(n_tasks), 2))
-        s, t = next((s, t) for s, t in pairs if labels[s] & labels[t])
-        u, v = next((u, v) for u, v in pairs if labels[u] - labels[v])
+        label, s, t = _shared_label(labels)
+        other, u, v = _missing_label(labels)
         raise UsageError(
-            f"--head auto: the tasks' labels overlap only in part, since label {min(labels[s] & labels[t])} is in tasks {s} "
-            f"and {t}, and label {min(labels[u] - labels[v])} in task {u} and not in task {v}; give --head shared for one "
+            f"--head auto: the tasks' labels overlap only in part, since label {label} is in tasks {s} and {t}, and label "
+            f"{other} in task {u} and not in task {v}; give --head shared for one "
             "head over all labels, or number the classes of each task anew"
         )
     if args.head == "shared" or not disjoint:
@@ -217,6 +216,24 @@ def outputs_by_label(labels: list[set[int]], n_outputs: int, args) -> list[list[
     if all(task <= set(outputs) for task, outputs in zip(labels, slices, strict=True)):
         return slices
     return [sorted(task) for task in labels]
+
+
+def _shared_label(labels: list[set[int]]) -> tuple[int, int, int]:
+    """A label that two tasks share, and these tasks, of tasks that are not disjoint."""
+    first = {}
+    for t, task in enumerate(labels):
+        if known := task & first.keys():
+            return min(known), first[min(known)], t
+        first |= dict.fromkeys(task, t)
+    raise ValueError("no two tasks share a label")
+
+
+def _missing_label(labels: list[set[int]]) -> tuple[int, int, int]:
+    """A label, a task that has it, and one that has not, of tasks that do not all have the same labels."""
+    v, task = next((v, task) for v, task in enumerate(labels) if task != labels[0])
+    if missing := labels[0] - task:
+        return min(missing), 0, v
+    return min(task - labels[0]), v, 0
 
 
 def unmasked(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

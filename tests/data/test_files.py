@@ -127,6 +127,16 @@ def test_what_is_read_belongs_to_the_reader(path):
     assert torch.equal(files.load(path).train[0][1], content()[0][0][1])
 
 
+def test_a_few_rows_of_a_small_task_are_read_without_a_large_buffer(path):
+    """One of 4 MB for each of 20,000 tasks left holes between the tasks' tensors, and took 8 GB of addresses."""
+    files.save(path, *content())
+    stored = files.examine(path).train[0][1][torch.tensor([0, 2])]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        read = stored.read()
+    assert torch.equal(read, content()[0][0][1][[0, 2]])
+    assert read.nbytes <= max(event.cpu_memory_usage for event in profile.events()) < 10 * read.nbytes
+
+
 # -- bad input -------------------------------------------------------------------------------------------
 
 

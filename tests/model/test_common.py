@@ -1,11 +1,16 @@
 """Networks: the reference's names, sizes and draws; which outputs belong to a task."""
 
 import argparse
+import re
+import tracemalloc
 
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from model import arguments, common, networks
+from model import UsageError, arguments, common, networks
 
 
 def test_mlp_names_and_draws():
@@ -86,3 +91,35 @@ def test_the_references_rule_where_main_said_nothing():
     assert common.task_outputs(10, 20, argparse.Namespace(data_file="mnist_rotations.pt")).foreign is None
     told = common.task_outputs(100, 20, argparse.Namespace(data_file="cifar100.pt", task_outputs=None))
     assert told.foreign is None
+
+
+AUTO = argparse.Namespace(head="auto")
+OVERLAP = re.compile(r"label (\d+) is in tasks (\d+) and (\d+), and label (\d+) in task (\d+) and not in task (\d+);")
+
+
+@given(st.lists(st.sets(st.integers(0, 4), min_size=1), min_size=1, max_size=6))
+def test_outputs_follow_from_the_labels(labels):
+    """Equal labels share a head, disjoint ones split it; else the sentence names tasks for which it is true."""
+    apart = len(labels) > 1 and all(not s & t for i, s in enumerate(labels) for t in labels[:i])
+    if not apart and any(task != labels[0] for task in labels):
+        with pytest.raises(UsageError) as refusal:
+            common.outputs_by_label(labels, 5, AUTO)
+        both, s, t, one, u, v = map(int, OVERLAP.search(str(refusal.value)).groups())
+        assert s != t and both in labels[s] & labels[t] and one in labels[u] - labels[v]
+        return
+    outputs = common.outputs_by_label(labels, 5, AUTO)
+    assert (outputs is not None) == apart
+    for task, own in zip(labels, outputs or [], strict=apart):
+        assert task <= set(own)
+
+
+def test_many_tasks_whose_labels_overlap_in_part():
+    """Without a list of all pairs of tasks, which for 20,000 tasks takes 40 GB."""
+    labels = [{0, 1} for _ in range(2000)] + [{1}]
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="label 0 is in tasks 0 and 1, and label 0 in task 0 and not in task 2000"):
+            common.outputs_by_label(labels, 2, AUTO)
+        assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
+    finally:
+        tracemalloc.stop()
