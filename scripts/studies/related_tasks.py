@@ -3,10 +3,11 @@
     python scripts/studies/related_tasks.py PATH...
 
 The first table has, for each setting, Spearman's rank correlation of the divergence from a past task with the distance of
-the two angles: for each task with three or more past tasks at its end, averaged over these tasks, then over seeds. Where
-angles come twice, a second column says how often the task with the same angle has the smallest divergence, and how often
-it would by chance. The other tables have final accuracies, and their differences to the same method without relatedness
-over common seeds. All intervals are 95 %. The exit status is as in results.compare.
+the two angles: for each task with three or more past tasks at its end, averaged over these tasks, then over seeds. Beside it
+is the correlation with the past task's age, since a divergence may grow with time alone; where angles only grow, the two are
+the same. Where angles come twice, another column says how often the task with the same angle has the smallest divergence,
+and how often it would by chance. The other tables have final accuracies, and their differences to the same method without
+relatedness over common seeds. All intervals are 95 %. The exit status is as in results.compare.
 """
 
 import sys
@@ -46,11 +47,14 @@ def variant(run) -> str:
     return ", ".join(named) or "relatedness"
 
 
-def correlations(found: dict) -> list[float]:
-    """Spearman's correlation of divergence and distance of angles for each task with enough past ones."""
-    angles, every = found["descriptions"], []
+def correlations(found: dict, of: str) -> list[float]:
+    """Spearman's correlation of divergence and distance, ``of`` angles or of age, for each task with enough past ones."""
+    places = (
+        found["descriptions"] if of == "angles" else range(len(found["descriptions"]))
+    )  # tasks are learned in order
+    every = []
     for task, past, divergence in zip(found["task"], found["past"], found["divergence"], strict=True):
-        distance = [abs(angles[task] - angles[s]) for s in past]
+        distance = [abs(places[task] - places[s]) for s in past]
         if len(past) >= LEAST and len(set(distance)) > 1 and len(set(divergence)) > 1:
             every.append(float(spearmanr(divergence, distance).statistic))
     return every
@@ -75,14 +79,17 @@ def followed(found) -> str:
             rows.setdefault((run.fact("data_file"), cells.method(run), variant(run)), []).append(measured)
     body = []
     for (file, model, name), each in sorted(rows.items()):
-        ranks = [inference.mean(values) for one in each if (values := correlations(one))]
+        ranks = [
+            spread([inference.mean(values) for one in each if (values := correlations(one, of))], 2)
+            for of in ("angles", "age")
+        ]
         pairs = [pair for one in each for pair in twins(one)]
         nearest = "-"
         if pairs:
             hit, chance = (inference.mean(column) for column in zip(*pairs, strict=True))
             nearest = f"{shown(hit, 2)} (chance {shown(chance, 2)})"
-        body.append([file, f"`{model}`", name, str(len(each)), spread(ranks, 2), nearest])
-    head = ["file", "method", "estimate", "n", "rank correlation", "same angle nearest"]
+        body.append([file, f"`{model}`", name, str(len(each)), *ranks, nearest])
+    head = ["file", "method", "estimate", "n", "correlation with angles", "with age", "same angle nearest"]
     return render(head, body, "markdown")
 
 

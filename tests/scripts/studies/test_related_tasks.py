@@ -11,13 +11,16 @@ FOUND = {
     "past": [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]],
     # From 150 degrees, the distances 140, 90, 60 have the ranks of .9, .2, .5: 1 - 6 (0 + 1 + 1) / 24 = .5.
     # From 60 degrees, 50, 0, 30, 90: the divergences are in the same order.
+    # The ages 3, 2, 1 have the ranks of .9, .2, .5 as well: .5. Those of .5, .1, .3, .7 are 3, 1, 2, 4, for the ages 4, 3,
+    # 2, 1: 1 - 6 (1 + 4 + 0 + 9) / 60 = -.4.
     "divergence": [[0.3], [0.1, 0.2], [0.9, 0.2, 0.5], [0.5, 0.1, 0.3, 0.7]],
     "descriptions": ANGLES,
 }
 
 
 def test_correlations_and_twins_by_hand():
-    assert related_tasks.correlations(FOUND) == pytest.approx([0.5, 1.0])
+    assert related_tasks.correlations(FOUND, "angles") == pytest.approx([0.5, 1.0])
+    assert related_tasks.correlations(FOUND, "age") == pytest.approx([0.5, -0.4])
     assert related_tasks.twins(FOUND) == [(1.0, 0.25)]
 
 
@@ -35,7 +38,10 @@ def test_tables(tmp_path, capsys):
                 runs[-1]["probes"] = {"relatedness": FOUND}
     assert related_tasks.main([write(tmp_path / "r", *runs)]) == 0
     text = capsys.readouterr().out
-    assert "| a.pt | `gem_group` | relatedness | 2 | +0.75 [+0.75, +0.75] | 1.00 (chance 0.25) |" in text
+    assert (
+        "| a.pt | `gem_group` | relatedness | 2 | +0.75 [+0.75, +0.75] | +0.05 [+0.05, +0.05] | 1.00 (chance 0.25) |"
+        in text
+    )
     assert "| `gem_group` | relatedness | 2 | 0.570 ± 0.071 | +0.020 [+0.020, +0.020] |" in text
     assert "| `gem_group` | LogDet | 2 | 0.600 ± 0.141 | +0.050 [-0.585, +0.685] |" in text
     assert "| `gem_group` | no relatedness | 2 | 0.550 ± 0.071 | - |" in text
