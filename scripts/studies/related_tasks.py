@@ -5,9 +5,10 @@
 The first table has, for each setting, Spearman's rank correlation of the divergence from a past task with the distance of
 the two angles: for each task with three or more past tasks at its end, averaged over these tasks, then over seeds. Beside it
 is the correlation with the past task's age, since a divergence may grow with time alone; where angles only grow, the two are
-the same. Where angles come twice, another column says how often the task with the same angle has the smallest divergence,
-and how often it would by chance. The other tables have final accuracies, and their differences to the same method without
-relatedness over common seeds. All intervals are 95 %. The exit status is as in results.compare.
+the same. The largest weight is that of the past task that is protected most, in units of 1/t: with equal weights it is 1.
+Where angles come twice, another column says how often the task with the same angle has the smallest divergence, and how often
+it would by chance. The other tables have final accuracies, and their differences to the same method without relatedness, with
+as many groups where that was run, over common seeds. All intervals are 95 %. The exit status is as in results.compare.
 """
 
 import sys
@@ -26,9 +27,10 @@ from scripts.studies.command import spread, tables
 
 LEAST = 3  # past tasks; of two ranks the correlation is 1 or -1
 OFF = 1_000_000  # --cov_recompute_every of the runs that never estimate
+NONE, FEWER = "no relatedness", "5 groups"
 VARIANTS = {  # flag: (value, what the row is called)
-    "gem_ignore_relatedness": (True, "no relatedness"),
-    "cov_recompute_every": (OFF, "no relatedness"),
+    "gem_ignore_relatedness": (True, NONE),
+    "cov_recompute_every": (OFF, NONE),
     "divergence": ("LogDet", "LogDet"),
     "gem_reverse": (True, "reversed"),
     "ewc_reverse": (True, "reversed"),
@@ -41,7 +43,7 @@ def variant(run) -> str:
     """What tells a run from the plain one."""
     named = [name for flag, (value, name) in VARIANTS.items() if run.fact(flag) == value]
     if run.fact("num_groups") == 5:
-        named.append("5 groups")
+        named.append(FEWER)
     if run.fact("cov_recompute_every") == 100:
         named.append("every 100 batches")
     return ", ".join(named) or "relatedness"
@@ -58,6 +60,11 @@ def correlations(found: dict, of: str) -> list[float]:
         if len(past) >= LEAST and len(set(distance)) > 1 and len(set(divergence)) > 1:
             every.append(float(spearmanr(divergence, distance).statistic))
     return every
+
+
+def largest(found: dict) -> list[float]:
+    """The largest weight rho of a past task, times their number t, for each task with enough past ones."""
+    return [len(rho) * max(rho) for rho in found["rho"] if len(rho) >= LEAST]
 
 
 def twins(found: dict) -> list[tuple[float, float]]:
@@ -84,12 +91,22 @@ def followed(found) -> str:
             for of in ("angles", "age")
         ]
         pairs = [pair for one in each for pair in twins(one)]
+        weight = inference.mean([inference.mean(largest(one)) for one in each if largest(one)])
         nearest = "-"
         if pairs:
             hit, chance = (inference.mean(column) for column in zip(*pairs, strict=True))
             nearest = f"{shown(hit, 2)} (chance {shown(chance, 2)})"
-        body.append([file, f"`{model}`", name, str(len(each)), *ranks, nearest])
-    head = ["file", "method", "estimate", "n", "correlation with angles", "with age", "same angle nearest"]
+        body.append([file, f"`{model}`", name, str(len(each)), *ranks, shown(weight, 2), nearest])
+    head = [
+        "file",
+        "method",
+        "estimate",
+        "n",
+        "correlation with angles",
+        "with age",
+        "largest weight",
+        "same angle nearest",
+    ]
     return render(head, body, "markdown")
 
 
@@ -104,9 +121,8 @@ def gained(found, file: str) -> str:
         for name, finals in named.items():
             mean, sd, n = inference.sample(list(finals.values()))
             line = [f"`{model}`", name, str(n), f"{shown(mean, 3)} ± {shown(sd, 3)}"]
-            against = (
-                inference.difference(finals, named.get("no relatedness", {})) if name != "no relatedness" else None
-            )
+            base = named.get(f"{NONE}, {FEWER}" if FEWER in name else NONE, {})
+            against = None if NONE in name else inference.difference(finals, base)
             if against is None or against.low is None:
                 body.append([*line, "-"])
             else:
