@@ -1,8 +1,8 @@
 # Does relatedness help where tasks are related?
 # Rotations of Fashion-MNIST, ten angles in 0 to 180 degrees, and five angles in two rounds: the group methods with their
-# relatedness by either divergence, reversed, with random groups, with a group per unit, and without; five seeds. The first
-# table says how well the estimates follow the angles, also with other numbers of groups and other intervals; the others what
-# accuracy gains. The tables are those of docs/groups.md. 210 runs of 10 to 60 seconds each.
+# relatedness by either divergence, reversed, with random groups, with a group per unit, and without; five seeds. The tables
+# say what accuracy gains, and how well the estimates follow the angles, also with other numbers of groups and other
+# intervals. They are those of docs/groups.md. 210 runs of 10 to 60 seconds each.
 quick=(--samples_per_task 20 --n_tasks 5 --seed 0..1)
 
 note="--n_tasks 10 --lr 0.01 --n_memories 10 --memory_strength 0.5 --n_layers 2 --n_hiddens 100 --batch_size 1
