@@ -17,7 +17,7 @@ paper gem <<EOT
 --model independent $mlp --data_file mnist_rotations.pt --lr 0.1 --finetune yes
 --model multimodal $mlp --data_file mnist_permutations.pt --lr 0.1
 --model multimodal $mlp --data_file mnist_rotations.pt --lr 0.1
---model joint $mlp --data_file mnist_rotations.pt --lr 0.003
+--model joint $mlp --data_file mnist_rotations.pt --lr 0.1
 --model ewc $mlp --data_file mnist_permutations.pt --lr 0.1 --n_memories 10 --memory_strength 3
 --model ewc $mlp --data_file mnist_rotations.pt --lr 0.01 --n_memories 1000 --memory_strength 1000
 --model gem $mlp --data_file mnist_permutations.pt --lr 0.1 --n_memories 256 --memory_strength 0.5

@@ -9,7 +9,7 @@ mlp="--n_layers 2 --n_hiddens 100 --batch_size 10 --n_epochs 1 2 5 --log_every 1
 mlp+=" --cuda no --seed 0..4 --data_file mnist_rotations.pt"
 
 paper gem_epochs <<EOT
---model joint $mlp --lr 0.003
+--model joint $mlp --lr 0.1
 --model single $mlp --lr 0.003
 --model independent $mlp --lr 0.1 --finetune yes
 --model multimodal $mlp --lr 0.1
