@@ -39,7 +39,7 @@ def page(found, by=("model",), allow=(), title="Continual learning runs"):
     gathered = cells.gather(found, by, allow)
     table = rows(gathered, by)
     counted = [run for cell in gathered.values() for run in cell.values()]
-    names = cells.labels(gathered)
+    names, numbers = cells.labels(gathered), _numbers(table, by)
     drawn = {names[key]: list(cells.done(cell).values()) for key, cell in gathered.items()}
     lines, changes = curves.lines(drawn)
     environment = Environment(
@@ -53,8 +53,8 @@ def page(found, by=("model",), allow=(), title="Continual learning runs"):
         subtitle=_subtitle(table, by, len(counted)),
         protocol=protocol.terms(counted),
         warnings=[*comparable.warnings(gathered, by), *comparable.repeated(found, gathered)],
-        heads=_heads(table, by),
-        rows=[_row(row, _numbers(table, by)) for row in table],
+        heads=_heads(by, numbers),
+        rows=[_row(row, numbers) for row in table],
         grids=[_grid(label, runs) for label, runs in drawn.items()],
         runs=[_run(run) for run in counted],
         data={"colours": COLOURS, "curves": lines, "changes": changes},
@@ -78,8 +78,7 @@ def _numbers(table, by):
     return {name for name in by if all(_numeric(row["by"][name]) for row in table)}
 
 
-def _heads(table, by):
-    numbers = _numbers(table, by)
+def _heads(by, numbers):
     heads = [Head(name, "number" if name in numbers else "text", 0, name) for name in by]
     heads += [Head("n", "number", 1, "number of runs averaged")]
     return heads + [Head(MEASURES[m].label, "number", MEASURES[m].better, MEASURES[m].help) for m in DEFAULT]
