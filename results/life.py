@@ -10,7 +10,7 @@ import torch
 
 from data import joint
 from metrics import metrics
-from model import room
+from model import room, state
 from model.engine import scoring
 from results import record
 
@@ -75,13 +75,12 @@ class Life:
     def checkpoint(self) -> dict:
         """All that was measured so far, as tensors and builtins; ``of`` makes a Life of it again."""
         names = (field.name for field in fields(self) if field.name not in ("diverged", "unlearning"))
-        return {name: _packed(getattr(self, name)) for name in names}
+        return {name: state.packed(getattr(self, name)) for name in names}
 
     @classmethod
     def of(cls, saved: dict) -> "Life":
         """The counterpart of ``checkpoint``."""
-        unpacked = {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in saved.items()}
-        return cls(**unpacked)
+        return cls(**{name: state.unpacked(value) for name, value in saved.items()})
 
     @contextmanager
     def spends(self, doing: str):
@@ -144,17 +143,6 @@ class Life:
         Z = metrics.shots(curves)
         area = metrics.lca([Z]) if len(Z) == metrics.LCA_BATCHES + 1 else None
         return {"task": order, "accuracy": curves, "Z": Z, "lca": area}
-
-
-def _packed(value):
-    """A tensor in place of a list of numbers, or of rows of as many numbers each: reading lists takes 80 times as long."""
-    if not isinstance(value, list):
-        return value
-    rows = value if value and all(isinstance(row, list) for row in value) else [value]
-    kinds = {type(number) for row in rows for number in row}
-    if kinds not in (set(), {int}, {float}) or len(set(map(len, rows))) > 1:
-        return value
-    return torch.tensor(value, dtype=torch.int64 if kinds == {int} else torch.float64)
 
 
 def counts(model) -> dict:

@@ -83,7 +83,9 @@ def test_a_checkpoint_holds_measurements_as_tensors():
     """As lists ten million accuracies take half a minute to read."""
     whole = measured(50)
     saved = whole.checkpoint()
-    assert all(isinstance(saved[name], torch.Tensor) for name in ("result_t", "result_a", "unmasked", "steps"))
+    assert all(
+        isinstance(saved[name]["values"], torch.Tensor) for name in ("result_t", "result_a", "unmasked", "steps")
+    )
     assert life.Life.of(saved) == whole
     assert {type(number) for number in (*life.Life.of(saved).steps, *life.Life.of(saved).result_t)} == {int}
     mixed = life.Life(losses=[[1.0], [1.0, 2.0]], epoch=[1, 2.0])
