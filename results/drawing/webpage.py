@@ -12,6 +12,7 @@ from results.comparing.tables import fewer
 from results.drawing import curves
 
 PAGE = Path(__file__).with_name("page")
+SIDE = 100  # the most rows and columns of a grid on the page
 COLOURS = ("#0072B2", "#B87700", "#007A57", "#C04F00", "#A8487F", "#2E86B8", "#5F6670", "#8A7D00")  # dark on white
 
 
@@ -112,17 +113,23 @@ def _numeric(value):
 
 
 def _grid(label, runs):
-    """The mean grid of the runs, its cells coloured in cividis's dark blue to yellow; no rows if there is none."""
-    body = []
-    for i, row in enumerate(curves.mean_grid(runs) or [], start=1):
+    """The mean grid of the runs, its cells coloured in cividis's dark blue to yellow; no rows if there is none.
+
+    Of more than SIDE tasks it shows every k-th, and the last.
+    """
+    mean, body = curves.mean_grid(runs) or [], []
+    columns = curves.thinned(range(1, len(mean[0]) + 1 if mean else 1), SIDE)
+    for i in curves.thinned(range(1, len(mean) + 1), SIDE):
         line = []
-        for j, v in enumerate(row, start=1):
+        for j in columns:
+            v = mean[i - 1][j - 1]
             known = not math.isnan(v)
             told = f"{label}: after task {i}, on task {j}: {f'{v:.4f}' if known else 'not known'}"
             ink, text = ("#fff" if v < 0.58 else "#000"), f"{100 * v:.0f}" if known else "X"
             line.append({"ground": curves.colour(v), "ink": ink, "told": told, "text": text})
-        body.append(line)
-    return {"label": label, "n": len(runs), "rows": body}
+        body.append({"task": i, "cells": line})
+    part = f", {len(columns)} of {len(mean[0])} tasks" if mean and len(columns) < len(mean[0]) else ""
+    return {"label": label, "n": f"{len(runs)}{part}", "columns": columns, "rows": body}
 
 
 def _run(run):

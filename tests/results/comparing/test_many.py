@@ -2,9 +2,9 @@
 
 import pytest
 
-from results import compare, regress
+from results import RecordError, compare, regress
 from results.comparing import cells, choice, comparable, matching, protocol
-from results.drawing import webpage
+from results.drawing import curves, webpage
 from results.reading import training
 from results.reading.run import Run
 from results.reading.text import parse_text
@@ -78,9 +78,33 @@ def test_the_rows_of_a_page_are_looked_at_once_each(monkeypatch):
     assert len(asked) == 40
 
 
+def test_a_page_of_many_tasks_and_evaluations():
+    """A million cells made a page of 200 MB, which no browser shows."""
+    T, E = 230, 5001
+    rows = [[(i + j) / 500 for j in range(T)] for i in range(T)]
+    curve = {"step": [*range(E)], "task": [0] * E, "accuracy": [[0.5] * 2] * E}
+    run = Run("x", grid=rows, baseline=rows[0], record=make(evolution=curve))
+    page = webpage.page([run])
+    shown = [*range(1, 230, 3), 230]
+    assert page.count("<td style") == len(shown) ** 2 and f"n 1, {len(shown)} of 230 tasks" in page
+    assert "gem: after task 4, on task 230: 0.4640" in page and "gem: after task 230, on task 1: 0.4580" in page
+    steps = [*range(0, 5000, 3), 5000]
+    assert curves.lines({"gem": [run]})[0][0]["step"] == steps and len(page) < 10**6
+    assert curves.thinned([*range(7)], 7) == [*range(7)] and curves.thinned([], 7) == []
+
+
+def test_more_panels_than_a_figure_has():
+    pytest.importorskip("matplotlib")
+    from results.drawing import probes
+
+    run = Run("x", record=make(probes={"curve": {"task": [*range(401)], "old": [[0.1]] * 401, "new": [[0.1]] * 401}}))
+    with pytest.raises(RecordError, match="1 x 401 panels are more than the 400 of a figure; give fewer runs"):
+        probes.curve({"gem": [run]})
+
+
 def test_only_who_draws_curves_holds_them(tmp_path):
     folder = write(tmp_path / "r", make())
-    (drawn,), (compared,) = (cells.read([folder], "x", curves=curves)[0] for curves in (True, False))
+    (drawn,), (compared,) = (cells.read([folder], "x", curves=drawing)[0] for drawing in (True, False))
     assert "evolution" in drawn.record and "evolution" not in compared.record
     assert compare.compare([compared]) == compare.compare([drawn])
     assert protocol.terms([compared]) == protocol.terms([drawn])
