@@ -104,7 +104,7 @@ class Kronecker:
         for (L, R), (G, A), rows in zip(self.pairs, self.fisher, self.rows, strict=True):
             one, two = (L.double(), R.double()), (G / self.n, A / self.n)
             few = {}
-            if self.rule is kronecker.kl and self.n * kronecker.FEW <= len(A):
+            if self.rule is kronecker.kl and sum(map(len, rows)) == self.n:
                 few = {"rows": torch.cat(rows) / self.n**0.5}
             try:
                 total = self.rule(one, two, **few)

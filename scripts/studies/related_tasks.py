@@ -2,11 +2,14 @@
 
     python scripts/studies/related_tasks.py PATH...
 
-The first table has, for each setting, Spearman's rank correlation of the divergence from a past task with the distance of
-the two angles: for each task with three or more past tasks at its end, averaged over these tasks, then over seeds. Where
-angles come twice, a second column says how often the task with the same angle has the smallest divergence, and how often
-it would by chance. The other tables have final accuracies, and their differences to the same method without relatedness
-over common seeds. All intervals are 95 %. The exit status is as in results.compare.
+There is a table for each data file, with final accuracies and their differences to the same method without relatedness, with
+as many groups where that was run, over common seeds. Then comes what the estimates follow: Spearman's rank correlation of the
+divergence from a past task with the distance of the two angles, for each task with three or more past tasks at its end,
+averaged over these tasks, then over seeds. Beside it is the correlation with the past task's age, since a divergence may grow
+with time alone; where angles only grow, the two are the same. The largest weight is that of the past task that is protected
+most, in units of 1/t: with equal weights it is 1. Where angles come twice, the last column says how often the task with the
+same angle has the smallest divergence, and how often it would by chance. All intervals are 95 %. The exit status is as in
+results.compare.
 """
 
 import sys
@@ -25,9 +28,10 @@ from scripts.studies.command import spread, tables
 
 LEAST = 3  # past tasks; of two ranks the correlation is 1 or -1
 OFF = 1_000_000  # --cov_recompute_every of the runs that never estimate
+NONE, PLAIN, FEWER = "no relatedness", "relatedness", "5 groups"
 VARIANTS = {  # flag: (value, what the row is called)
-    "gem_ignore_relatedness": (True, "no relatedness"),
-    "cov_recompute_every": (OFF, "no relatedness"),
+    "gem_ignore_relatedness": (True, NONE),
+    "cov_recompute_every": (OFF, NONE),
     "divergence": ("LogDet", "LogDet"),
     "gem_reverse": (True, "reversed"),
     "ewc_reverse": (True, "reversed"),
@@ -40,20 +44,28 @@ def variant(run) -> str:
     """What tells a run from the plain one."""
     named = [name for flag, (value, name) in VARIANTS.items() if run.fact(flag) == value]
     if run.fact("num_groups") == 5:
-        named.append("5 groups")
+        named.append(FEWER)
     if run.fact("cov_recompute_every") == 100:
         named.append("every 100 batches")
-    return ", ".join(named) or "relatedness"
+    return ", ".join(named) or PLAIN
 
 
-def correlations(found: dict) -> list[float]:
-    """Spearman's correlation of divergence and distance of angles for each task with enough past ones."""
-    angles, every = found["descriptions"], []
+def correlations(found: dict, of: str) -> list[float]:
+    """Spearman's correlation of divergence and distance, ``of`` angles or of age, for each task with enough past ones."""
+    places = (
+        found["descriptions"] if of == "angles" else range(len(found["descriptions"]))
+    )  # tasks are learned in order
+    every = []
     for task, past, divergence in zip(found["task"], found["past"], found["divergence"], strict=True):
-        distance = [abs(angles[task] - angles[s]) for s in past]
+        distance = [abs(places[task] - places[s]) for s in past]
         if len(past) >= LEAST and len(set(distance)) > 1 and len(set(divergence)) > 1:
             every.append(float(spearmanr(divergence, distance).statistic))
     return every
+
+
+def largest(found: dict) -> list[float]:
+    """The largest weight rho of a past task, times their number t, for each task with enough past ones."""
+    return [len(rho) * max(rho) for rho in found["rho"] if len(rho) >= LEAST]
 
 
 def twins(found: dict) -> list[tuple[float, float]]:
@@ -66,52 +78,51 @@ def twins(found: dict) -> list[tuple[float, float]]:
     return every
 
 
-def followed(found) -> str:
-    """The first table."""
-    rows = {}
-    for run in found:
-        measured = ((run.record or {}).get("probes") or {}).get("relatedness") or {}
-        if measured.get("task"):
-            rows.setdefault((run.fact("data_file"), cells.method(run), variant(run)), []).append(measured)
-    body = []
-    for (file, model, name), each in sorted(rows.items()):
-        ranks = [inference.mean(values) for one in each if (values := correlations(one))]
-        pairs = [pair for one in each for pair in twins(one)]
-        nearest = "-"
-        if pairs:
-            hit, chance = (inference.mean(column) for column in zip(*pairs, strict=True))
-            nearest = f"{shown(hit, 2)} (chance {shown(chance, 2)})"
-        body.append([file, f"`{model}`", name, str(len(each)), spread(ranks, 2), nearest])
-    head = ["file", "method", "estimate", "n", "rank correlation", "same angle nearest"]
-    return render(head, body, "markdown")
+def gain(named: dict, name: str) -> list[str]:
+    """Final accuracy of the variant ``name``, and its difference to the one without relatedness; {variant: {seed: final}}."""
+    mean, sd, n = inference.sample(list(named[name].values()))
+    base = named.get(f"{NONE}, {FEWER}" if FEWER in name else NONE, {})
+    against = None if NONE in name else inference.difference(named[name], base)
+    known = against is not None and against.low is not None
+    above = with_interval(against.mean, against.low, against.high, 3) if known else "-"
+    return [str(n), f"{shown(mean, 3)} ± {shown(sd, 3)}", above]
 
 
-def gained(found, file: str) -> str:
-    """Final accuracies on one file, and the differences to the same method without relatedness."""
-    body = []
-    for model in sorted({cells.method(run) for run in found}):
-        named = {}
-        for run in found:
-            if cells.method(run) == model and run.fact("data_file") == file and run.fact("status") != "diverged":
-                named.setdefault(variant(run), {})[run.fact("seed")] = MEASURES["final"].value(run)
-        for name, finals in named.items():
-            mean, sd, n = inference.sample(list(finals.values()))
-            line = [f"`{model}`", name, str(n), f"{shown(mean, 3)} ± {shown(sd, 3)}"]
-            against = (
-                inference.difference(finals, named.get("no relatedness", {})) if name != "no relatedness" else None
-            )
-            if against is None or against.low is None:
-                body.append([*line, "-"])
-            else:
-                body.append([*line, with_interval(against.mean, against.low, against.high, 3)])
-    head = ["method", "setting", "n", "final accuracy", "above no relatedness"]
-    return render(head, body, "markdown", title=file)
+def estimate(measured: list[dict]) -> list[str]:
+    """What the estimates of some seeds follow, and how unequal the weights are."""
+    if not measured:
+        return ["-"] * 4
+    ranks = [
+        spread([inference.mean(values) for one in measured if (values := correlations(one, of))], 2)
+        for of in ("angles", "age")
+    ]
+    weights = [inference.mean(values) for one in measured if (values := largest(one))]
+    pairs = [pair for one in measured for pair in twins(one)]
+    nearest = "-"
+    if pairs:
+        hit, chance = (inference.mean(column) for column in zip(*pairs, strict=True))
+        nearest = f"{shown(hit, 2)} (chance {shown(chance, 2)})"
+    return [*ranks, shown(inference.mean(weights), 2) if weights else "X", nearest]
 
 
 def table(found) -> str:
-    """All tables of the study."""
-    files = sorted({run.fact("data_file") for run in found})
-    return "\n\n".join([followed(found), *(gained(found, file) for file in files)])
+    """A table for each data file."""
+    finals, estimates = {}, {}
+    for run in found:
+        at = run.fact("data_file"), cells.method(run)
+        measured = ((run.record or {}).get("probes") or {}).get("relatedness") or {}
+        if measured.get("task"):
+            estimates.setdefault((*at, variant(run)), []).append(measured)
+        if run.fact("status") != "diverged":
+            finals.setdefault(at, {}).setdefault(variant(run), {})[run.fact("seed")] = MEASURES["final"].value(run)
+    tables = {}
+    for (file, model), named in sorted(finals.items()):
+        for name in sorted(named, key=lambda name: (NONE not in name, name != PLAIN, name)):
+            cell = [*gain(named, name), *estimate(estimates.get((file, model, name), []))]
+            tables.setdefault(file, []).append([f"`{model}`", name, *cell])
+    head = ["method", "setting", "n", "final accuracy", "above no relatedness",
+            "correlation with angles", "with age", "largest weight", "same angle nearest"]  # fmt: skip
+    return "\n\n".join(render(head, body, "markdown", title=file, left=2) for file, body in tables.items())
 
 
 main = tables("related_tasks", __doc__, table)

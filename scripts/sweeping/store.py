@@ -13,11 +13,11 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 
+from data import temporary
 from results import RecordError, record
 from results.reading import records
 
 OUTPUT = "output"  # without suffix: no reader of results takes it for a run of its own
-STALE = 3600  # seconds after which a temporary folder counts as abandoned by its writer
 
 
 class Store:
@@ -30,7 +30,7 @@ class Store:
         """Check that the folder can be written, and remove the half-written files of killed sweeps."""
         record.check_writable(self.folder, flag="--out")
         for left in self.folder.glob(".*.partial"):
-            if time.time() - left.stat().st_mtime > STALE:
+            if time.time() - left.stat().st_mtime > temporary.STALE:
                 shutil.rmtree(left, ignore_errors=True)
 
     def path(self, name: str) -> Path:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 STUDIES = {
     "which_agem": (3 * 3 + 4 + 3) * 5,
     "relatedness": 10 * 5,
-    "related_tasks": 20 * 2 * 5,
+    "related_tasks": 21 * 2 * 5,
     "modular": (1 + 2 + 2 + 4 + 2 + 2 + 4) * 5,
     "engines": (len(METHODS) - 2) * 2 * 5,  # without icarl and das
     "unlearning": 6 * 3,
