@@ -45,7 +45,7 @@ from model.learner import Stateful
 from model.unlearning import plan
 from results import RecordError, console, process, record
 from results.board import Board
-from results.life import Life, describe, doubtful, drowned, short_curves
+from results.life import Life, describe, doubtful, drowned, require_room, short_curves
 
 
 def parse(argv: list[str]):
@@ -125,6 +125,7 @@ def run(args, module, argv: list[str], started) -> dict:
     np.random.seed(args.seed)
     random.seed(args.seed)
     continuum = Continuum(data.train, args, args.model == "joint", data.outputs is not None, data.problem.shown)
+    require_room(args, continuum)
     _say(short_curves(args, continuum))
     with foreign.told(args.model, but=(DataError, RecordError)):
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]

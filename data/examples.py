@@ -26,8 +26,8 @@ def held_out(examples, share, seed, where):
     groups = [examples.y] if examples.task is None else [examples.y, examples.task]
     numbers = [np.unique(names, return_inverse=True)[1] for names in groups]
     test = np.zeros(len(examples.y), dtype=bool)
-    for group in np.unique(np.stack(numbers, 1), axis=0):
-        rows = np.flatnonzero(np.all([n == g for n, g in zip(numbers, group, strict=True)], axis=0))
+    found, number = np.unique(np.stack(numbers, 1), axis=0, return_inverse=True)
+    for rows in rows_of(number.reshape(-1), len(found)):
         if len(rows) < 2:
             task = "" if examples.task is None else f" of task {examples.task[rows[0]]}"
             raise DataError(
@@ -37,6 +37,12 @@ def held_out(examples, share, seed, where):
         n = min(max(1, round(share * len(rows))), len(rows) - 1)
         test[generator.permutation(rows)[:n]] = True
     return of(examples, ~test), of(examples, test)
+
+
+def rows_of(numbers, n):
+    """For each of the groups 0 to n - 1 the rows (indices, ascending) whose number in `numbers` (N,) it is."""
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.searchsorted(numbers[order], np.arange(1, n)))
 
 
 def of(examples, chosen):

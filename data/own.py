@@ -104,7 +104,7 @@ def by_classes(pair, names, k, source):
         )
     tasks = []
     for x, y, _ in pair:
-        rows = [((y >= c) & (y < c + k)).nonzero()[:, 0] for c in range(0, len(names), k)]
+        rows = examples.rows_of((y // k).numpy(), len(names) // k)
         tasks.append([(names[k * t : k * (t + 1)], x[r], y[r]) for t, r in enumerate(rows)])
     return tasks
 
@@ -113,11 +113,11 @@ def by_tasks(pair, source):
     """The tasks that the source names, in the order of their numbers or names, which are the descriptions."""
     if pair[0][2] is None:
         raise DataError(f"{source}: names no tasks; give --split classes, permutations or rotations")
-    names = np.unique(pair[0][2]).tolist()
+    names = np.unique(pair[0][2])
     tasks = []
     for x, y, task in pair:
-        rows = [torch.from_numpy(np.flatnonzero(task == name)) for name in names]
-        tasks.append([(str(name), x[r], y[r]) for name, r in zip(names, rows, strict=True)])
+        rows = examples.rows_of(np.searchsorted(names, task), len(names))
+        tasks.append([(str(name), x[r], y[r]) for name, r in zip(names.tolist(), rows, strict=True)])
     return [part if all(len(y) for *_, y in part) else _missing(part, source) for part in tasks]
 
 

@@ -5,6 +5,7 @@ import hashlib
 import platform
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 if not __package__:  # run from its own folder, as the reference's builders are
@@ -244,7 +245,8 @@ def sequences(documents, encode, n, length, share):
 
 def classes(families):
     """{family: its class} of the most frequent families."""
-    frequent = sorted(set(families), key=lambda family: (-families.count(family), family))
+    times = Counter(families)
+    frequent = sorted(times, key=lambda family: (-times[family], family))
     return {family: i for i, family in enumerate(frequent[: FAMILIES - 1])}
 
 

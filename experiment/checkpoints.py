@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 
 from experiment.store import Damaged, Store, remove_left_behind
@@ -27,7 +26,6 @@ INTERVAL = 60.0  # seconds between two checkpoints
 AT_BOUNDARY = 10.0  # the same where a task ends
 SHARE = 50  # the least time from one checkpoint to the next, in times what the first one took: 2 % of the run
 ROOT = Path(os.path.abspath(__file__)).parent.parent  # of a checkout whose folders may be links
-MEASURED = tuple(field.name for field in fields(Life) if field.name not in ("diverged", "unlearning"))
 REMEDIES = {"data_hash": "bring that data file back", "program": "go back to that version of the program"}
 
 
@@ -85,7 +83,7 @@ class Checkpoints:
                 raise
             return [f"{mistake}; the run starts anew"]
         self.name, self.started = header["name"], header["started"]
-        self.life = Life(**saved["life"])
+        self.life = Life.of(saved["life"])
         self.continuum.ended = saved["ended"]
         self.continuum.position = saved["position"]
         state.restore(self.model, saved["method"])
@@ -174,7 +172,7 @@ class Checkpoints:
         return header, {
             "position": len(self.continuum) if self.life.seen else step,
             "ended": self.continuum.ended,
-            "life": {name: getattr(self.life, name) for name in MEASURED},
+            "life": self.life.checkpoint(),
             "random": state.random_state(),
             "method": state.checkpoint(self.model),
             **({"probes": self.onlookers.checkpoint()} if self.onlookers else {}),

@@ -72,7 +72,8 @@ class Continuum:
     """
 
     def __init__(self, data: list, args, together: bool = False, split: bool = False, shown=problem.Images.shown):
-        self.batch_size, self.position, self.together, self.shown = args.batch_size, 0, together, shown
+        self.batch_size, self.n_epochs, self.together, self.shown = args.batch_size, args.n_epochs, together, shown
+        self.position = 0
         self.order = list(range(len(data)))
         if args.shuffle_tasks == "yes":
             self.order = torch.randperm(len(data)).tolist()
@@ -99,6 +100,8 @@ class Continuum:
             self.order = list(range(len(data)))
             runs = list(enumerate(joint.parts(runs, args.n_epochs, args.seed, self.batch_size if split else None)))
         self._runs = [(task, examples.to(device)) for task, examples in runs]
+        self._examples = dict(self._runs)
+        self._before = [0, *itertools.accumulate(self.samples_per_task())]  # examples before each run, then in all
         self.ended = {}
 
     @property
@@ -153,7 +156,7 @@ class Continuum:
         seen = min((position - self._firsts[run]) * self.batch_size, len(examples))
         if not self.together:
             return seen // self.task_sizes[task]
-        return (seen + sum(self.samples_per_task()[:run])) // sum(self.task_sizes)
+        return (seen + self._before[run]) * self.n_epochs // self._before[-1]
 
     def end_task(self) -> None:
         """Leave out the batches of the present task (with ``together``: of the stream) that have not been given."""
@@ -174,9 +177,8 @@ class Continuum:
     def batches(self, task: int, n: int, start: int = 0):
         """The first ``n`` batches (x, y) of a task once more, from batch ``start`` on, as they were learned."""
         _, x, y = self.data[task]
-        examples = next(examples for t, examples in self._runs if t == task)
         n = min(n, self.ended.get(task, n))
-        for index in examples[: n * self.batch_size].split(self.batch_size)[start:] if n else ():
+        for index in self._examples[task][: n * self.batch_size].split(self.batch_size)[start:] if n else ():
             yield self.shown(x[index], y[index], (task,))
 
     def _gathered(self, task, index, place):

@@ -75,7 +75,7 @@ def forgetting(grid, order):
 def over_seen(grid, sizes, seen):
     """[accuracy over all test examples of the tasks seen, after each task learned].
 
-    sizes: the test examples of each task; seen: for each row of the grid, the ids of the tasks seen by then.
+    sizes: the test examples of each task; seen: for each row of the grid, the ids of the tasks seen by then (any iterable).
     With one shared head and classes of their own in each task this is the accuracy on all classes seen so far.
     """
     n = torch.as_tensor(sizes, dtype=torch.float64)

@@ -7,7 +7,7 @@ def report(before, after, attacked: list[int], sign: float, batches: dict[int, i
     effect: the mean over A of (before - after). retention: the mean over R of (after - before). attacked_accuracy and
     chance are means over A, to be compared. ``batches``: how many batches each task of R gave to the phase.
     """
-    kept = [t for t in range(len(before)) if t not in attacked]
+    kept = sorted(set(range(len(before))) - set(attacked))
     return {
         "attacked": attacked,
         "sign": sign,

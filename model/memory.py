@@ -208,12 +208,13 @@ def per_task(tasks: torch.Tensor) -> torch.Tensor:
 
 def summed(tasks: torch.Tensor) -> torch.Tensor:
     """Weights (1, N) of one row: the sum of the tasks' means."""
-    return per_task(tasks).sum(0, keepdim=True)
+    sizes = tasks.unique_consecutive(return_counts=True)[1]
+    return (1.0 / sizes.double()).repeat_interleave(sizes).unsqueeze(0)
 
 
 def averaged(tasks: torch.Tensor) -> torch.Tensor:
     """Weights (1, N) of one row: the mean of the tasks' means."""
-    return per_task(tasks).mean(0, keepdim=True)
+    return summed(tasks) / len(tasks.unique_consecutive())
 
 
 def portions(tasks: torch.Tensor) -> torch.Tensor:

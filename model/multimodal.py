@@ -11,7 +11,7 @@ import itertools
 import torch
 from torch import nn
 
-from model import UsageError, common, networks
+from model import UsageError, common, networks, room
 from model.learner import PerTask
 
 
@@ -42,6 +42,8 @@ class Net(PerTask):
             hidden.append(self.args.n_hiddens)
         sizes = [n_inputs, *hidden, n_outputs]
         networks.require_room(sizes, self.args)
+        each = (n_inputs + 1) * sizes[1]
+        room.require(8 * n_tasks * each, f"--n_tasks {n_tasks}: a first layer of {each:,} parameters for each task")
         self.i_layer = nn.ModuleList(nn.Linear(n_inputs, sizes[1]) for _ in range(n_tasks))
         self.h_layer, self.o_layer = nn.ModuleList(), nn.ModuleList()
         if hidden:

@@ -14,6 +14,7 @@ that introduced the flags never finished the feature.
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -143,10 +144,11 @@ def plan(args, n_tasks: int, module, method: str) -> Attack:
         tasks = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UsageError(f"--forgetting_task_ids {text}: not numbers of tasks; give 0,5, say") from None
+    times = Counter(tasks)
     for task in tasks:
         if not 0 <= task < n_tasks:
             raise UsageError(f"--forgetting_task_ids {text}: there is no task {task}; give ids from 0 to {n_tasks - 1}")
-        if tasks.count(task) > 1:
+        if times[task] > 1:
             raise UsageError(f"--forgetting_task_ids {text}: task {task} is named twice; name it once")
     if len(tasks) == n_tasks:
         raise UsageError(f"--forgetting_task_ids {text}: names every task; leave at least one to be kept")

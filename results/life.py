@@ -3,20 +3,23 @@
 import shlex
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import torch
 
 from data import joint
 from metrics import metrics
+from model import room, state
 from model.engine import scoring
 from results import record
 
 # One run each on the A-GEM note's stream (docs/methods.md, under gem): where the past tasks weighed 11 times as much as the
 # batch, or less, the final accuracy was .53 and more; at 18 times it was .47 to .51, at 25 to 41 times .15 to .20.
 DROWNED = 15
+NUMBER = 32  # bytes of a measured number in a list of Python's
 MANY = 0.1  # of the evaluated examples
+CURVE = 2_000_000  # accuracies of the curve in a record at most: its readers take six times as many numbers in all
 
 
 class Divergence(NamedTuple):
@@ -69,6 +72,16 @@ class Life:
     def __post_init__(self):
         self._doing, self._since = None, 0.0
 
+    def checkpoint(self) -> dict:
+        """All that was measured so far, as tensors and builtins; ``of`` makes a Life of it again."""
+        names = (field.name for field in fields(self) if field.name not in ("diverged", "unlearning"))
+        return {name: state.packed(getattr(self, name)) for name in names}
+
+    @classmethod
+    def of(cls, saved: dict) -> "Life":
+        """The counterpart of ``checkpoint``."""
+        return cls(**{name: state.unpacked(value) for name, value in saved.items()})
+
     @contextmanager
     def spends(self, doing: str):
         """Count the time inside as spent on ``doing``, and on nothing else that it is inside of."""
@@ -95,6 +108,18 @@ class Life:
             n = next((i for i in range(1, n) if self.result_t[i] == self.diverged.task), n)
         accuracies = self.unmasked if unmasked else self.result_a
         return torch.tensor(self.result_t[:n], dtype=torch.float32), torch.tensor(accuracies[:n])
+
+    def evolution(self) -> dict:
+        """Steps, tasks and accuracies of the evaluations, for the record; of more than CURVE accuracies every k-th, and the last.
+
+        The record's .pt has all of them.
+        """
+        E, T = len(self.steps), max(map(len, self.result_a), default=0)
+        every = max(1, -(-E * T // CURVE))
+        step, task, accuracy = (
+            [*values[: E - 1 : every], *values[E - 1 :]] for values in (self.steps, self.result_t, self.result_a)
+        )
+        return {"step": step, "task": task, "accuracy": accuracy}
 
     def perplexities(self, order: list[int]) -> dict:
         """The perplexities of text, exp(cross-entropy): before training (T,), and the grid; {} without text."""
@@ -173,7 +198,7 @@ def describe(args, argv, data, continuum, model, life: Life, started, before="")
         "seconds": life.times(),
         "peak_memory_mb": record.peak_memory_mb(),
         **({"evaluation": life.tally} if life.tally["examples"] else {}),
-        "evolution": {"step": life.steps, "task": life.result_t, "accuracy": life.result_a},
+        "evolution": life.evolution(),
         **({"learning_curve": curve} if args.lca else {}),
         **({"stopping": stopping(life, continuum)} if life.epochs else {}),
         "versions": record.versions(),
@@ -214,8 +239,16 @@ def without_masks(life: Life, continuum) -> dict:
 def over_seen(data, continuum, grid) -> list[float]:
     """Accuracy over all tasks seen so far, after each; all count as seen where they are learned together."""
     order = continuum.order
-    seen = [order if continuum.together else order[: i + 1] for i in range(len(order))]
+    seen = (order if continuum.together else order[: i + 1] for i in range(len(order)))
     return metrics.over_seen(grid, [len(y) for _, _, y in data.test], seen)
+
+
+def require_room(args, continuum) -> None:
+    """``UsageError`` unless memory has room for the accuracies of all evaluations, and for the record made of them."""
+    T, batches = len(continuum.order), continuum.batches_per_task()
+    E = 1 + sum(max(1, -(-n // args.log_every)) for n in batches)
+    n_bytes = NUMBER * T * (E + 3 * T)  # evaluations; grid, the same unmasked, and the text of both
+    room.require(n_bytes, f"--n_tasks {T} --log_every {args.log_every}: what {E:,} evaluations on {T:,} tasks measure")
 
 
 def short_curves(args, continuum) -> list[str]:

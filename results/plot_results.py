@@ -137,7 +137,7 @@ def _plot(args):
     paths = args.paths or sorted(map(str, FOLDER.glob("*.json")))
     if not paths:
         raise RecordError(f"{FOLDER}: no record in it; give the folder of the records")
-    found, unread = cells.read(paths, "results.plot_results")
+    found, unread = cells.read(paths, "results.plot_results", curves="evolution" in wanted)
     by = by or ("model",)
     drawn = draw(found, by, allow, wanted)
     for path in save(drawn, args.output):

@@ -16,7 +16,7 @@ if __package__ in (None, ""):  # cd results; python regress.py
 
 from data.strangers import one_line
 from results import RecordError, console
-from results.comparing import cells, inference
+from results.comparing import cells, inference, matching
 from results.comparing.deviations import check
 from results.table import render
 
@@ -90,7 +90,8 @@ def _checked(args, program):
         raise RecordError(f"--confidence {args.confidence:g}: give a number between 0 and 1")
     logged, unread_logged = cells.read(args.against, program)
     found, unread = cells.read(args.paths, program)
-    checks = [check(run, found, args.mode, args.confidence) for run in logged]
+    groups = matching.grouped(found)
+    checks = [check(run, groups, args.mode, args.confidence) for run in logged]
     _say(text(checks))
     if not any(result.checked for result in checks):
         raise RecordError("nothing could be checked: no run of ours fits a logged one (see above)")

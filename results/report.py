@@ -32,7 +32,7 @@ def main(argv=None):
 def _write(args):
     by, allow = map(console.names, (args.by, args.allow))
     _may_replace(args.output)
-    found, unread = cells.read(args.paths, "results.report")
+    found, unread = cells.read(args.paths, "results.report", curves=True)
     text = page(found, by or ("model",), allow, args.title)
     partial = Path(f"{args.output}.{os.getpid()}.partial")  # an older page stays until the new one is complete
     try:

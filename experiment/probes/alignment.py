@@ -47,12 +47,10 @@ class Probe(moments.Probe):
         if stored is None:
             return
         self.net.load_state_dict(self.view.network().state_dict())
-        past = stored[2].unique_consecutive().tolist()
         self.pending = {
-            "past": past,
+            "stored": stored,
+            "state": {key: value.clone() for key, value in self.net.state_dict().items()},
             "before": self._gradient(x, y, self.view.own(task), self.view.args.l1_activations),
-            "rows": [self._gradient(*(part[stored[2] == s] for part in stored[:2]), s) for s in past],
-            "theta": self._theta(),
         }
         if optimizer := getattr(self.view.method, "optimizer", None):
             self._listen(optimizer, self.pending)
@@ -73,10 +71,17 @@ class Probe(moments.Probe):
             return
         held, self.pending = self.pending, None
         self.net.load_state_dict(self.view.network().state_dict())
-        step = held["theta"] - self._theta()
-        entry = {"step": self.view.step - 1, "task": task, "past": held["past"]}
-        for name, vector in (("before", held["before"]), ("after", held.get("after", step)), ("of_step", step)):
-            entry[name] = [float(F.cosine_similarity(vector, row, dim=0, eps=0)) for row in held["rows"]]
+        theta = self._theta()
+        self.net.load_state_dict(held["state"])
+        step = self._theta() - theta
+        vectors = {"before": held["before"], "after": held.get("after", step), "of_step": step}
+        *examples, tasks = held["stored"]
+        entry = {"step": self.view.step - 1, "task": task, "past": tasks.unique_consecutive().tolist()}
+        entry |= {name: [] for name in vectors}
+        for s in entry["past"]:  # one row at a time: all of them would take T times the network in float64
+            row = self._gradient(*(part[tasks == s] for part in examples), s)
+            for name, vector in vectors.items():
+                entry[name].append(float(F.cosine_similarity(vector, row, dim=0, eps=0)))
         self.found.append(entry)
 
     @staticmethod

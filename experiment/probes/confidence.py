@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from experiment.probes import moments
-from model import UsageError
+from model import UsageError, room
 
 COLDEST, HOTTEST = 1e-4, 1e4  # temperatures
 
@@ -24,6 +24,8 @@ class Probe(moments.Probe):
         super().__init__(view)
         if view.name == "icarl":
             raise UsageError("--probe confidence: icarl predicts classes and no probabilities; leave the probe out")
+        T, C = view.data.n_tasks, view.method.outputs.n_outputs
+        room.require(8 * T * C**2, f"--probe confidence: a table of {T} x {C} x {C} probabilities")  # and a copy
         self.found: list[dict] = []
         self.matrices: list[torch.Tensor] = []
 
@@ -42,14 +44,14 @@ class Probe(moments.Probe):
                 "loss_at_temperature": crossed(logits, y),
             }
         )
-        self.matrices.append(mean_probabilities(log_p.exp(), y))
+        self.matrices.append(mean_probabilities(log_p.exp(), y).float())
 
     def report(self):
         names = ("task", "entropy", "smallest", "loss", "temperature", "loss_at_temperature")
         return {name: [entry[name] for entry in self.found] for name in names}
 
     def arrays(self):
-        return {"probabilities": torch.stack(self.matrices).float()} if self.matrices else {}
+        return {"probabilities": torch.stack(self.matrices)} if self.matrices else {}
 
 
 def mean_probabilities(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

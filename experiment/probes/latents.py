@@ -9,6 +9,7 @@ import torch
 
 from experiment.probes import moments
 from experiment.probes.view import hidden, hidden_layers
+from model import room
 
 EXAMPLES = 1_000
 
@@ -28,6 +29,10 @@ class Probe(moments.Probe):
         tests = view.data.test
         self.x = torch.cat([tests[task][1][index] for task, index in enumerate(rows)])
         self.y = torch.cat([tests[task][2][index] for task, index in enumerate(rows)])
+        shapes = [H.shape for H in hidden(view.require_network("latents").eval(), view.inputs(self.x[:1]))]
+        T, N, units = view.data.n_tasks, len(self.y), sum(units for _, units in shapes)
+        held = 8 * (T + 1) * N * units  # and a copy at the end
+        room.require(held, f"--probe latents: a table of {T + 1} x {N} x {units} activations")
         self.tasks: list[int] = []
         self.found: list[list[torch.Tensor]] = []
 

@@ -2,6 +2,8 @@
 
 import copy
 
+from model import state
+
 
 class Probe:
     """A probe overrides the moments that it needs, and ``report`` or ``arrays``. It changes nothing that it looks at.
@@ -40,8 +42,9 @@ class Probe:
 
     def checkpoint(self) -> dict:
         """The state, apart from what goes on being changed."""
-        return copy.deepcopy({name: value for name, value in vars(self).items() if name not in self.MADE})
+        own = {name: state.packed(value) for name, value in vars(self).items() if name not in self.MADE}
+        return copy.deepcopy(own)
 
-    def restore(self, state: dict) -> None:
+    def restore(self, saved: dict) -> None:
         """The counterpart of ``checkpoint``."""
-        vars(self).update(copy.deepcopy(state))
+        vars(self).update({name: state.unpacked(value) for name, value in copy.deepcopy(saved).items()})

@@ -9,7 +9,7 @@ from model.flags import Role
 from model.lookup import canonical
 from results import RecordError
 from results.console import tell
-from results.reading.logs import runs
+from results.reading.logs import runs, without_curves
 
 # What must agree before runs are averaged: field -> the names it has in a record, the first that is known counts.
 PROTOCOL = {
@@ -22,13 +22,15 @@ SEVERAL = 6  # the most values of a field that a sentence names
 DIGITS = 20  # a seed of fewer digits is a number, also where it is written as text
 
 
-def read(paths, program):
+def read(paths, program, curves=False):
     """(usable runs, how many logs could not be read in full); problems are told on stderr.
 
+    The runs have their accuracies over training only if ``curves`` asks for them.
     A run is usable if its model is known and it has numbers. A console log does not count if the record of the same run
     was read. RecordError if a path does not exist or no run is left.
     """
-    usable, unread, found = [], 0, list(runs(paths))
+    usable, unread = [], 0
+    found = [run if curves else without_curves(run) for run in runs(paths)]
     recorded = {PurePath(run.source).stem for run in found if run.record}
     for run in found:
         unread += bool(run.problems)
@@ -83,13 +85,21 @@ def differing(group, fields):
     """field -> its distinct values among the runs, for those of `fields` in which they differ."""
     found = {}
     for name in fields:
-        values = []
-        for run in group:
-            value = field(run, name)
-            values += [value] if value not in values else []
+        values = distinct(field(run, name) for run in group)
         if len(values) > 1:
             found[name] = values
     return found
+
+
+def distinct(values):
+    """The distinct ones of some fields' values, each where it came first."""
+    found = {}
+    for value in values:
+        try:
+            found.setdefault(_hashable(value), value)
+        except TypeError:  # an object, or a list of lists
+            found.setdefault((repr(value),), value)
+    return list(found.values())
 
 
 def gather(found, by=("model",), allow=()):
@@ -165,13 +175,15 @@ def label(key):
 
 def labels(keys):
     """key -> its label, numbered where several keys have the same."""
-    found = {}
+    found, taken, last = {}, set(), {}  # last: the number that a label had last
     for key in keys:
-        text, n = label(key), 1
-        while text in found.values():
+        own = text = label(key)
+        n = last.get(own, 1)
+        while text in taken:
             n += 1
-            text = f"{label(key)} #{n}"
-        found[key] = text
+            text = f"{own} #{n}"
+        found[key], last[own] = text, n
+        taken.add(text)
     return found
 
 

@@ -50,10 +50,21 @@ def baseline(gathered, by, text):
             raise RecordError(f"--baseline {wanted['model']}: no run of it; the methods are {', '.join(names)}")
         raise RecordError(f"--baseline {text}: no run of it; the rows are {', '.join(map(cells.label, gathered))}")
     found, own = {}, "model" in by and "model" not in wanted
+    values, alike = set(), {}  # of the wanted fields; baselines by the values of all others
+    for key in serving:
+        values.add(_values(key, by, wanted))
+        alike[_values(key, by, set(by) - set(wanted))] = key
     for key in gathered:
+        if len(values) == 1 and (same := _values(key, by, set(by) - set(wanted))) in alike:  # none can be nearer
+            found[key] = alike[same]
+            continue
         near = [other for other in serving if not own or _method(other, by) == _method(key, by)]
         found[key] = max(near, key=lambda other: sum(a == b for a, b in zip(other, key, strict=True)), default=None)
     return found
+
+
+def _values(key, by, names):
+    return tuple(value for value, name in zip(key, by, strict=True) if name in names)
 
 
 def _method(key, by):

@@ -37,9 +37,9 @@ class Check:
         return [f"{name} {cells.short(a)} logged, {cells.short(b)} here" for name, (a, b) in found.items()]
 
 
-def check(logged, found, mode="auto", confidence=inference.CONFIDENCE):
-    """The Check of a logged Run against our Runs; mode: 'exact', 'statistical', or 'auto': exact where possible."""
-    result = Check(logged, matching.counterparts(logged, found))
+def check(logged, groups, mode="auto", confidence=inference.CONFIDENCE):
+    """The Check of a logged Run against ours (`matching.grouped`); mode: 'exact', 'statistical', or 'auto': exact if possible."""
+    result = Check(logged, matching.counterparts(logged, groups))
     if not result.ours:
         result.lines.append(f"no run of {cells.method(logged)} to check it against")
         return result

@@ -43,7 +43,11 @@ def _parsed(name, value):
 
 def differing(logged, ours):
     """dict field -> (logged value, ours), of the fields that both know and in which they differ."""
-    theirs, here = facts(logged), facts(ours)
+    return _differing(logged, facts(logged), ours, facts(ours))
+
+
+def _differing(logged, theirs, ours, here):
+    """As `differing`, of two runs and their facts."""
     if "data_file" in theirs or "data_file" in here:
         theirs, here = theirs | _data_file(logged), here | _data_file(ours)
     return {name: (theirs[name], here[name]) for name in theirs if name in here and theirs[name] != here[name]}
@@ -76,16 +80,27 @@ def obstacles(logged, ours):
     return found
 
 
-def counterparts(logged, ours):
-    """Our runs that are nearest to a logged one: of its method, and alike but for the seed. [] if there are none.
+def grouped(ours):
+    """dict method -> [(facts, our runs with these facts, alike but for the seed)]."""
+    groups = {}
+    for run in ours:
+        known = facts(run)
+        of_method = groups.setdefault(cells.method(run), {})
+        of_method.setdefault(repr(sorted(known.items())), (known, []))[1].append(run)
+    return {method: list(of_method.values()) for method, of_method in groups.items()}
+
+
+def counterparts(logged, groups):
+    """Our runs, `grouped`, that are nearest to a logged one: of its method, and alike but for the seed. [] if there are none.
 
     They are the group that differs from it in the fewest fields; of several such groups the largest.
     """
-    groups = {}
-    for run in ours:
-        if cells.method(run) == cells.method(logged):
-            groups.setdefault(repr(sorted(facts(run).items())), []).append(run)
+    groups, theirs = groups.get(cells.method(logged)), facts(logged)
     if not groups:
         return []
-    nearest = min(groups.values(), key=lambda group: (len(differing(logged, group[0])), -len(group)))
-    return list(cells.one_a_seed(nearest).values())
+
+    def distance(group):
+        here, runs = group
+        return len(_differing(logged, theirs, runs[0], here)), -len(runs)
+
+    return list(cells.one_a_seed(min(groups, key=distance)[1]).values())

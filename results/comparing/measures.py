@@ -57,7 +57,8 @@ def _unlearning(when, attacked):
         said = (run.record or {}).get("forgetting")
         if not said:
             return None
-        found = [accuracy for task, accuracy in enumerate(said[when]) if (task in said["attacked"]) == attacked]
+        tasks = set(said["attacked"])
+        found = [accuracy for task, accuracy in enumerate(said[when]) if (task in tasks) == attacked]
         return math.fsum(found) / len(found) if found else None
 
     return value

@@ -9,10 +9,7 @@ def terms(found):
     """[(term, text)] of a list of Run: the stream, the machine, shared settings and versions; unknown ones absent."""
     told = []
     for name in ("data_file", *cells.PROTOCOL, "engine", "device", "threads"):
-        values = []
-        for run in found:
-            value = cells.field(run, name)
-            values += [value] if value not in values and value != cells.UNUSED else []
+        values = [value for value in cells.distinct(cells.field(run, name) for run in found) if value != cells.UNUSED]
         if all(isinstance(value, int | float) for value in values):
             values.sort()
         if values and values != [None]:

@@ -4,6 +4,8 @@ import math
 
 from results.comparing import inference
 
+POINTS = 2_000  # of a curve on the page, about as many as a screen has
+
 # The colours of cividis (dark blue to yellow, even in grey, safe for the colour-blind) at 0, 1/8 .. 1.
 _CIVIDIS = ("00224e", "083370", "35456c", "4f576c", "666970", "7d7c78", "a49d78", "cdbd67", "fee838")
 
@@ -37,9 +39,15 @@ def lines(drawn):
     found = {label: c for label, cell in drawn.items() if (c := curve(cell))}
     out = []
     for label, c in found.items():
-        means = {key: [round(mean, 4) for mean, _ in c[key]] for key in ("first", "mean")}
-        out.append({"label": named(label, c, drawn[label]), "step": c["step"], **means})
+        means = {key: [round(mean, 4) for mean, _ in thinned(c[key], POINTS)] for key in ("first", "mean")}
+        out.append({"label": named(label, c, drawn[label]), "step": thinned(c["step"], POINTS), **means})
     return out, next((c["changes"] for c in found.values()), [])
+
+
+def thinned(values, most):
+    """A list of the ``values``; of more than ``most`` every k-th, and the last."""
+    every = max(1, -(-len(values) // most))
+    return [*values[: len(values) - 1 : every], *values[-1:]]
 
 
 def named(label, curve, cell):

@@ -6,12 +6,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from results import RecordError
 from results.drawing.curves import centred
 from results.drawing.figures import COLOURS, DASHES, MARKERS, legend, looks
 from results.reading.probed import arrays, entry
 
 ROUNDING = 1e-4  # a cosine below its negative is a violated constraint; float32 steps leave less
 WINDOW = 10  # evaluations of a running mean
+PANELS = 400  # of a figure
 POINTS = 150  # of a line; longer ones are means over stretches of equal ratio
 PROJECTIONS = ("pca", "tsne")
 
@@ -167,8 +169,8 @@ def latents(cells, projection="pca"):
         return None
     rows = [(label, name) for label, a in found.items() for name in sorted(a) if name.startswith("layer")]
     columns = max(len(a["layer1"]) for a in found.values())
-    figure = Figure(figsize=(1.9 * columns + 1, 1.95 * len(rows) + 0.7), layout="constrained")
-    panels, drawn = figure.subplots(len(rows), columns, squeeze=False), {}
+    figure, panels = _panels(rows, columns, (1.9 * columns + 1, 1.95 * len(rows) + 0.7))
+    drawn = {}
     for row, (label, name) in zip(panels, rows, strict=True):
         a, order = found[label], entry(cells[label][0], "latents")["task"]
         classes = np.unique(a["y"])
@@ -309,11 +311,16 @@ def threshold(cells):
     return figure
 
 
-def _panels(found, tasks, square=False):
-    """A figure with a row of panels for each cell and a column for each task."""
-    figure = Figure(figsize=(1.75 * tasks + 1.6, (1.75 if square else 1.9) * len(found) + 0.9), layout="constrained")
-    sharing = "all" if not square else False
-    return figure, figure.subplots(len(found), tasks, squeeze=False, sharex=sharing, sharey=sharing)
+def _panels(rows, columns, size=None, square=False):
+    """A figure of a ``size`` with a panel for each of the rows (cells, say) and columns (tasks). RecordError if they are many."""
+    if len(rows) * columns > PANELS:
+        raise RecordError(
+            f"{len(rows)} x {columns} panels are more than the {PANELS} of a figure; give fewer runs, or another --only"
+        )
+    shared = {} if square or size else {"sharex": "all", "sharey": "all"}
+    size = size or (1.75 * columns + 1.6, (1.75 if square else 1.9) * len(rows) + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(len(rows), columns, squeeze=False, **shared)
 
 
 def _titles(panels, found, xlabel, ylabel, word="task", first=""):

@@ -12,6 +12,7 @@ from results.comparing.tables import fewer
 from results.drawing import curves
 
 PAGE = Path(__file__).with_name("page")
+SIDE = 100  # the most rows and columns of a grid on the page
 COLOURS = ("#0072B2", "#B87700", "#007A57", "#C04F00", "#A8487F", "#2E86B8", "#5F6670", "#8A7D00")  # dark on white
 
 
@@ -39,7 +40,7 @@ def page(found, by=("model",), allow=(), title="Continual learning runs"):
     gathered = cells.gather(found, by, allow)
     table = rows(gathered, by)
     counted = [run for cell in gathered.values() for run in cell.values()]
-    names = cells.labels(gathered)
+    names, numbers = cells.labels(gathered), _numbers(table, by)
     drawn = {names[key]: list(cells.done(cell).values()) for key, cell in gathered.items()}
     lines, changes = curves.lines(drawn)
     environment = Environment(
@@ -53,8 +54,8 @@ def page(found, by=("model",), allow=(), title="Continual learning runs"):
         subtitle=_subtitle(table, by, len(counted)),
         protocol=protocol.terms(counted),
         warnings=[*comparable.warnings(gathered, by), *comparable.repeated(found, gathered)],
-        heads=_heads(table, by),
-        rows=[_row(row, _numbers(table, by)) for row in table],
+        heads=_heads(by, numbers),
+        rows=[_row(row, numbers) for row in table],
         grids=[_grid(label, runs) for label, runs in drawn.items()],
         runs=[_run(run) for run in counted],
         data={"colours": COLOURS, "curves": lines, "changes": changes},
@@ -78,8 +79,7 @@ def _numbers(table, by):
     return {name for name in by if all(_numeric(row["by"][name]) for row in table)}
 
 
-def _heads(table, by):
-    numbers = _numbers(table, by)
+def _heads(by, numbers):
     heads = [Head(name, "number" if name in numbers else "text", 0, name) for name in by]
     heads += [Head("n", "number", 1, "number of runs averaged")]
     return heads + [Head(MEASURES[m].label, "number", MEASURES[m].better, MEASURES[m].help) for m in DEFAULT]
@@ -113,17 +113,23 @@ def _numeric(value):
 
 
 def _grid(label, runs):
-    """The mean grid of the runs, its cells coloured in cividis's dark blue to yellow; no rows if there is none."""
-    body = []
-    for i, row in enumerate(curves.mean_grid(runs) or [], start=1):
+    """The mean grid of the runs, its cells coloured in cividis's dark blue to yellow; no rows if there is none.
+
+    Of more than SIDE tasks it shows every k-th, and the last.
+    """
+    mean, body = curves.mean_grid(runs) or [], []
+    columns = curves.thinned(range(1, len(mean[0]) + 1 if mean else 1), SIDE)
+    for i in curves.thinned(range(1, len(mean) + 1), SIDE):
         line = []
-        for j, v in enumerate(row, start=1):
+        for j in columns:
+            v = mean[i - 1][j - 1]
             known = not math.isnan(v)
             told = f"{label}: after task {i}, on task {j}: {f'{v:.4f}' if known else 'not known'}"
             ink, text = ("#fff" if v < 0.58 else "#000"), f"{100 * v:.0f}" if known else "X"
             line.append({"ground": curves.colour(v), "ink": ink, "told": told, "text": text})
-        body.append(line)
-    return {"label": label, "n": len(runs), "rows": body}
+        body.append({"task": i, "cells": line})
+    part = f", {len(columns)} of {len(mean[0])} tasks" if mean and len(columns) < len(mean[0]) else ""
+    return {"label": label, "n": f"{len(runs)}{part}", "columns": columns, "rows": body}
 
 
 def _run(run):

@@ -1,13 +1,15 @@
 """How much a log may hold. Logs come from strangers: what is larger is refused before it takes memory or time.
 
-With these bounds no log that is read takes more than 1 GB, whatever is in it. A record of 200,000 evaluations of ten
-tasks is inside them.
+With these bounds no log that is read takes more than 1 GB, whatever is in it. The record of a run on 2,000 tasks is inside
+them: its grid, the same with all outputs competing, and its curve (``results.life.CURVE``).
 """
 
 from results import RecordError
 
-JSON = 48 * 10**6  # bytes of a .json file
-VALUES = 2_000_000  # numbers, texts, lists and objects in it
+JSON = 240 * 10**6  # bytes of a .json file
+OTHER_JSON = 48 * 10**6  # the same of one that is not ASCII, as ours are: one large character makes all of them large
+VALUES = 12_000_000  # numbers and others in it, or accuracies in a .pt file
+LARGE = 2_000_000  # lists, objects and texts in it, which take more than a number does
 TEXT = 32 * 10**6  # bytes of a text
 LINE = 1_000_000  # characters of one of its lines
 ARGUMENTS = 100_000  # characters of the arguments in a one-line result

@@ -44,6 +44,7 @@ def runs(paths):
 def records(folder, *needed):
     """The runs of a folder that have a record; [] if there is none. RecordError if a file is damaged or lacks an entry.
 
+    They are without their curves over training.
     needed: entries that each record must have, such as 'protocol.data_hash'; they may be null.
     """
     if not os.path.isdir(folder):
@@ -54,10 +55,17 @@ def records(folder, *needed):
         lacking = [f"{run.source}: has no {place!r}" for place in needed if content and not _has(content, place)]
         for wrong in (run.problems + lacking)[:1]:
             raise RecordError(f"{wrong}; it is not a whole record of a run: move it away")
-        found += [run] if content else []
+        found += [without_curves(run)] if content else []
     for sentence in passed[:1]:
         raise RecordError(sentence)
     return found
+
+
+def without_curves(run):
+    """``run`` without its accuracies over training, of which a record may have two million."""
+    for name in ("evolution", "learning_curve"):
+        (run.record or {}).pop(name, None)
+    return run
 
 
 def _has(content, place):

@@ -25,9 +25,16 @@ def read_json(path):
     """A JSON file's content; RecordError says what is wrong, and in which line."""
     try:
         data = bounds.contents(path, bounds.JSON)
-        if sum(map(data.count, (b",", b"[", b"{"))) > bounds.VALUES:
-            raise RecordError(f"{path}: holds more than {bounds.VALUES:,} values, which no record does")
-        return json.loads(data)
+        if len(data) > bounds.OTHER_JSON and not data.isascii():
+            raise RecordError(
+                f"{path}: is larger than the {bounds.OTHER_JSON // 10**6} MB that are read of such a file"
+            )
+        large = data.count(b"[") + data.count(b"{") + data.count(b'"') // 2
+        if data.count(b",") > bounds.VALUES or large > bounds.LARGE:
+            raise RecordError(f"{path}: holds more values than any record does (results/reading/bounds.py)")
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        del data  # as large as the text
+        return json.loads(text)
     except OSError as e:
         raise RecordError(f"{path}: cannot be read ({e.strerror or e})") from None
     except json.JSONDecodeError as e:

@@ -101,6 +101,6 @@ def _numbers(value):
     plain = type(value) is torch.Tensor and value.layout == torch.strided and value.device.type == "cpu"
     if not plain or value.is_complex() or value.is_quantized:
         raise TypeError(f"{fields.told(value)} is no tensor of numbers")
-    if value.numel() > bounds.NUMBERS:
+    if value.numel() > bounds.VALUES:
         raise ValueError(f"{value.numel():,} accuracies")
     return value if value.dtype in (torch.float32, torch.float64) else value.double()

@@ -56,6 +56,7 @@ class Reader:
         self.source, self.keep = source, keep
         self.headings = ["", ""]  # the last '#' heading, and the last one below it
         self.run = self.task = None  # the task that is being told about
+        self.furthest, self.slips = None, set()  # the largest task of the run, and what looks wrong in it
         self.last = ("", 0)  # the label and the line of the run before
         self.code = False  # inside a block of code
 
@@ -89,10 +90,10 @@ class Reader:
         """End the run; the next one may begin in the same task."""
         if self.run is not None:
             self.keep(self.run)
-        self.run = None
+        self.run, self.furthest, self.slips = None, None, set()
 
     def _begin_task(self, task):
-        if self.run is not None and any(entry.task is not None and entry.task >= task for entry in self.run.trained):
+        if self.run is not None and self.furthest is not None and self.furthest >= task:
             self._end()
         self.task = task
 
@@ -135,12 +136,15 @@ class Reader:
         if len(self.run.trained) >= bounds.NUMBERS:
             raise RecordError(f"line {line}: more than {bounds.NUMBERS:,} epochs, which no run has")
         self.run.trained.append(Trained(line, self.task, epoch))
+        if self.task is not None:
+            self.furthest = max(self.furthest or 0, self.task)
 
     def _check(self, line, entry):
         for name, text in entry.values.items():
             if "loss" not in name and not 0 <= float(text) <= 1 and not math.isnan(float(text)):
                 sentence = f"{self.source}:{line}: {MEASURES[name]} {text:.40} is not a share"
-                if sentence not in self.run.slips:
+                if sentence not in self.slips:
+                    self.slips.add(sentence)
                     self.run.slips.append(sentence)
 
 

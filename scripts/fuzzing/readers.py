@@ -11,7 +11,7 @@ import torch
 
 from model import UsageError
 from results import RecordError, show
-from results.comparing import cells, comparable, frames, inference, protocol
+from results.comparing import cells, comparable, frames, inference, matching, protocol
 from results.comparing.deviations import check
 from results.comparing.measures import DEFAULT, MEASURES
 from results.comparing.rows import rows
@@ -71,7 +71,7 @@ def _tools(path):
         drawn = {"x": [run for cell in gathered.values() for run in cells.done(cell).values()]}
         curves.lines(drawn)
         curves.mean_grid(drawn["x"])
-    check(usable[0], usable)
+    check(usable[0], matching.grouped(usable))
 
 
 def _probe_arrays(path):

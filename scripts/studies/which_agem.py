@@ -17,7 +17,7 @@ from results import RecordError
 from results.compare import compare
 from results.comparing import cells, inference
 from results.comparing.deviations import METRICS
-from results.comparing.matching import counterparts, differing
+from results.comparing.matching import counterparts, differing, grouped
 from results.comparing.measures import MEASURES, shown, with_interval
 from results.comparing.tables import tables
 from results.table import render
@@ -157,9 +157,9 @@ def _incomplete(rows):
 
 
 def _logged(found, logged):
-    body, otherwise = [], {}
+    body, otherwise, groups = [], {}, grouped(found)
     for run in logged:
-        ours = [other for other in counterparts(run, found) if other.fact("status") != "diverged"]
+        ours = [other for other in counterparts(run, groups) if other.fact("status") != "diverged"]
         otherwise |= differing(run, ours[0]) if ours else {}
         for key in METRICS:
             value, values = (

@@ -158,7 +158,8 @@ def report(key, settings: dict) -> list[str]:
     mean, _, chosen = order[0]
     if mean == float("-inf"):
         raise UsageError(f"{model} on {data_file}: every setting diverged; try smaller --lr")
-    varied = [name for name, value in chosen if any(dict(other).get(name) != value for *_, other in order)]
+    flags_of = {setting: dict(setting) for *_, setting in order}
+    varied = [name for name, value in chosen if any(flags.get(name) != value for flags in flags_of.values())]
     n, first = len(next(iter(settings.values()))), dict(chosen)["n_tasks"]
     validation = dict(chosen).get("validation")
     where = (
@@ -169,7 +170,7 @@ def report(key, settings: dict) -> list[str]:
     )
     lines = [f"# {model} on {data_file}: final accuracy, mean of {n} seeds, on {where}"]
     for mean, sd, setting in order:
-        flags = " ".join(f"--{name} {dict(setting).get(name)}" for name in varied) or "(the only setting)"
+        flags = " ".join(f"--{name} {flags_of[setting].get(name)}" for name in varied) or "(the only setting)"
         value = "diverged" if mean == float("-inf") else f"{shown(mean, 4)}, sd {shown(sd, 4)}"
         if mean > float("-inf") and setting is not chosen:
             value += behind(settings[setting], settings[chosen])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data import files, own, streams
+from data import examples, files, own, streams
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.randint(0, 256, (60, 6, 6)).astype(np.uint8)
@@ -236,3 +236,25 @@ def test_what_is_made_can_be_learned(make, tmp_path, monkeypatch):
     ]
     result = main.main(words)
     assert result["protocol"]["head"] == "split" and len(result["grid"]) == 3 and "unmasked" in result
+
+
+def test_many_classes_and_tasks_are_dealt_out_in_one_pass(make, monkeypatch):
+    """Looking through all examples for each class takes the square of their number."""
+
+    def looked(*_, **__):
+        raise AssertionError("looks through all examples")
+
+    monkeypatch.setattr(np, "flatnonzero", looked)
+    monkeypatch.setattr(torch.Tensor, "nonzero", looked)
+    rng = np.random.default_rng(0)
+    y, task = rng.permutation(np.arange(1200) % 200), rng.permutation(np.arange(1200) % 6)
+    x = np.stack([y, task], 1).astype(np.uint8)
+    split, _ = make("--split", "classes", x=x, y=y)
+    assert [len(part) for part in (split.train, split.test)] == [100, 100]
+    for t, (_, of_train, labels) in enumerate(split.train):
+        assert of_train[:, 0].tolist() == labels.tolist() and set(labels.tolist()) == {2 * t, 2 * t + 1}
+    named, _ = make("--split", "tasks", x=x[:600], y=y[:600] % 2, task=task[:600])
+    for t, (name, of_train, labels) in enumerate(named.train):
+        assert name == str(t) and set(of_train[:, 1].tolist()) == {t} and (of_train[:, 0] % 2 == labels).all()
+    rows = [[*range(i, 600, 3)] for i in range(3)]
+    assert [part.tolist() for part in examples.rows_of(np.arange(600) % 3, 4)] == [*rows, []]

@@ -196,7 +196,12 @@ def test_docstrings_and_families():
     source = 'class A:\n    """Of a class."""\n    def f(self):\n        """Of a function."""\n        return 1\n'
     assert text_domains.docstrings(source) == "Of a class.\n\nOf a function."
     assert text_domains.docstrings("def f(:") == "" == text_domains.docstrings("x = 1")
-    number = text_domains.classes(["b", "a", "b", *"cdefghijk"])
+
+    class Families(list):
+        def count(self, family):
+            raise AssertionError("looks through all families for each")
+
+    number = text_domains.classes(Families(["b", "a", "b", *"cdefghijk"]))
     assert number == {name: i for i, name in enumerate("bacdefg")}
     assert text_domains.labels(["b", "z"], number).tolist() == [0, 7]
 

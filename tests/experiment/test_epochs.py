@@ -39,6 +39,23 @@ def test_an_epoch_ends_with_the_batch_of_its_last_example(batch_size, together):
     assert before == 3 * n
 
 
+def test_a_batch_of_a_stream_of_many_tasks_looks_at_its_own_task(monkeypatch):
+    """Adding up the tasks before it, at every batch, takes the square of their number."""
+    whole = continuum("--batch_size", "7", together=True)
+
+    def looked(*_):
+        raise AssertionError("looks at all tasks")
+
+    monkeypatch.setattr(main.Continuum, "samples_per_task", looked)
+    monkeypatch.setattr(whole, "task_sizes", None)
+    assert [whole.epoch for _ in whole][-1] == 3
+    monkeypatch.undo()
+    alone = continuum("--batch_size", "7")
+    learned = [x for x, t, _ in alone if t == 2]
+    alone._runs = None
+    assert all(map(torch.equal, [x for x, _ in alone.batches(2, 3)], learned[:3]))
+
+
 @pytest.mark.parametrize("batch_size", [7, 8])
 def test_what_is_left_out_of_a_task_changes_nothing_of_the_others(batch_size):
     argv = ["--batch_size", str(batch_size)]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,9 +13,9 @@ from torch.nn import functional as F
 import main
 from data import files
 from experiment import probes
-from experiment.probes import alignment, confidence, drift, epochs, sparsity, updates
+from experiment.probes import alignment, confidence, drift, epochs, latents, sparsity, updates
 from experiment.probes.view import View
-from model import UsageError
+from model import UsageError, room
 from model.engine.autograd import AutogradEngine
 from model.memory import per_task
 from model.numeric.directions import Directions
@@ -186,6 +187,30 @@ def test_drift_is_the_same_from_activations_and_from_written_down_gradients(run_
     assert np.nanmin(found[0]) < 0.99 and np.allclose(*found, atol=1e-4, equal_nan=True)
 
 
+def test_alignment_of_many_tasks_holds_one_gradient_at_a_time(monkeypatch):
+    """All of them would take T times the network in float64."""
+    tasks = stream(6)[0]
+    method = learn(net("gem", n_tasks=6, memory_strength=0.0), tasks[:5])
+    probe = alignment.Probe(view(method, [([[0.0] * 12], [0])] * 6))
+    made, gradient = [], probe._gradient
+
+    def counted(*given):
+        made[:] = [one for one in made if one() is not None]
+        g = gradient(*given)
+        made.append(weakref.ref(g))
+        return g
+
+    monkeypatch.setattr(probe, "_gradient", counted)
+    x, y = tasks[5][1][:3], tasks[5][2][:3]
+    probe.before_step(x, 5, y)
+    method.observe(x, 5, y)
+    probe.view.moved()
+    held = []
+    monkeypatch.setattr(F, "cosine_similarity", lambda *_, **__: held.append(len(made)) or 0.0)
+    probe.after_step(x, 5, y)
+    assert len(held) == 15 and max(held) <= 3  # the batch's, and of two rows at most
+
+
 def test_alignment_is_that_of_the_gradients_of_autograd():
     tasks = stream()[0]
     method = learn(net("gem", memory_strength=0.0), tasks[:2])
@@ -337,3 +362,30 @@ def test_accuracy_over_all_that_was_seen_weighs_tasks_by_their_test_sets(data_fi
         [R[0][0], (40 * R[1][0] + 10 * R[1][1]) / 50, (40 * R[2][0] + 10 * R[2][1] + 40 * R[2][2]) / 90]
     )
     assert "seen" not in run_here(model="single", head="split")[0]
+
+
+def test_what_probes_keep_of_many_tasks_has_to_fit_into_memory(monkeypatch):
+    method = linear([[0.0], [0.0]], [0.0, 0.0])
+    seen = view(method, [([[1.0]], [0])] * 3)
+    deep = view(net("single", n_layers=2, n_hiddens=5), [([[0.0] * 12], [0])] * 3)
+    monkeypatch.setattr(room, "LITTLE", 1)
+    monkeypatch.setattr(room, "available_memory", lambda cuda=False: 8 * 3 * 4)
+    confidence.Probe(seen)
+    monkeypatch.setattr(room, "available_memory", lambda cuda=False: 8 * 3 * 4 - 1)
+    with pytest.raises(
+        UsageError, match="--probe confidence: a table of 3 x 2 x 2 probabilities does not fit into memory"
+    ):
+        confidence.Probe(seen)
+    monkeypatch.setattr(room, "available_memory", lambda cuda=False: 8 * 4 * 3 * 10 - 1)
+    with pytest.raises(UsageError, match="--probe latents: a table of 4 x 3 x 10 activations does not fit"):
+        latents.Probe(deep)
+
+
+def test_a_checkpoint_of_many_steps_holds_their_sizes_as_tensors():
+    method = linear([[1.0], [0.0]], [0.0, 0.0])
+    probe, again = (updates.Probe(view(method)) for _ in range(2))
+    probe.sizes, probe.tasks = [[0.1 * i] for i in range(50)], [0] * 50
+    saved = probe.checkpoint()
+    assert all(isinstance(saved[name]["values"], torch.Tensor) for name in ("sizes", "tasks"))
+    again.restore(saved)
+    assert (again.sizes, again.tasks) == (probe.sizes, probe.tasks)

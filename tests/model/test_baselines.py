@@ -10,10 +10,10 @@ from torch.nn import functional as F
 import main
 import model as methods
 from data import joint
-from model import UsageError, common
+from model import UsageError, common, room
 from model.icarl import herd
 from results.reading import logs
-from tests.conftest import SPLIT, learn, net, parameters, stream
+from tests.conftest import SPLIT, learn, namespace, net, parameters, stream
 
 ENGINES = pytest.mark.parametrize("engine", ["fast", "autograd"])
 
@@ -307,3 +307,12 @@ def test_what_icarl_cannot_do_is_said():
         UsageError, match="--n_memories 5: icarl keeps exemplars of each of the 6 classes; give 6 or more"
     ):
         net("icarl", **SPLIT, n_memories=5)
+
+
+def test_first_layers_of_many_tasks_have_to_fit_into_memory(monkeypatch):
+    """20,000 tasks of 784 inputs and 100 units take 12 GB with their gradients."""
+    monkeypatch.setattr(room, "available_memory", lambda cuda=False: 8 * 10**9)
+    with pytest.raises(
+        UsageError, match="--n_tasks 20000: a first layer of 78,500 parameters for each task does not fit"
+    ):
+        methods.load("multimodal").Net(784, 10, 20_000, namespace(n_hiddens=100))

@@ -209,3 +209,20 @@ def test_a_task_sample_with_room_for_all_keeps_each_example_once(sizes, stored):
         sample.write(0, *batch([3]))
     x, y, tasks = sample.rows()
     assert sorted(y.tolist()) == stored == sorted(x[:, 0].tolist()) and set(tasks.tolist()) == {0}
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9))
+def test_one_row_of_all_tasks_is_the_sum_or_the_mean_of_the_rows_of_each(sizes):
+    """To the last bit, since digits follow from it."""
+    tasks = torch.arange(3, 3 + len(sizes)).repeat_interleave(torch.tensor(sizes))
+    assert torch.equal(summed(tasks), per_task(tasks).sum(0, keepdim=True))
+    assert torch.equal(averaged(tasks), per_task(tasks).mean(0, keepdim=True))
+
+
+@pytest.mark.parametrize("weighting", [summed, averaged])
+def test_one_row_of_many_tasks_takes_no_matrix(weighting):
+    """With a row for each of 20,000 tasks it took 3 GB at each task's beginning."""
+    tasks = torch.arange(2000)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        weights = weighting(tasks)
+    assert weights.nbytes <= max(event.cpu_memory_usage for event in profile.events()) < 10 * weights.nbytes

@@ -3,7 +3,9 @@
 import argparse
 
 import pytest
+import torch
 
+from model import UsageError, room
 from results import life
 from tests.results.records import make
 
@@ -16,6 +18,8 @@ class Stream:
 
     def samples_per_task(self):
         return self.samples
+
+    batches_per_task = samples_per_task  # of one example each
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,44 @@ def test_drowned(replay, warns):
 def test_drowned_counts_the_unlearning_phase_and_survives_a_short_run():
     assert life.drowned(margin(80 * 15.1, forgetting={"batches": {"0": 20, "3": 20}})) == []
     assert life.drowned(margin(0.0, steps=3)) == []  # diverged in its first task
+
+
+def measured(E, T=3):
+    """A Life of E evaluations on T tasks."""
+    rows = [[(i + j) / 7 for j in range(T)] for i in range(E)]
+    return life.Life([0] * E, rows, [[] for _ in rows], list(range(E)), curves={0: [0.5, None]}, seen={1: 4})
+
+
+@pytest.mark.parametrize(
+    "E, steps", [(0, []), (1, [0]), (6, [*range(6)]), (7, [0, 2, 4, 6]), (14, [0, 3, 6, 9, 12, 13])]
+)
+def test_the_curve_of_a_record_is_bounded(monkeypatch, E, steps):
+    """One of 10^6 evaluations on ten tasks would make a file of 200 MB, which no reader takes."""
+    monkeypatch.setattr(life, "CURVE", 18)
+    whole = measured(E)
+    found = whole.evolution()
+    assert found["step"] == steps and found["accuracy"] == [whole.result_a[i] for i in steps]
+    assert len(found["task"]) == len(steps)
+
+
+def test_a_checkpoint_holds_measurements_as_tensors():
+    """As lists ten million accuracies take half a minute to read."""
+    whole = measured(50)
+    saved = whole.checkpoint()
+    assert all(
+        isinstance(saved[name]["values"], torch.Tensor) for name in ("result_t", "result_a", "unmasked", "steps")
+    )
+    assert life.Life.of(saved) == whole
+    assert {type(number) for number in (*life.Life.of(saved).steps, *life.Life.of(saved).result_t)} == {int}
+    mixed = life.Life(losses=[[1.0], [1.0, 2.0]], epoch=[1, 2.0])
+    assert life.Life.of(mixed.checkpoint()) == mixed
+
+
+def test_more_accuracies_than_memory_has_room_for(monkeypatch):
+    monkeypatch.setattr(room, "available_memory", lambda cuda=False: 10**9)
+    args = argparse.Namespace(log_every=10)
+    life.require_room(args, Stream(range(10), [100_000] * 10))
+    with pytest.raises(
+        UsageError, match="--n_tasks 20000 --log_every 10: what 60,001 evaluations on 20,000 tasks measure"
+    ):
+        life.require_room(args, Stream(range(20_000), [30] * 20_000))

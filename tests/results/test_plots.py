@@ -33,7 +33,7 @@ def test_figures(folder, tmp_path, capsys):
 
 
 def test_what_the_figures_show(folder):
-    found, _ = read([folder], "x")
+    found, _ = read([folder], "x", curves=True)
     drawn = plot_results.draw(found, wanted=("bars", "evolution", "grids"))
     bars = drawn["bars"].axes[0]
     assert [t.get_text() for t in bars.get_yticklabels()] == ["agem_closed", "gem", "single"]
@@ -127,7 +127,7 @@ def test_figures_say_what_is_not_comparable(tmp_path, capsys):
     bars = "not comparable: batch_size differs: 1 (agem_closed 5, agem_closed 50, gem 5, gem 50), 10 (single -)"
     memory = "not comparable: batch_size differs: 1 (agem_closed, gem), 10 (single)"
     assert capsys.readouterr().err.splitlines() == [f"results.plot_results: {bars}", f"results.plot_results: {memory}"]
-    found, _ = read([folder], "x")
+    found, _ = read([folder], "x", curves=True)
     drawn = plot_results.draw(found, ("model", "memory"))
     for name, figure in drawn.items():
         said = figure.get_suptitle().replace("\n", " ")
@@ -135,7 +135,7 @@ def test_figures_say_what_is_not_comparable(tmp_path, capsys):
         figure.canvas.draw()
         box = figure._suptitle.get_window_extent()
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height  # all of it can be read
-    found, _ = read([write(tmp_path / "same", make(), make("single"))], "x")
+    found, _ = read([write(tmp_path / "same", make(), make("single"))], "x", curves=True)
     assert not any(figure.get_suptitle() for figure in plot_results.draw(found).values() if figure is not None)
 
 
@@ -144,7 +144,7 @@ NAMES = ["$x^$", "$$", "\\frac{", "_hidden", "a\ud800b", "\x1b[31mred", "\u202ee
 
 def test_names_are_no_mathematics_and_no_markup(tmp_path, capsys):
     folder = write(tmp_path / "r", *map(make, NAMES), *(make(name, seed=1, memory=5) for name in NAMES[:4]))
-    found, _ = read([folder], "x")
+    found, _ = read([folder], "x", curves=True)
     shown = [
         r"\x1b[31mred",
         "$$",
@@ -184,6 +184,6 @@ def test_what_is_too_much_for_a_figure(tmp_path, capsys):
     )
     wide["evolution"]["accuracy"] = [[0.5] * n for _ in range(2)]
     wide["evolution"] |= {"step": [0, 1], "task": [0, 1]}
-    found, _ = read([write(tmp_path / "s", wide)], "x")
+    found, _ = read([write(tmp_path / "s", wide)], "x", curves=True)
     drawn = plot_results.draw(found, wanted=("grids", "evolution"))
     assert len(drawn["grids"].axes[0].get_xticks()) <= 20 and len(drawn["evolution"].axes[0].collections) < 5

@@ -16,8 +16,10 @@ import torch
 from data.strangers import one_line
 from metrics import metrics
 from results import RecordError, compare, show
+from results.life import CURVE
 from results.reading import bounds
 from results.reading.logs import parse, records
+from results.reading.records import read_json
 from results.reading.text import parse_text
 
 ROOT = Path(__file__).parents[3]
@@ -203,7 +205,9 @@ def test_lists_that_share_their_parts(tmp_path):
     ("name", "content", "bound", "said"),
     [
         ("x.json", json.dumps({"format": 1, "final": 0.5, "x": "y" * 5000}), {"JSON": 1000}, "x.json: is larger than the 0 MB"),
-        ("x.json", json.dumps({"format": 1, "final": 0.5, "x": [[]] * 5000}), {"VALUES": 1000}, "more than 1,000 values"),
+        ("x.json", json.dumps({"format": 1, "final": 0.5, "x": [[]] * 5000}), {"LARGE": 1000}, "more values than any record"),
+        ("x.json", json.dumps({"format": 1, "final": 0.5, "x": [1] * 5000}), {"VALUES": 1000}, "more values than any record"),
+        ("x.json", '{"format": 1, "x": "' + "é" * 5000 + '"}', {"OTHER_JSON": 1000}, "x.json: is larger than the 0 MB"),
         ("x.txt", GRID * 50, {"TEXT": 1000}, "x.txt: is larger than the 0 MB"),
         ("x.txt", GRID + "0.5" * 1000, {"LINE": 1000}, "x.txt: line 9: more than 1,000 characters"),
         ("x.txt", "0.5\n" * 2000, {"NUMBERS": 1000}, "x.txt: line 1001: more than 1,000 numbers in a row"),
@@ -216,6 +220,21 @@ def test_what_is_larger_than_a_log_is_refused(tmp_path, monkeypatch, name, conte
     for key, value in bound.items():
         monkeypatch.setattr(bounds, key, value)
     assert said in one(one(parse(tmp_path / name)).problems)
+
+
+def test_the_largest_record_is_inside_the_bounds(tmp_path):
+    """Grids and curve of many tasks, as main.py writes them; half as many in this test."""
+    T = 1001
+    rows = [[0.5] * T] * T
+    content = {
+        "format": 1,
+        "baseline": rows[0],
+        "grid": rows,
+        "evolution": {"step": [0] * T, "task": [0] * T, "accuracy": rows},
+    }
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    assert read_json(tmp_path / "x.json") == content
+    assert 2 * 2000**2 + CURVE + 10**6 < bounds.VALUES
 
 
 def test_arguments_that_are_too_long_are_not_cut(tmp_path):
