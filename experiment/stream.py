@@ -11,9 +11,10 @@ import torch
 from data import files, joint, standard
 from data.cut import cut
 from experiment import problem
-from model import UsageError, common
+from model import UsageError, common, room
 
 LONGEST = 10**9  # examples of a stream, whose order is drawn before the first is learned
+PLACE = 16  # bytes of a place in that order: in the list that is drawn, and in the tensor made of it
 
 
 class Datasets(NamedTuple):
@@ -84,9 +85,11 @@ class Continuum:
             chosen.append((name, x[rows], y[rows]))
             samples.append(places.tolist())
         self.task_sizes = list(map(len, samples))  # the examples of each task, those of one epoch
-        if args.n_epochs * sum(self.task_sizes) > LONGEST:
+        total = args.n_epochs * sum(self.task_sizes)
+        if total > LONGEST:
             most = LONGEST // sum(self.task_sizes)
             raise UsageError(f"--n_epochs {args.n_epochs}: more than {LONGEST:,} examples in all; give {most} or fewer")
+        room.require(PLACE * total, f"--n_epochs {args.n_epochs}: the order of {total:,} examples")
         device = common.device(args)
         self.data = placed(files.in_memory(chosen), device)
         runs = []  # (task, its examples in the order of learning)

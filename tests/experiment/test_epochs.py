@@ -7,7 +7,7 @@ from torch.nn import functional as F
 import main
 from data import files
 from experiment.epochs import Running
-from model import single
+from model import UsageError, room, single
 from tests.conftest import namespace, net, stream
 from tests.experiment.stopping import words
 from tests.experiment.test_resume import compare  # noqa: F401 - a fixture
@@ -161,3 +161,12 @@ def test_a_joint_run_that_stops_has_all_rows(data_file):
 def test_a_run_with_early_ends_goes_on_wherever_it_was_stopped(compare, flags):  # noqa: F811
     places = compare([3, 4, 5, 9, 6], n_epochs=6, stop_at_accuracy=0.4, **flags)
     assert len(places) >= 3
+
+
+def test_an_order_that_does_not_fit_into_memory(monkeypatch):
+    """Its 16 bytes an example are asked for before it is drawn, which takes minutes."""
+    monkeypatch.setattr(room, "available_memory", lambda cuda=False: 7 * 10**7)
+    epochs = 5 * 10**6 // sum(len(y) for *_, y in stream(n=40)[0])
+    sentence = rf"^--n_epochs {epochs}: the order of [\d,]+ examples does not fit into memory \(0\.1 GB, and 0\.1 GB are free\)"
+    with pytest.raises(UsageError, match=sentence):
+        continuum("--n_epochs", str(epochs))
