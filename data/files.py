@@ -208,7 +208,7 @@ def check_target(path, n_bytes=0):
     try:
         if path.is_dir():
             raise DataError(f"{path}: is a folder, not a file; name a file in it")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.make_folder(path.parent)
         temporary.remove_left_over(path.parent)
         free = shutil.disk_usage(path.parent).free
     except (OSError, ValueError) as error:

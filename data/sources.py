@@ -262,7 +262,7 @@ def _download(raw_set, missing, folders):
 def _fetch(pooch, raw_set, mirror, files):
     """{file: content} from one mirror. Verified downloads are kept in data/raw/."""
     folder = RAW / raw_set.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    temporary.make_folder(folder)
     temporary.remove_left_over(folder)
     tty = sys.stderr.isatty()
     contents = {}

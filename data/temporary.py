@@ -1,6 +1,7 @@
 """Files that appear under their name complete or not at all, and the removal of what killed processes left of them."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -43,6 +44,14 @@ def replacing(*paths):
             os.replace(file.name, path)
     for folder in {path.parent for path in paths}:
         _flush_folder(folder)
+
+
+def make_folder(folder) -> None:
+    """Make ``folder``, and those above it, unless they are there. OSError if not, also where they are too deep for Python."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except RecursionError:
+        raise OSError(errno.ENAMETOOLONG, "too many folders inside one another") from None
 
 
 def try_out(folder) -> None:

@@ -119,7 +119,7 @@ class Store:
             self._lock.release()
             self._lock = None
         if self._lock is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.make_folder(self.folder)
             lock = filelock.FileLock(self.folder / "lock", thread_local=False)
             try:
                 lock.acquire(blocking=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # cd results; python plot_results.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+from data import temporary
 from results import RecordError, console
 from results.comparing import cells, comparable
 
@@ -106,7 +107,7 @@ def save(drawn, folder, forms=("png", "pdf")):
     paths = []
     with rc_context(figures.STYLE), warnings.catch_warnings(record=True) as noted:
         try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            temporary.make_folder(folder)
             for name, figure in drawn.items():
                 for form in forms if figure is not None else ():
                     paths.append(Path(folder) / f"{name}.{form}")

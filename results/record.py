@@ -62,7 +62,7 @@ def check_writable(save_path, flag="--save_path"):
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise RecordError(f"{flag} {save_path}: is a file; give a folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        temporary.make_folder(folder)
         temporary.remove_left_over(folder)
         temporary.try_out(folder)
     except OSError as e:
@@ -90,7 +90,7 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
     state = {key: v.detach().clone() if isinstance(v, torch.Tensor) else v for key, v in state_dict.items()}
     suffixes = (*reversed(SUFFIXES[1:]), *([ARRAYS] if arrays else []), SUFFIXES[0])
     try:
-        Path(save_path).mkdir(parents=True, exist_ok=True)
+        temporary.make_folder(save_path)
         with temporary.replacing(*(base.with_name(base.name + suffix) for suffix in suffixes)) as opened:
             files = dict(zip(suffixes, opened, strict=True))
             stats = confusion_matrix(result_t, result_a, files[".txt"].name)

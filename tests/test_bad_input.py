@@ -353,3 +353,22 @@ def test_as_a_program(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("main.py: --model 'agem_close': no such method; did you mean 'agem_closed'?")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            "--data_file tiny.pt --save_path",
+            "--save_path .*: cannot be written .too many folders inside one another.; give",
+        ),
+        (
+            "--data_file digits_permutations.pt --data_path",
+            ".*: its folder cannot be made or used .too many folders inside",
+        ),
+    ],
+)
+def test_folders_too_deep_for_python(words, sentence, refused, tmp_path):
+    """Linux would take the name."""
+    torch.save(spoiled(lambda train, test: None), tmp_path / "tiny.pt")
+    assert re.match(sentence, refused(*"--data_path .".split(), *words.split(), "r/" * 1990, folder=tmp_path / "r"))
