@@ -38,7 +38,12 @@ SMALL = {
     "forgetting_task_ids": ["0", "0,1", "0,1,2", "1,1", "3", "-1", "0,", ",", "x", "0.0", "1e0", " 1", "0;1"],
 }
 PLACES = ("data_path", "data_file", "save_path", "tensorboard", "raw_path", "cuda", "forgetting_task_ids")
-HUGE = {"n_epochs": 10**8, "n_hiddens": 10**6, "n_layers": 1001}  # below, a good value of WHOLE would take long
+HUGE = {
+    "n_epochs": 10**8,
+    "n_hiddens": 10**6,
+    "n_layers": 1001,
+    "batches_per_example": 10**19,
+}  # below, a good value of WHOLE would take long
 
 
 def values(flag: Flag) -> list:
