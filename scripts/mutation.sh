@@ -11,7 +11,8 @@ declare -A tests=(
     [model/engine/autograd.py]="$engine/test_engine.py $engine/test_partition.py tests/model/test_replay.py tests/model/test_optimizer.py
         tests/model/test_networks.py tests/model/test_ogd.py tests/test_cuda.py"
     [model/engine/batch.py]="tests/model/test_replay.py"
-    [model/engine/fast.py]="$engine/test_engine.py $engine/test_fast.py $engine/test_held.py tests/model/test_optimizer.py tests/model/test_networks.py"
+    [model/engine/fast.py]="$engine/test_engine.py $engine/test_fast.py $engine/test_held.py tests/model/test_replay.py
+        tests/model/test_optimizer.py tests/model/test_networks.py"
     [model/engine/flat.py]="$engine/test_flat.py $engine/test_engine.py"
     [model/engine/held.py]="$engine/test_held.py"
     [model/engine/layers.py]="$engine/test_fast.py $engine/test_engine.py"

@@ -191,6 +191,7 @@ def test_steps_after_which_nobody_asks_keep_the_parameters_held():
     model.zero_grad()
     model.train()
     assert next(tuple(p.shape) for p in model.parameters()) == (8, 12) and model.engine.held
+    assert next(p.size(dim=1) for p in model.parameters()) == 12 and model.engine.held
     assert sum(p.numel() for p in model.parameters()) == len(model.engine.flat.theta) and model.engine.held
     assert isinstance(next(model.parameters()), nn.Parameter)
     assert "HeldParameter" not in repr(next(model.parameters())) and not model.engine.held
