@@ -425,7 +425,7 @@ def test_a_killed_process_and_the_next_job(tmp_path, whom, monkeypatch):
     else:
         assert result["code"] is None and "was killed" in result["reason"]
     pid = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # init reaps it
+    wait_for(lambda: not going_on(pid), 30)  # a process that dies closes its files a moment before it is dead
     assert process.run(task(["live"], tmp_path, root=root))["output"] == b"alive\n"
 
 
@@ -560,6 +560,13 @@ def alive(process_):
     try:
         return process_.is_running() and process_.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
+        return False
+
+
+def going_on(pid):
+    try:
+        return alive(psutil.Process(pid))
+    except psutil.Error:  # init has reaped it
         return False
 
 
