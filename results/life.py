@@ -13,6 +13,7 @@ from metrics import metrics
 from model import room, state
 from model.engine import scoring
 from results import record
+from results.thinned import every
 
 # One run each on the A-GEM note's stream (docs/methods.md, under gem): where the past tasks weighed 11 times as much as the
 # batch, or less, the final accuracy was .53 and more; at 18 times it was .47 to .51, at 25 to 41 times .15 to .20.
@@ -115,11 +116,8 @@ class Life:
         The record's .pt has all of them.
         """
         E, T = len(self.steps), max(map(len, self.result_a), default=0)
-        every = max(1, -(-E * T // CURVE))
-        step, task, accuracy = (
-            [*values[: E - 1 : every], *values[E - 1 :]] for values in (self.steps, self.result_t, self.result_a)
-        )
-        return {"step": step, "task": task, "accuracy": accuracy}
+        curves = {"step": self.steps, "task": self.result_t, "accuracy": self.result_a}
+        return {name: every(max(1, -(-E * T // CURVE)), values) for name, values in curves.items()}
 
     def perplexities(self, order: list[int]) -> dict:
         """The perplexities of text, exp(cross-entropy): before training (T,), and the grid; {} without text."""

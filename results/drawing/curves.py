@@ -3,6 +3,7 @@
 import math
 
 from results.comparing import inference
+from results.thinned import every
 
 POINTS = 2_000  # of a curve on the page, about as many as a screen has
 
@@ -46,8 +47,7 @@ def lines(drawn):
 
 def thinned(values, most):
     """A list of the ``values``; of more than ``most`` every k-th, and the last."""
-    every = max(1, -(-len(values) // most))
-    return [*values[: len(values) - 1 : every], *values[-1:]]
+    return every(max(1, -(-len(values) // most)), values)
 
 
 def named(label, curve, cell):
