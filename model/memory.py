@@ -107,6 +107,7 @@ class ReservoirMemory:
         self.what = f"--{flag} {capacity}: what is stored"
         room.require(16 * capacity, self.what)  # labels and tasks; the examples' size is not known yet
         self.generator = torch.Generator().manual_seed(seed)
+        self._number = torch.empty((), dtype=torch.long)
         self.x = self.y = self.tasks = None
 
     def __len__(self) -> int:
@@ -129,12 +130,17 @@ class ReservoirMemory:
         """The row that the next example is offered; it is stored if that is below the capacity."""
         if self.seen < self.capacity:
             return self.seen
-        return int(torch.randint(self.seen + 1, (), generator=self.generator))
+        return self._number.random_(0, self.seen + 1, generator=self.generator).item()
 
-    def draw(self, k: int) -> torch.Tensor:
-        """The indices of min(k, N) stored examples, drawn one by one, each uniformly from all N: some may be equal."""
+    def draw(self, k: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The indices of min(k, N) stored examples, drawn one by one, each uniformly from all N: some may be equal.
+
+        ``out``: memory for them.
+        """
         n = len(self)
-        return torch.randint(n, (min(k, n),), generator=self.generator) if n else torch.empty(0, dtype=torch.long)
+        if out is None:
+            out = torch.empty(min(k, n), dtype=torch.long)
+        return out.random_(0, n, generator=self.generator) if n else out
 
     def shuffled(self, k: int) -> torch.Tensor:
         """The numbers 0 to k - 1 in a random order."""

@@ -76,15 +76,14 @@ class ReplayLearner(Learner):
 
         Each is drawn uniformly from all that are stored. ``last``: the current one comes last. The next call overwrites them.
         """
-        memory, x = self.memory, current.x
-        index = memory.draw(self.args.replay_batch_size)
-        n = len(index)
-        key = n, last, x.dtype, x.device
-        E, drawn, place = self._batches.get(key) or self._batch(current, *key)
-        place.x.copy_(x)
+        memory = self.memory
+        n = min(self.args.replay_batch_size, len(memory))
+        E, drawn, place, index = self._batches.get((n, last)) or self._batch(current, n, last)
+        place.x.copy_(current.x)
         place.y.copy_(current.y)
         if n:
-            there = index.to(x.device) if x.is_cuda else index
+            memory.draw(n, out=index)
+            there = index.to(E.x.device) if E.x.is_cuda else index
             torch.index_select(memory.x, 0, there, out=drawn.x)
             torch.index_select(memory.y, 0, there, out=drawn.y)
         if E.tasks is not None:
@@ -93,14 +92,13 @@ class ReplayLearner(Learner):
                 torch.index_select(memory.tasks, 0, index, out=drawn.tasks)
         return E
 
-    def _batch(self, like: Examples, *key) -> tuple[Examples, Examples, Examples]:
-        """Memory for n drawn examples and the current one, made once: the batch, and views of both."""
-        n, last, *_ = key
+    def _batch(self, like: Examples, n: int, last: bool) -> tuple[Examples, Examples, Examples, torch.Tensor]:
+        """Memory for n drawn examples and the current one, made once: the batch, views of both, and the drawn indices."""
         E = [None if part is None else part.new_empty(n + 1, *part.shape[1:]) for part in like]
         drawn, place = (slice(n), slice(n, None)) if last else (slice(1, None), slice(1))
         views = (Examples(*(None if part is None else part[at] for part in E)) for at in (drawn, place))
-        self._batches[key] = Examples(*E), *views
-        return self._batches[key]
+        self._batches[n, last] = Examples(*E), *views, torch.empty(n, dtype=torch.long)
+        return self._batches[n, last]
 
     def parameters_now(self) -> torch.Tensor:
         """A copy of all parameters (p,)."""

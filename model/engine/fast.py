@@ -264,12 +264,17 @@ class FastEngine:
         if self.optimizer is not None or self.l1:
             self.move(self._gradient(x, y, tasks, weights), rate)
             return
+        step = self._made(BatchStep, len(y))
+        step.run(x, y, rate, weights, None if self.outputs.foreign is None else self.outputs.foreign[tasks])
+
+    def _made(self, kind, *size):
+        """A list of calls for steps of this ``kind`` and size, as it was made the first time."""
         if self.flat.theta is not self._stepped:
             self._steps, self._stepped = {}, self.flat.theta
-        step = self._steps.get(len(y))
-        if step is None:
-            step = self._steps[len(y)] = BatchStep(self._plain_layers(), len(y))
-        step.run(x, y, rate, weights, None if self.outputs.foreign is None else self.outputs.foreign[tasks])
+        key = kind, *size
+        if key not in self._steps:
+            self._steps[key] = kind(self._plain_layers(), *size)
+        return self._steps[key]
 
     def _gradient(self, x, y, tasks, weights=None) -> torch.Tensor:
         """The gradient (p,) of the loss of ``step``, with its part of the activations."""
@@ -304,11 +309,11 @@ class FastEngine:
                 self.step(x[i : i + 1], y[i : i + 1], None if tasks is None else tasks[i : i + 1], rate)
             return
         self._open()
-        layers = self._plain_layers()
         foreign = None if self.outputs.foreign is None else self.outputs.foreign[tasks]
         for start in range(0, len(y), sequence.LENGTH):
             at = slice(start, start + sequence.LENGTH)
-            sequence.descend(layers, x[at], y[at], rates[at], None if foreign is None else foreign[at])
+            steps = self._made(sequence.Sequence, len(y[at]), foreign is not None)
+            steps.run(x[at], y[at], rates[at], None if foreign is None else foreign[at])
 
     def before_step(self, g: Pass) -> None:
         """Take the parameters back for a step along ``g``. Raises ``RuntimeError`` if there are other layers by now."""

@@ -7,54 +7,77 @@ is little. With X (k, n_inputs) the examples and d_j (o,) the deltas of step j a
 
 so its pre-activation W x_i + b is p_i - sum_(j<i) rate_j (x_j'x_i + 1) d_j, where P = X W_0' + b_0 is one product for the
 whole sequence, and so are K = X X' + 1 and the sum that is added to W_0 at the end. The layers above make each step as it
-is, on vectors.
+is, on vectors. On vectors a call takes longer to be made than to be carried out, so the calls of a sequence are made once.
 """
+
+from functools import partial
 
 import torch
 
 from model.common import FOREIGN_LOGIT
 
 LENGTH = 128  # examples at most in one sequence: K and P then stay in a cache
-_relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
-def descend(layers, x: torch.Tensor, y: torch.Tensor, rates, foreign: torch.Tensor | None = None) -> None:
-    """Descend on the cross-entropy of one example after the other, in place.
+class Sequence:
+    """The calls of k steps, and their buffers; the ``layers``, pairs W (o, i), b (o,), are changed in place.
 
-    ``layers`` are pairs W (o, i), b (o,); x (k, n_inputs), y (k,) and the numbers ``rates`` (k,) are of the examples.
-    ``foreign`` (k, C) masks the logits that belong to other tasks. Raises ``FloatingPointError`` if a loss is not finite.
+    ``masked``: whether the logits of other tasks' outputs are masked.
     """
-    (W, b), *upper = layers
-    P = torch.addmm(b, x, W.t())
-    K = torch.addmm(b.new_ones(1), x, x.t())
-    D = torch.empty_like(P)
-    targets = torch.eye(len(layers[-1][1]), dtype=W.dtype, device=W.device)[y]
-    inputs = [W.new_empty(W_l.shape[1]) for W_l, _ in upper]
-    outputs = [*inputs[1:], W.new_empty(targets.shape[1])]
-    up = list(zip(upper, inputs, outputs, strict=False))  # a network of one layer has no layer above the first
-    down = [(W_l, W_l.t(), b_l, h, torch.empty_like(h)) for (W_l, b_l), h in zip(upper, inputs, strict=True)][::-1]
-    masks = [None] * len(y) if foreign is None else foreign
-    for p, k, d, target, mask, rate in zip(P, K, D, targets, masks, rates, strict=True):
-        logits = p
-        if up:
-            torch.clamp_min(p, 0, out=inputs[0])
-        for (W_l, b_l), h, logits in up:
-            torch.addmv(b_l, W_l, h, out=logits)
-            if logits is not outputs[-1]:
-                logits.relu_()
-        if mask is not None:
-            logits.masked_fill_(mask, FOREIGN_LOGIT)
-        delta = torch.softmax(logits, 0).sub_(target)
-        for W_l, W_t, b_l, h, below in down:
-            torch.mv(W_t, delta, out=below)
-            _relu_backward(below, h, 0, grad_input=below)
-            W_l.addr_(delta, h, alpha=-rate)
-            b_l.sub_(delta, alpha=rate)
+
+    def __init__(self, layers, k: int, masked: bool):
+        (W, b), *self.upper = layers
+        n_outputs, new = len(layers[-1][1]), W.new_empty
+        self.W, self.b, self.x = W, b, new(k, W.shape[1])
+        self.P, self.K, self.D = new(k, len(b)), new(k, k), new(k, len(b))
+        self.one, self.eye, self.targets = W.new_ones(1), torch.eye(n_outputs).to(W), new(k, n_outputs)
+        self.foreign = torch.empty(k, n_outputs, dtype=torch.bool, device=W.device) if masked else None
+        self.outputs = [new(len(b_l)) for _, b_l in self.upper]
+        self.inputs = [new(len(b)), *self.outputs][:-1]  # of the upper layers, for one example, as the outputs are
+        self.deltas = [*(torch.empty_like(h) for h in self.inputs), new(n_outputs)]
+        self.steps: dict[tuple[int, float], list] = {}
+
+    def run(self, x: torch.Tensor, y: torch.Tensor, rates, foreign: torch.Tensor | None = None) -> None:
+        """Descend on the cross-entropy of one example after the other.
+
+        x (k, n_inputs), y (k,) and the numbers ``rates`` (k,) are of the examples, and so is ``foreign`` (k, C), which masks
+        the logits that belong to other tasks. Raises ``FloatingPointError`` if a loss is not finite.
+        """
+        self.x.copy_(x)
+        torch.addmm(self.b, self.x, self.W.t(), out=self.P)
+        torch.addmm(self.one, self.x, self.x.t(), out=self.K)
+        torch.index_select(self.eye, 0, y, out=self.targets)
+        if foreign is not None:
+            self.foreign.copy_(foreign)
+        for step in enumerate(rates):
+            for call in self.steps.get(step) or self._make_calls(*step):
+                call()
+        probe = self.D[-1].sum().item()
+        if probe - probe != 0:
+            raise FloatingPointError("the loss of an example is not finite")
+        self.W.addmm_(self.D.t(), self.x, alpha=-1)
+        self.b.sub_(self.D.sum(0))
+
+    def _make_calls(self, i: int, rate: float) -> list:
+        """The calls of step i of the sequence."""
+        if len(self.steps) >= 4 * len(self.D):  # the rates change all the time
+            self.steps.clear()
+        logits, delta, calls = self.P[i], self.deltas[-1], []
+        if self.upper:
+            calls.append(partial(torch.clamp_min, logits, 0, out=self.inputs[0]))
+        for (W, b), h, logits in zip(self.upper, self.inputs, self.outputs, strict=True):
+            calls.append(partial(torch.addmv, b, W, h, out=logits))
+            if logits is not self.outputs[-1]:
+                calls.append(logits.relu_)
+        if self.foreign is not None:
+            calls.append(partial(logits.masked_fill_, self.foreign[i], FOREIGN_LOGIT))
+        calls += partial(torch.softmax, logits, 0, out=delta), partial(delta.sub_, self.targets[i])
+        for (W, b), h, below in zip(self.upper[::-1], self.inputs[::-1], self.deltas[-2::-1], strict=True):
+            calls.append(partial(torch.mv, W.t(), delta, out=below))
+            calls += partial(W.addr_, delta, h, alpha=-rate), partial(b.sub_, delta, alpha=rate)
+            calls += h.sign_, partial(below.mul_, h)  # the derivative of h's ReLU; h itself has served
             delta = below
-        torch.mul(delta, rate, out=d)
-        P.addr_(k, d, alpha=-1)
-    probe = D[-1].sum().item()
-    if probe - probe != 0:
-        raise FloatingPointError("the loss of an example is not finite")
-    W.addmm_(D.t(), x, alpha=-1)
-    b.sub_(D.sum(0))
+        calls.append(partial(torch.mul, delta, rate, out=self.D[i]))
+        calls.append(partial(self.P.addr_, self.K[i], self.D[i], alpha=-1))
+        self.steps[i, rate] = calls
+        return calls

@@ -19,13 +19,14 @@ class ShuffledMemory(ReservoirMemory):
     def place(self) -> int:
         return self.seen if self.seen < self.capacity else random.randint(0, self.seen + 1)
 
-    def draw(self, k):
+    def draw(self, k, out=None):
         order = list(range(len(self)))
         drawn = []
         for j in range(min(k, len(order))):
             random.shuffle(order)
             drawn.append(order[j])
-        return torch.tensor(drawn, dtype=torch.long)
+        drawn = torch.tensor(drawn, dtype=torch.long)
+        return drawn if out is None else out.copy_(drawn)
 
     def shuffled(self, k):
         order = list(range(k))
