@@ -78,18 +78,17 @@ class ReplayLearner(Learner):
         """
         memory = self.memory
         n = min(self.args.replay_batch_size, len(memory))
-        E, drawn, place, index = self._batches.get((n, last)) or self._batch(current, n, last)
-        place.x.copy_(current.x)
-        place.y.copy_(current.y)
+        E, (x, y, tasks), places, index = self._batches.get((n, last)) or self._batch(current, n, last)
+        for place, part in zip(places, current, strict=True):
+            if part is not None:
+                place.copy_(part)
         if n:
             memory.draw(n, out=index)
-            there = index.to(E.x.device) if E.x.is_cuda else index
-            torch.index_select(memory.x, 0, there, out=drawn.x)
-            torch.index_select(memory.y, 0, there, out=drawn.y)
-        if E.tasks is not None:
-            place.tasks.copy_(current.tasks)
-            if n:
-                torch.index_select(memory.tasks, 0, index, out=drawn.tasks)
+            there = index.to(x.device) if x.is_cuda else index
+            torch.index_select(memory.x, 0, there, out=x)
+            torch.index_select(memory.y, 0, there, out=y)
+            if tasks is not None:
+                torch.index_select(memory.tasks, 0, index, out=tasks)
         return E
 
     def _batch(self, like: Examples, n: int, last: bool) -> tuple[Examples, Examples, Examples, torch.Tensor]:
