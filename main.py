@@ -45,7 +45,7 @@ from model.learner import Stateful
 from model.unlearning import plan
 from results import RecordError, console, process, record
 from results.board import Board
-from results.life import Life, describe, doubtful, drowned, require_room, short_curves
+from results.life import Life, describe, doubtful, drowned, require_room, short_curves, unreadable
 
 
 def parse(argv: list[str]):
@@ -126,7 +126,7 @@ def run(args, module, argv: list[str], started) -> dict:
     random.seed(args.seed)
     continuum = Continuum(data.train, args, args.model == "joint", data.outputs is not None, data.problem.shown)
     require_room(args, continuum)
-    _say(short_curves(args, continuum))
+    _say(short_curves(args, continuum) + unreadable(data.n_tasks))
     with foreign.told(args.model, but=(DataError, RecordError)):
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
         text = pretraining.language(data, continuum, args)

@@ -13,6 +13,7 @@ from metrics import metrics
 from model import room, state
 from model.engine import scoring
 from results import record
+from results.reading import bounds
 from results.thinned import every
 
 # One run each on the A-GEM note's stream (docs/methods.md, under gem): where the past tasks weighed 11 times as much as the
@@ -258,6 +259,16 @@ def short_curves(args, continuum) -> list[str]:
     return [
         f"--lca yes: task {task} has {n} batches and LCA needs {metrics.LCA_BATCHES} of each task, so it is not recorded; "
         "the learning curve is, as far as every task goes"
+    ]
+
+
+def unreadable(n_tasks: int) -> list[str]:
+    """A warning before training: the record will be larger than its readers take."""
+    if n_tasks <= bounds.TASKS:
+        return []
+    return [
+        f"{n_tasks:,} tasks: python -m results.* reads records of {bounds.TASKS:,} tasks at most; the grid of this run is "
+        "printed, and its .pt file holds it"
     ]
 
 

@@ -1,11 +1,12 @@
 """How much a log may hold. Logs come from strangers: what is larger is refused before it takes memory or time.
 
-With these bounds no log that is read takes more than 1 GB, whatever is in it. The record of a run on 2,000 tasks is inside
+With these bounds no log that is read takes more than 1 GB, whatever is in it. The record of a run on ``TASKS`` tasks is inside
 them: its grid, the same with all outputs competing, and its curve (``results.life.CURVE``).
 """
 
 from results import RecordError
 
+TASKS = 2_000  # of a record of ours
 JSON = 240 * 10**6  # bytes of a .json file
 OTHER_JSON = 48 * 10**6  # the same of one that is not ASCII, as ours are: one large character makes all of them large
 VALUES = 12_000_000  # numbers and others in it, or accuracies in a .pt file

@@ -5,8 +5,10 @@ import argparse
 import pytest
 import torch
 
+import main
 from model import UsageError, room
 from results import life
+from results.reading import bounds
 from tests.results.records import make
 
 
@@ -35,6 +37,17 @@ def test_short_curves(lca, batch_size, samples, said):
     args = argparse.Namespace(lca=lca, batch_size=batch_size)
     found = life.short_curves(args, Stream([2, 0, 1], samples))
     assert len(found) == (said is not None) and (said is None or found[0].startswith(said))
+
+
+def test_more_tasks_than_records_are_read_of_are_told_before_training(capsys, monkeypatch, data_file):
+    assert life.unreadable(bounds.TASKS) == []
+    (said,) = life.unreadable(bounds.TASKS + 1)
+    assert said.startswith("2,001 tasks: python -m results.* reads records of 2,000 tasks at most")
+    monkeypatch.setattr(bounds, "TASKS", 2)
+    main.main(
+        ["--data_path", data_file.parent, "--data_file", data_file.name, "--save_path", data_file.parent / "records"]
+    )
+    assert "note: 3 tasks: python -m results.* reads records of 2 tasks at most" in capsys.readouterr().err
 
 
 def margin(replay, steps=100, **more):

@@ -234,7 +234,7 @@ def test_the_largest_record_is_inside_the_bounds(tmp_path):
     }
     (tmp_path / "x.json").write_text(json.dumps(content))
     assert read_json(tmp_path / "x.json") == content
-    assert 2 * 2000**2 + CURVE + 10**6 < bounds.VALUES
+    assert 2 * bounds.TASKS**2 + CURVE + 10**6 < bounds.VALUES
 
 
 def test_arguments_that_are_too_long_are_not_cut(tmp_path):
