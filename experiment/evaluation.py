@@ -10,6 +10,7 @@ from model import common, foreign
 from model.engine import scoring
 
 EVALUATION_CHUNK = 2_500  # test examples in one forward pass of an MLP
+GROUP = 1_000  # the same of several small test sets together: beside so many the cost of the calls is nothing
 CONVOLUTION_CHUNK = 100  # test examples in one forward pass of a ResNet, whose maps should stay in a cache
 TEXT_CHUNK = 64  # sequences in one forward pass
 
@@ -24,6 +25,29 @@ class Measured(NamedTuple):
     accuracies: list[float]
     unmasked: list[float]
     losses: list[float]
+
+
+class Group:
+    """Some of the ``tasks``, which an MLP scores together: a pass over a few images costs as much as one over hundreds."""
+
+    def __init__(self, tasks, members):
+        self.members = members
+        lengths = torch.tensor([len(tasks[t][2]) for t in members])
+        self.ends = lengths.cumsum(0) - 1
+        self.ids = torch.tensor(members).repeat_interleave(lengths) if len(members) > 1 else None
+        self.sizes = _sizes(x for _, x, _ in (tasks[t] for t in members))
+
+    def counts(self, scorer, tasks, chunk: int) -> torch.Tensor:
+        """Right answers (1 or 2, n) on the test sets of the n members: of each task's outputs, and of all."""
+        if self.ids is None:
+            (t,) = self.members
+            _, x, y = tasks[t]
+            pieces = [slice(start, start + chunk) for start in range(0, len(y), chunk)]
+            counts = [scorer.counts(x[rows], y[rows], t, self.sizes and self.sizes.rows(rows)) for rows in pieces]
+            return torch.tensor(counts).sum(0).unsqueeze(1)
+        x, y = (torch.cat([tasks[t][column] for t in self.members]) for column in (1, 2))
+        until = scorer.answers(x, y, self.ids, self.sizes).cumsum(1)[:, self.ends]
+        return until.diff(prepend=until.new_zeros(len(until), 1))
 
 
 class Evaluator:
@@ -45,18 +69,47 @@ class Evaluator:
             self.chunk = max(len(y) for _, _, y in tasks)
         self.targets = [int((y >= 0).sum()) for _, _, y in tasks]
         self.largest = [int(y.max()) for _, _, y in tasks]
-        self._sizes: dict[int, scoring.Sizes] = {}
+        self._groups: dict[tuple, list[Group]] = {}
 
     @torch.no_grad()
     def __call__(self, model, only: list[int] | None = None) -> Measured:
         """Evaluate ``model`` on all tasks, or on the tasks ``only``."""
         model.eval()
+        wanted = tuple(range(len(self.tasks)) if only is None else only)
         scorer = scoring.of(model, pixels.floats)
+        found = self._scored(scorer, wanted) if scorer else self._predicted(model, wanted)
+        model.train()
+        return found
+
+    def _scored(self, scorer, wanted: tuple[int, ...]) -> Measured:
+        """The accuracies of an MLP, group by group."""
+        if wanted not in self._groups:
+            self._groups[wanted] = list(self._grouped(wanted))
+        counts = [group.counts(scorer, self.tasks, self.chunk) for group in self._groups[wanted]]
+        if self.tally is not None:
+            scorer.add_to(self.tally)
+        targets = torch.tensor([self.targets[t] for t in wanted])
+        accuracies, *rest = (torch.cat(counts, 1) / targets.double()).tolist()
+        return Measured(accuracies, *rest or [[]], [])
+
+    def _grouped(self, wanted):
+        """Tasks in a row of which the test sets together are small, and each larger one by itself."""
+        start = 0
+        while start < len(wanted):
+            end, n = start + 1, len(self.tasks[wanted[start]][2])
+            while end < len(wanted) and n + len(self.tasks[wanted[end]][2]) <= GROUP:
+                n += len(self.tasks[wanted[end]][2])
+                end += 1
+            yield Group(self.tasks, wanted[start:end])
+            start = end
+
+    def _predicted(self, model, wanted: tuple[int, ...]) -> Measured:
+        """The accuracies of any method, task by task."""
         found = Measured([], [], [])
-        for t in range(len(self.tasks)) if only is None else only:
+        for t in wanted:
             _, x, _ = self.tasks[t]
             version, targets = x._version, self.targets[t]
-            counts, loss = self._counts(model, scorer, t)
+            counts, loss = self._counts(model, t)
             if x._version != version:
                 raise foreign.Breach("forward changes its argument x, the test set, in place; use a copy", "forward")
             right, *rest = map(sum, zip(*counts, strict=True))
@@ -64,24 +117,17 @@ class Evaluator:
             found.unmasked.extend(among_all / targets for among_all in rest)
             if self.text:
                 found.losses.append(loss / targets)
-        if scorer and self.tally is not None:
-            scorer.add_to(self.tally)
-        model.train()
         return found
 
-    def _counts(self, model, scorer, t: int) -> tuple[list[list[int]], float]:
+    def _counts(self, model, t: int) -> tuple[list[list[int]], float]:
         """Of each chunk, the right answers among the task's outputs, and among all outputs if they are known; text's loss."""
         _, x, y = self.tasks[t]
         n = len(y) - 1 if self.parity and len(y) > 1 else len(y)
         both = getattr(model, "masked_and_unmasked", lambda x, t: None)
-        sizes = self._sizes_of(t) if scorer else None
         counts, loss = [], 0.0
         for start in range(0, n, self.chunk):
             rows = slice(start, min(start + self.chunk, n))
             xs, ys = x[rows], y[rows]
-            if scorer:
-                counts.append(scorer.counts(xs, ys, t, sizes and sizes.rows(rows)))
-                continue
             xs = pixels.floats(xs)
             predicted = None if self.text else both(xs, t)
             if predicted is None:
@@ -94,13 +140,16 @@ class Evaluator:
             counts.append([int((labels == ys).sum()) for labels in predicted])
         return counts, loss
 
-    def _sizes_of(self, t: int) -> scoring.Sizes | None:
-        """What the rounding of the first layer depends on in the test images of task t; not needed of signed bytes."""
-        _, x, _ = self.tasks[t]
-        if t not in self._sizes and x.dtype != torch.int8:
-            parts = [scoring.sizes(pixels.floats(rows), counted=True) for rows in x.split(pixels.ROWS)]
-            self._sizes[t] = scoring.Sizes(*map(torch.cat, zip(*parts, strict=True)))
-        return self._sizes.get(t)
+
+def _sizes(inputs) -> scoring.Sizes | None:
+    """What the rounding of the first layer depends on in test images; not needed of signed bytes."""
+    parts = [
+        scoring.sizes(pixels.floats(rows), counted=True)
+        for x in inputs
+        if x.dtype != torch.int8
+        for rows in x.split(pixels.ROWS)
+    ]
+    return scoring.Sizes(*map(torch.cat, zip(*parts, strict=True))) if parts else None
 
 
 def finite(model) -> bool:

@@ -82,24 +82,32 @@ class Scorer:
 
     def counts(self, x: torch.Tensor, y: torch.Tensor, task: int, known: Sizes | None = None) -> list[int]:
         """As ``right``, followed by the count among all outputs where tasks have outputs of their own."""
-        sure, doubtful = self._decide(*self._margins(x, y, task, known))
+        return self.answers(x, y, task, known).sum(1).tolist()
+
+    def answers(self, x: torch.Tensor, y: torch.Tensor, task, known: Sizes | None = None) -> torch.Tensor:
+        """Which examples are right (1 or 2, B), for each count; ``task`` may be the tasks (B,) of the examples."""
+        right, doubtful = self._decide(*self._margins(x, y, task, known))
         self.examples += len(y)
-        if not len(doubtful):
-            return sure.tolist()
-        self.again += len(doubtful)
-        x, y = self.floats(x[doubtful]).double(), y[doubtful]
-        more, doubtful = self._decide(*self._margins_of(x, y, task, self._in_double(), sizes(x)))
+        if len(doubtful):
+            self.again += len(doubtful)
+            right[:, doubtful] = self._in_float64(self.floats(x[doubtful]).double(), y[doubtful], _of(task, doubtful))
+        return right
+
+    def _in_float64(self, x, y, task) -> torch.Tensor:
+        """As ``answers``, for examples that float32 could not decide."""
+        right, doubtful = self._decide(*self._margins_of(x, y, task, self._in_double(), sizes(x)))
         self.singly += len(doubtful)
         with threads(1):
-            singly = [self._single(x[i], int(y[i]), task) for i in doubtful.tolist()]
-        return (sure + more + torch.tensor(singly, dtype=torch.long).view(-1, len(sure)).sum(0)).tolist()
+            for i in doubtful.tolist():
+                right[:, i] = torch.tensor(self._single(x[i], int(y[i]), _of(task, i)))
+        return right
 
     @staticmethod
     def _decide(margin, bound) -> tuple[torch.Tensor, torch.Tensor]:
-        """How many of the examples that no count doubts are right, of each count, and the indices of the doubtful ones."""
+        """Which examples are right where no count doubts it, and the indices of those where one does."""
         right = margin > bound
         doubtful = ~(right | (margin < -bound)).all(0)  # a nan is doubtful
-        return (right & ~doubtful).sum(1), doubtful.nonzero()[:, 0]
+        return right, doubtful.nonzero()[:, 0]
 
     def _margins(self, x, y, task, known=None):
         if x.dtype != torch.int8:
@@ -130,9 +138,10 @@ class Scorer:
         z.scatter_(0, label, -math.inf)
         margins = [own - z.amax(0)]
         if self.outputs.foreign is not None:
-            foreign = self.outputs.foreign[task]
-            z[foreign] = -math.inf
-            margins.insert(0, own.masked_fill(foreign[y], -math.inf) - z.amax(0))
+            foreign = self.outputs.foreign[task].view(-1, len(z))  # of the one task, or of each example
+            z.masked_fill_(foreign.t(), -math.inf)
+            strange = foreign.expand(len(y), -1).gather(1, y.unsqueeze(1))[:, 0]  # a label that is not the task's
+            margins.insert(0, own.masked_fill(strange, -math.inf) - z.amax(0))
         return torch.stack(margins), error * (math.sqrt(2) * SAFETY)
 
     def _rounding(self, i: int, inputs: Sizes) -> torch.Tensor:
@@ -154,6 +163,11 @@ class Scorer:
         if self._double is None:
             self._double = [(W.double(), b.double()) for W, b in self.layers]
         return self._double
+
+
+def _of(task, index):
+    """The tasks of some examples; ``task`` is the one of all, or a tensor."""
+    return task[index] if isinstance(task, torch.Tensor) else task
 
 
 def _is_first(z: torch.Tensor, y: int) -> bool:
