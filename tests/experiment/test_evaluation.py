@@ -16,7 +16,8 @@ def drawn(lengths, C, seed):
     """Test sets of images in bytes; some labels are of other tasks."""
     draw = torch.Generator().manual_seed(seed)
     return [
-        [None, torch.randint(256, (n, 12), generator=draw).byte(), torch.randint(C, (n,), generator=draw)] for n in lengths
+        [None, torch.randint(256, (n, 12), generator=draw).byte(), torch.randint(C, (n,), generator=draw)]
+        for n in lengths
     ]
 
 

@@ -77,6 +77,16 @@ def test_300_steps_and_two_boundaries_are_those_of_the_dense_basis(mode, split, 
     assert relative(each["float"], each["dense 1e-4"]) < 1e-4
 
 
+@pytest.mark.parametrize("n_layers", [0, 1, 2, 3])
+def test_networks_of_any_depth(n_layers):
+    train, _ = stream(n=20, dtype=torch.float64)
+    models = [net("ogd", **{**SIZES, "n_layers": n_layers, "engine": name}).double() for name in ("fast", "autograd")]
+    for model in models:
+        learn(model, train[:2], 2)
+    assert models[0].basis.k == models[1].basis.k > 0
+    assert relative(*models) < 1e-9
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_step_in_float32_leaves_nothing_along_the_directions(batch):
     model, (_, x, y) = in_task_two(torch.float32, n_hiddens=40)
@@ -203,6 +213,25 @@ def test_parameters_loaded_from_elsewhere_replace_what_was_kept():
     other = net("single", seed=5).double()
     model.load_state_dict(other.state_dict())
     assert torch.equal(model(x, 1), other(x, 1)) and torch.equal(parameters(model), parameters(other))
+
+
+def test_a_state_fits_as_many_directions_of_the_same_type():
+    model, _ = in_task_two()
+    span, other = model.engine.span, in_task_two(torch.float32)[0].engine.span
+    span.hand_out(), other.hand_out()
+    state = span.checkpoint()
+    assert span.fits(state) and not span.fits({}) and not span.fits(other.checkpoint())
+    assert not span.fits({**state, "v": state["v"][1:]})
+
+
+def test_the_first_exact_step_is_the_32nd_after_parameters_are_taken_over(monkeypatch):
+    model, (_, x, y) = in_task_two(torch.float32)
+    model.engine.span.fold()
+    exact, steps, solve = [], 0, model.basis.factor.solve
+    monkeypatch.setattr(model.basis.factor, "solve", lambda v: exact.append(steps) or solve(v))
+    for steps in range(1, 70):
+        model.observe(x[:1], 1, y[:1])
+    assert exact == [32, 64]
 
 
 def test_going_on_after_a_restore_within_a_task():
