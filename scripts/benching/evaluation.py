@@ -1,4 +1,4 @@
-"""One evaluation of all tasks against its matrix products alone, all threads."""
+"""One evaluation of all tasks, against its matrix products alone; of small test sets, against a plain loop over tasks."""
 
 import argparse
 import statistics
@@ -10,6 +10,8 @@ from experiment.evaluation import EVALUATION_CHUNK, Evaluator
 from experiment.stream import placed
 from model import common
 from scripts.benching.stopwatch import Bench, table
+
+SMALL = (500, 50, 5)  # images a task
 
 
 def evaluation(bench: Bench) -> dict:
@@ -45,7 +47,31 @@ def evaluation(bench: Bench) -> dict:
         ["evaluation", "products alone", "products / evaluation", "threads"],
         [row],
     )
-    return {"evaluation": ours, "products": alone, "ratio": ratio}
+    return {"evaluation": ours, "products": alone, "ratio": ratio, "small": small_test_sets(bench)}
+
+
+def small_test_sets(bench: Bench) -> list[dict]:
+    """One evaluation of many tasks of few images, and a plain loop over the tasks, in yardsticks; one thread."""
+    model, result, rows = bench.net("single"), [], []
+    test = placed(bench.file.test, common.device(bench.options))
+    x, y = (torch.cat([task[column] for task in test])[:5_000] for column in (1, 2))
+    for n in SMALL:
+        test = [("", *part) for part in zip(x.split(n), y.split(n), strict=True)]
+        evaluate = Evaluator(test, argparse.Namespace(parity=False))
+
+        def plain(i, test=test):
+            with torch.no_grad():
+                return [int((model(x, 0).argmax(1) == y).sum()) / len(y) for _, x, y in test]
+
+        def measure(evaluate=evaluate, plain=plain):
+            return bench.timed(lambda i: evaluate(model), 20), bench.timed(plain, 20)
+
+        ours, loop = bench.paired(measure)
+        result.append({"tasks": len(test), "images": n, "evaluation": ours, "loop": loop, "ratio": loop / ours})
+        rows.append([f"{len(test):,} x {n}", ours, loop, loop / ours])
+    heads = ["tasks x images", "evaluation", "plain loop", "times as fast"]
+    table("One evaluation of small test sets, in yardsticks", heads, rows)
+    return result
 
 
 def evaluation_seconds(bench: Bench) -> float:
