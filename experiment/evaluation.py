@@ -30,12 +30,12 @@ class Measured(NamedTuple):
 class Group:
     """Some of the ``tasks``, which an MLP scores together: a pass over a few images costs as much as one over hundreds."""
 
-    def __init__(self, tasks, members):
+    def __init__(self, tasks, members, sizes):
         self.members = members
         lengths = torch.tensor([len(tasks[t][2]) for t in members])
         self.ends = lengths.cumsum(0) - 1
         self.ids = torch.tensor(members).repeat_interleave(lengths) if len(members) > 1 else None
-        self.sizes = _sizes(x for _, x, _ in (tasks[t] for t in members))
+        self.sizes = _joined(sizes(t) for t in members)
 
     def counts(self, scorer, tasks, chunk: int) -> torch.Tensor:
         """Right answers (1 or 2, n) on the test sets of the n members: of each task's outputs, and of all."""
@@ -69,6 +69,7 @@ class Evaluator:
             self.chunk = max(len(y) for _, _, y in tasks)
         self.targets = [int((y >= 0).sum()) for _, _, y in tasks]
         self.largest = [int(y.max()) for _, _, y in tasks]
+        self._sizes: dict[int, scoring.Sizes] = {}
         self._groups: dict[tuple, list[Group]] = {}
 
     @torch.no_grad()
@@ -100,8 +101,15 @@ class Evaluator:
             while end < len(wanted) and n + len(self.tasks[wanted[end]][2]) <= GROUP:
                 n += len(self.tasks[wanted[end]][2])
                 end += 1
-            yield Group(self.tasks, wanted[start:end])
+            yield Group(self.tasks, wanted[start:end], self._sizes_of)
             start = end
+
+    def _sizes_of(self, t: int) -> scoring.Sizes | None:
+        """What the rounding of the first layer depends on in the test images of task t; not needed of signed bytes."""
+        _, x, _ = self.tasks[t]
+        if t not in self._sizes and x.dtype != torch.int8:
+            self._sizes[t] = _joined(scoring.sizes(pixels.floats(rows), counted=True) for rows in x.split(pixels.ROWS))
+        return self._sizes.get(t)
 
     def _predicted(self, model, wanted: tuple[int, ...]) -> Measured:
         """The accuracies of any method, task by task."""
@@ -141,15 +149,10 @@ class Evaluator:
         return counts, loss
 
 
-def _sizes(inputs) -> scoring.Sizes | None:
-    """What the rounding of the first layer depends on in test images; not needed of signed bytes."""
-    parts = [
-        scoring.sizes(pixels.floats(rows), counted=True)
-        for x in inputs
-        if x.dtype != torch.int8
-        for rows in x.split(pixels.ROWS)
-    ]
-    return scoring.Sizes(*map(torch.cat, zip(*parts, strict=True))) if parts else None
+def _joined(parts) -> scoring.Sizes | None:
+    """Sizes of several tensors, one after another; None where they are not needed."""
+    parts = list(parts)
+    return None if parts[0] is None else scoring.Sizes(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def finite(model) -> bool:

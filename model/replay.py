@@ -37,7 +37,7 @@ class ReplayLearner(Learner):
     An example costs a step on ten, which takes as long as the calls of torch that it makes: each of them counts.
     """
 
-    CACHES = ("_batches",)
+    CACHES = ("_batch",)
     by_task = False  # whether the method weighs examples by their tasks
     first_task_differs = "stored examples are replayed from the second example on"
     cannot_unlearn = "it replays stored examples, and has no rule for ascending on some of them"
@@ -55,7 +55,7 @@ class ReplayLearner(Learner):
                     f"--{name} {getattr(self.args, name)}: {self.name} replays stored examples; give 1 or more"
                 )
         self.memory = ReservoirMemory(self.args.memories, self.args.seed, "memories")
-        self._batches: dict[tuple, tuple] = {}
+        self._batch: tuple | None = None  # the latest of `with_drawn`: its size and form, and what `_make_batch` made
 
     @property
     def tells_tasks(self) -> bool:
@@ -78,7 +78,9 @@ class ReplayLearner(Learner):
         """
         memory = self.memory
         n = min(self.args.replay_batch_size, len(memory))
-        E, (x, y, tasks), places, index = self._batches.get((n, last)) or self._batch(current, n, last)
+        if self._batch is None or self._batch[0] != (n, last):
+            self._batch = (n, last), *self._make_batch(current, n, last)
+        _, E, (x, y, tasks), places, index = self._batch
         for place, part in zip(places, current, strict=True):
             if part is not None:
                 place.copy_(part)
@@ -91,13 +93,13 @@ class ReplayLearner(Learner):
                 torch.index_select(memory.tasks, 0, index, out=tasks)
         return E
 
-    def _batch(self, like: Examples, n: int, last: bool) -> tuple[Examples, Examples, Examples, torch.Tensor]:
-        """Memory for n drawn examples and the current one, made once: the batch, views of both, and the drawn indices."""
+    @staticmethod
+    def _make_batch(like: Examples, n: int, last: bool) -> tuple[Examples, Examples, Examples, torch.Tensor]:
+        """Memory for n drawn examples and the current one: the batch, views of both, and the drawn indices."""
         E = [None if part is None else part.new_empty(n + 1, *part.shape[1:]) for part in like]
         drawn, place = (slice(n), slice(n, None)) if last else (slice(1, None), slice(1))
         views = (Examples(*(None if part is None else part[at] for part in E)) for at in (drawn, place))
-        self._batches[n, last] = Examples(*E), *views, torch.empty(n, dtype=torch.long)
-        return self._batches[n, last]
+        return Examples(*E), *views, torch.empty(n, dtype=torch.long)
 
     def parameters_now(self) -> torch.Tensor:
         """A copy of all parameters (p,)."""

@@ -27,6 +27,7 @@ from model.numeric.directions import Directions
 from model.numeric.gram_basis import GramBasis
 
 FOLD_EVERY = 1_000  # steps after which what is carried along in float32 is computed anew
+SIZES = 4  # of steps whose calls are kept: while a reservoir fills, every step has another size
 WIDE = 2**24  # operations of a pass from which several threads pay
 
 
@@ -273,6 +274,8 @@ class FastEngine:
             self._steps, self._stepped = {}, self.flat.theta
         key = kind, *size
         if key not in self._steps:
+            if len(self._steps) == SIZES:
+                self._steps.clear()
             self._steps[key] = kind(self._plain_layers(), *size)
         return self._steps[key]
 

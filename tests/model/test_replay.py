@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model import UsageError
+from model.engine import fast
 from model.memory import ReservoirMemory
 from tests.conftest import learn, net, parameters, stream
 from tests.model import plain
@@ -160,3 +161,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(name, engine):
         next(model.parameters()).fill_(math.nan)
     with pytest.raises(FloatingPointError, match=r"^the loss of (the batch|an example) is (not finite|nan|inf)$"):
         model.observe(x[2:3], 0, y[2:3])
+
+
+@pytest.mark.parametrize("name", ["eralg4", "meralg1", "meralg7"])
+def test_of_a_filling_reservoir_few_sizes_are_remembered(name):
+    """Each has buffers and a list of calls."""
+    model = net(name, memories=40, replay_batch_size=40, batches_per_example=1)
+    learn(model, stream(n=20)[0])
+    assert len(model.memory) == 40 and 1 <= len(model.engine._steps) <= fast.SIZES
