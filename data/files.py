@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import sys
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import torch
 
 from data import DataError, identity, pixels, serialized, temporary, tokens
+from data.archive import AHEAD, Archive
 from data.stored import File, Packed, Stored
 
 SPLITS = ("training", "test")
@@ -140,25 +142,87 @@ def contents(x) -> torch.Tensor:
 def save(path, train, test, declared=None):
     """Check the tasks and write them to `path`: under a temporary name first, renamed at the end.
 
-    `train` and `test` are lists, or iterators, whose tasks are examined while they make the next. `declared` is the
+    `train` and `test` are lists, or iterators, whose tasks are examined and written while they make the next. `declared` is the
     `tokens.Text` of tasks that hold text. Nothing is left behind on failure. Returns the file's identity.
     """
     path = Path(path)
-    examination, check, tasks = _Examination(path, declared), _TaskCheck(None, declared or Images()), ([], [])
-    with ThreadPoolExecutor(1) as beside:
+    made = _Made(path, train, test, declared)
+    check_target(path, made.n_bytes)
+    examination, tasks, examined = _Examination(path, declared), ([], []), deque()
+    try:
+        # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
+        with (
+            temporary.replacing(path) as (file,),
+            made.told(file) as out,
+            Archive(out) as archive,
+            ThreadPoolExecutor(1) as beside,
+        ):
+            for split, t, (name, x, y) in made:
+                examined.append(beside.submit(_on_one_thread, examination.add, SPLITS[split], t, x, y))
+                tasks[split].append((name, archive.add(x), archive.add(y)))
+                if len(examined) > AHEAD:
+                    examined.popleft().result()
+            made.check_all(tasks)
+            while examined:
+                examined.popleft().result()
+            archive.finish(
+                [[list(task) for task in split] for split in tasks] + ([declared.as_entry()] if declared else [])
+            )
+            known = examination.found()
+            descriptor = os.dup(file.fileno())
+    except (OSError, RuntimeError, ValueError) as error:
+        if error is made.error:
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise DataError(f"{path}: could not be written ({reason})") from error
+    # Of the file that was written, and not of one that has taken its place meanwhile.
+    identity.remember(path, os.fstat(descriptor), known)
+    os.close(descriptor)
+    return known["hash"]
+
+
+class _Made:
+    """Checked tasks (split, t, (name, x, y)) as somebody makes them; ``error`` is what that ended with, if it failed."""
+
+    def __init__(self, path, train, test, declared):
+        self.path, self.declared, self.error = path, declared, None
+        self.check = _TaskCheck(None, declared or Images())
+        self.tasks = self._checked((train, test))
+        self.n_bytes = 0
+        if all(isinstance(split, list | tuple) for split in (train, test)):
+            self.tasks = list(self.tasks)
+            tensors = [tensor for *_, (_, x, y) in self.tasks for tensor in (x, y)]
+            tensors += declared.tensors() if declared else []
+            # Storages shared between tasks (labels, mostly) are written once.
+            self.n_bytes = sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
+
+    def _checked(self, splits):
+        for split, given in enumerate(splits):
+            for t, task in enumerate(given):
+                name, x, y = self.check(task, f"{self.path}: {SPLITS[split]} task {t}")
+                yield split, t, (name, _unshared(x), _unshared(y))
+
+    def __iter__(self):
         try:
-            examined = []
-            for split, given, taken in zip(SPLITS, (train, test), tasks, strict=True):
-                for t, task in enumerate(given):
-                    name, x, y = check(task, f"{path}: {split} task {t}")
-                    taken.append((name, _unshared(x), _unshared(y)))
-                    examined.append(beside.submit(_on_one_thread, examination.add, split, t, *taken[-1][1:]))
-            _check_numbers(tasks, path)
-            _check_alike(tasks, path)
-            _check_declared(declared, tasks[1], path, check)
-            return _write(path, tasks, declared, lambda: [each.result() for each in examined] and examination.found())
-        finally:
-            beside.shutdown(cancel_futures=True)
+            yield from self.tasks
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def check_all(self, tasks) -> None:
+        """DataError unless the tasks fit one another."""
+        _check_numbers(tasks, self.path)
+        _check_alike(tasks, self.path)
+        _check_declared(self.declared, tasks[1], self.path, self.check)
+
+    def told(self, file):
+        """The file, with a bar of what is written to it unless the maker of the tasks has one."""
+        from tqdm import tqdm
+
+        hidden = not self.n_bytes or not sys.stderr.isatty()
+        return tqdm.wrapattr(
+            file, "write", total=self.n_bytes, desc=f"writing {self.path.name}", disable=hidden, leave=False
+        )
 
 
 def _on_one_thread(function, *args):
@@ -169,37 +233,6 @@ def _on_one_thread(function, *args):
         return function(*args)
     finally:
         torch.set_num_threads(before)
-
-
-def _write(path, tasks, declared, examined):
-    """Write checked tasks to `path`; `examined()` says what was found of them, or raises DataError."""
-    from tqdm import tqdm
-
-    # Storages shared between tasks (labels, mostly) are written once.
-    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(tasks, declared)}
-    n_bytes = sum(storages.values())
-    check_target(path, n_bytes)
-    bar = {
-        "total": n_bytes,
-        "desc": f"writing {path.name}",
-        "disable": not sys.stderr.isatty(),
-        "leave": False,
-    }
-    try:
-        # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
-        with temporary.replacing(path) as (file,):
-            with tqdm.wrapattr(file, "write", **bar) as out:
-                entries = [declared.as_entry()] if declared else []
-                torch.save([[list(task) for task in split] for split in tasks] + entries, out)
-            known = examined()
-            descriptor = os.dup(file.fileno())
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DataError(f"{path}: could not be written ({reason})") from error
-    # Of the file that was written, and not of one that has taken its place meanwhile.
-    identity.remember(path, os.fstat(descriptor), known)
-    os.close(descriptor)
-    return known["hash"]
 
 
 def check_target(path, n_bytes=0):
@@ -440,8 +473,3 @@ class _Bounds:
 def _unshared(tensor):
     """The tensor, or a copy where it is a part of something larger, which torch.save would write whole."""
     return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
-
-
-def _tensors(tasks, declared):
-    beside = declared.tensors() if declared else []
-    return beside + [tensor for split in tasks for _, x, y in split for tensor in (x, y)]

@@ -84,6 +84,13 @@ def test_where_integers_cannot_count(runs, tmp_path, monkeypatch, flags, reason)
     assert runs(**flags)["status"] == "done"
 
 
+def test_the_self_test_is_of_the_first_layer(runs, monkeypatch):
+    shapes, exact = [], integers.exact
+    monkeypatch.setattr(integers, "exact", lambda *shape: shapes.append(shape) or exact(*shape))
+    runs(evaluation="integer")
+    assert set(shapes) == {(12, 8)}  # inputs and hidden units
+
+
 # Prints the counts of fixed networks on fixed images, and what the self-test says of the processor.
 COUNTS = """
 import torch

@@ -29,6 +29,7 @@ from data import (
     omniglot_alphabets,
     sources,
 )
+from data.archive import Archive
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -376,11 +377,7 @@ def test_interrupted(path, monkeypatch, capsys):
 
 
 def test_terminated_while_the_file_is_written(path, monkeypatch, capsys):
-    def half(_, file):
-        file.write(b"half a file")
-        signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(torch, "save", half)
+    monkeypatch.setattr(Archive, "finish", lambda *_: signal.raise_signal(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     assert building.main(digits_rotations.build, str(path), []) == 143
     assert capsys.readouterr().err == "terminated, nothing written\n"

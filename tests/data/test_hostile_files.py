@@ -20,6 +20,7 @@ import torch
 
 import main
 from data import DataError, files, identity, standard, stored, temporary, unpickled
+from data.archive import Archive
 from tests.conftest import stream
 from tests.data.test_files import Code, content, identity_file, task
 
@@ -289,7 +290,8 @@ def overwrite(path, tasks, keep_times=True):
     """The file's bytes replaced in place, as `rsync --inplace -t` and `cp -p` do."""
     before = path.stat()
     with open(path, "r+b") as file:
-        torch.save(tasks, file)
+        with Archive(file) as archive:
+            archive.finish(tasks)
         file.truncate()
     if keep_times:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -1,6 +1,7 @@
 """Which examples are right: the same as float64 says, whatever the kernel, and few are computed again."""
 
 import itertools
+from fractions import Fraction
 
 import pytest
 import torch
@@ -43,6 +44,18 @@ def exactly_right(layers, x, y, foreign=None):
     best = z.max(1, keepdim=True).values
     first = torch.where(z == best, torch.arange(z.shape[1]), z.shape[1]).min(1).values
     return int((first == y).sum())
+
+
+@pytest.mark.parametrize("dtype, unit", [(torch.float32, Fraction(1, 2**24)), (torch.float64, Fraction(1, 2**53))])
+def test_sizes_are_those_of_higham(dtype, unit):
+    """gamma_(m+1) = (m + 1) u / (1 - (m + 1) u), of all inputs or of those that are not 0, whose gamma is a little larger."""
+    h = torch.tensor([[3.0, 0.0, -4.0, 0.0], [0.0] * 4, [1.0] * 4]).to(dtype)
+    for counted, terms in ((False, [5, 5, 5]), (True, [3, 1, 5])):
+        found = scoring.sizes(h, counted)
+        for n, gamma, length, norm in zip(terms, found.gamma.tolist(), found.length.tolist(), [5, 0, 2], strict=True):
+            exact = n * unit / (1 - n * unit)
+            assert exact <= Fraction(gamma) * (1 + unit) and gamma < float(exact) * (1 + 1e-5)
+            assert length == pytest.approx(gamma * norm, rel=1e-6, abs=1e-25)
 
 
 @pytest.mark.parametrize("integer", [False, True])
