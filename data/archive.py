@@ -51,8 +51,8 @@ class Archive:
         self._thread.shutdown(cancel_futures=True)
         try:
             self._writer.write_end_of_file()
-        except RuntimeError:
-            if error is None:
+        except (OSError, RuntimeError):
+            if error is None:  # else it follows from that one
                 raise
 
     def add(self, tensor: torch.Tensor) -> Written:
