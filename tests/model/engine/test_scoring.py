@@ -85,6 +85,16 @@ def test_margins_are_within_their_bounds(integer):
     assert float(bound.max()) < (0.01 if integer else 0.1)
 
 
+def test_the_bound_of_integers_has_the_rounding_of_pixels_in_it():
+    """k / 255 in float32 is wrong by u, so a logit by u |W|_F sqrt(n) at most; here without a bias and other layers."""
+    W = torch.randn(10, 50, generator=torch.Generator().manual_seed(0))
+    x, y = images(20, 50, 1)
+    scorer = Scorer([(W, torch.zeros(10))], common.TaskOutputs(10), pixels.floats)
+    _, bound = scorer._margins(pixels.signed(x), y, 0)
+    rounding = 2.0**-24 * float(W.double().norm()) * 50**0.5
+    assert bool((bound >= 2**0.5 * rounding).all()) and bool((bound < 100 * rounding).all())
+
+
 @given(
     seed=st.integers(0, 2**20),
     nonzero=st.sampled_from([0, 1, 2, 7, 60]),
