@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from data import DataError, files, sources
+from data import DataError, files, sources, standard
 from data.strangers import one_line
 
 
@@ -122,6 +122,9 @@ def main(build, default_out, argv=None):
         given = vars(parser.parse_args(argv))
         out = given.pop("o") or (default_out[given["heldout"]] if named else default_out)
         build(out, raw_path=given.pop("i"), **given)
+        unlike = standard.unlike(Path(out).name, build, given)
+        if unlike:
+            print(f"note: {out}: {unlike}", file=sys.stderr)
         return f"{out}: {size(Path(out).stat().st_size)}"
 
     return status(act)

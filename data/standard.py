@@ -9,6 +9,7 @@ images are held out, without it a sixth of the training images.
 import contextlib
 import difflib
 import importlib
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -96,6 +97,20 @@ def ensure(path, raw_path=None):
         build = importlib.import_module(f"data.{builder}").build
         build(path, raw_path=raw_path, **{"seed": SEED, **arguments})
     return True
+
+
+def unlike(name, build, given):
+    """A sentence if `given`, all arguments of the builder `build`, make another file than the standard one of this name;
+    None if they make that one, or the name is no standard one."""
+    if name not in STANDARD:
+        return None
+    defaults = {key: parameter.default for key, parameter in inspect.signature(build).parameters.items()}
+    wanted = {**defaults, "seed": SEED, **STANDARD[name][1]}
+    differ = [key for key, value in given.items() if key not in ("raw_path", "dtype") and value != wanted[key]]
+    if not differ:
+        return None
+    flags = " ".join(f"--{key} {'all' if wanted[key] is None else wanted[key]}" for key in differ)
+    return f"main.py and the scripts take this for the standard file of that name, which is built with {flags}"
 
 
 def _stands(path):

@@ -336,7 +336,7 @@ def test_every_command_line(builder, tmp_path, tiny, monkeypatch, capsys):
     assert building.main(builder.build, BUILDERS[builder], arguments) == 0
     written = "mnist_split_test.pt" if "split" in name else BUILDERS[builder]
     said = capsys.readouterr()
-    assert said.out.startswith(f"{written}: ") and said.err == ""
+    assert said.out.startswith(f"{written}: ") and said.err.count("\n") == said.err.count("note: ") <= 1
     assert len(files.load(written).train) == (5 if "split" in name else 2)
     with pytest.raises(SystemExit) as left:
         building.main(builder.build, BUILDERS[builder], ["--help"])
@@ -382,3 +382,24 @@ def test_terminated_while_the_file_is_written(path, monkeypatch, capsys):
     assert building.main(digits_rotations.build, str(path), []) == 143
     assert capsys.readouterr().err == "terminated, nothing written\n"
     assert not list(path.parent.iterdir()) and signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "said"),
+    [
+        ("digits_rotations.pt", [], "built with --max_rot 180.0"),
+        ("digits_rotations.pt", ["--max_rot", "180"], None),
+        ("digits_rotations.pt", ["--max_rot", "180", "--n_train", "20"], "built with --n_train all"),
+        ("digits_rotations.pt", ["--n_tasks", "3", "--seed", "1"], "built with --n_tasks 20 --seed 0 --max_rot 180.0"),
+        ("my_rotations.pt", [], None),
+    ],
+)
+def test_another_file_under_a_standard_name_is_told_of(tmp_path, capsys, name, argv, said):
+    """It would be taken for the standard one ever after."""
+    assert building.main(digits_rotations.build, str(tmp_path / name), argv) == 0
+    told = capsys.readouterr().err
+    assert (
+        told == ""
+        if said is None
+        else told.startswith(f"note: {tmp_path / name}: main.py and the scripts") and said in told
+    )
