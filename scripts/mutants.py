@@ -22,7 +22,7 @@ import quadprog  # noqa: F401
 import torch
 from mutmut.mutation.file_mutation import create_mutations
 
-SECONDS = 60  # of processor time; a mutant that takes longer never ends, and is noticed
+SECONDS = 120  # of processor time; a mutant that takes longer never ends, and is noticed
 KILLED = 1  # pytest's exit status where a test failed
 
 
