@@ -1,4 +1,4 @@
-"""A file of `torch.save`, written while its tensors are made: only a few of them are in memory at a time.
+"""A file of `torch.save`, written while its tensors are made: they need not all be in memory at once.
 
 `torch.save` writes the value first and the tensors' contents after it, so that all have to be there at once. Readers look
 entries up by name, and the other order is as good.
@@ -7,14 +7,12 @@ entries up by name, and the other order is as good.
 import io
 import pickle
 import sys
-from collections import OrderedDict, deque
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-AHEAD = 2  # tensors that wait to be written at most
 KINDS = {  # what a storage of each dtype is called in the file
     **{torch.uint8: torch.ByteStorage, torch.int8: torch.CharStorage, torch.int16: torch.ShortStorage},
     **{torch.int32: torch.IntStorage, torch.int64: torch.LongStorage},
@@ -23,7 +21,7 @@ KINDS = {  # what a storage of each dtype is called in the file
 
 
 class Written(NamedTuple):
-    """A tensor whose contents are in the archive, or will be: the storage's key and size, and how the tensor lies in it."""
+    """A tensor whose contents are in the archive: the storage's key and size, and how the tensor lies in it."""
 
     key: str
     dtype: torch.dtype
@@ -36,35 +34,33 @@ class Written(NamedTuple):
 class Archive:
     """Writes into an open binary file. A context; the file is whole after `finish`.
 
-    Storages are written once, however many tensors share them, by a thread beside whoever makes the next ones.
+    Storages are written once, however many tensors share them.
     """
 
     def __init__(self, file):
-        self._writer, self._thread = torch._C.PyTorchFileWriter(file), ThreadPoolExecutor(1)
-        self._keys: dict[int, tuple] = {}  # of each storage; the weak reference keeps its number from being given again
-        self._waiting: deque = deque()
+        self._writer = torch._C.PyTorchFileWriter(file)
+        # Of each storage; the weak reference keeps its number from being given again.
+        self._keys: dict[tuple, tuple] = {}
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
-        self._thread.shutdown(cancel_futures=True)
-        try:
+        try:  # without its end the archive would be ended by a destructor, which may abort the process
             self._writer.write_end_of_file()
         except (OSError, RuntimeError):
             if error is None:  # else it follows from that one
                 raise
 
     def add(self, tensor: torch.Tensor) -> Written:
-        """Write the storage of a tensor, soon; errors of writing come with one of the next calls."""
+        """Write the storage of a tensor. In the file a storage has one dtype: what is seen as two is written twice."""
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._keys:
+        place = storage._cdata, tensor.dtype
+        if place not in self._keys:
             key = str(len(self._keys))
-            self._keys[storage._cdata] = key, StorageWeakRef(storage)
-            self._wait(AHEAD - 1)
-            write = self._writer.write_record
-            self._waiting.append(self._thread.submit(write, f"data/{key}", storage, storage.nbytes()))
-        key, _ = self._keys[storage._cdata]
+            self._keys[place] = key, StorageWeakRef(storage)
+            self._writer.write_record(f"data/{key}", storage, storage.nbytes())
+        key, _ = self._keys[place]
         n = storage.nbytes() // tensor.element_size()
         return Written(key, tensor.dtype, n, tensor.storage_offset(), tensor.shape, tensor.stride())
 
@@ -72,13 +68,8 @@ class Archive:
         """Write the value: lists and builtins, in which tensors may be tensors or `Written`."""
         content = io.BytesIO()
         _Pickler(content, self).dump(value)
-        self._wait(0)
         for name, record in (("data.pkl", content.getvalue()), ("byteorder", sys.byteorder.encode())):
             self._writer.write_record(name, record, len(record))
-
-    def _wait(self, most: int) -> None:
-        while len(self._waiting) > most:
-            self._waiting.popleft().result()
 
 
 class _Storage(NamedTuple):

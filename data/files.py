@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from data import DataError, identity, pixels, serialized, temporary, tokens
-from data.archive import AHEAD, Archive
+from data.archive import Archive
 from data.stored import File, Packed, Stored
 
 SPLITS = ("training", "test")
@@ -34,6 +34,7 @@ ROUNDING = 1e-6
 # What compressed files, and tensors that repeat what is stored, may take: so many times the file's size in memory, and
 # so many times its size to read, where tasks share tensors.
 MEMORY, READING = 100, 1_000
+AHEAD = 2  # tasks that are written before they are examined, at most
 
 
 @dataclass(frozen=True)
@@ -143,41 +144,40 @@ def save(path, train, test, declared=None):
     """Check the tasks and write them to `path`: under a temporary name first, renamed at the end.
 
     `train` and `test` are lists, or iterators, whose tasks are examined and written while they make the next. `declared` is the
-    `tokens.Text` of tasks that hold text. Nothing is left behind on failure. Returns the file's identity.
+    `tokens.Text` of tasks that hold text. A tensor must not be changed once it was given. Nothing is left behind on failure.
+    Returns the file's identity.
     """
     path = Path(path)
     made = _Made(path, train, test, declared)
     check_target(path, made.n_bytes)
     examination, tasks, examined = _Examination(path, declared), ([], []), deque()
+    descriptor = None
     try:
         # A file object, not a name: torch writes a name into the file, and equal files should be equal bytes.
-        with (
-            temporary.replacing(path) as (file,),
-            made.told(file) as out,
-            Archive(out) as archive,
-            ThreadPoolExecutor(1) as beside,
-        ):
-            for split, t, (name, x, y) in made:
-                examined.append(beside.submit(_on_one_thread, examination.add, SPLITS[split], t, x, y))
-                tasks[split].append((name, archive.add(x), archive.add(y)))
-                if len(examined) > AHEAD:
+        with temporary.replacing(path) as (file,):
+            with made.told(file) as out, Archive(out) as archive, ThreadPoolExecutor(1) as beside:
+                for split, t, (name, x, y) in made:
+                    examined.append(beside.submit(_on_one_thread, examination.add, SPLITS[split], t, x, y))
+                    tasks[split].append((name, archive.add(x), archive.add(y)))
+                    if len(examined) > AHEAD:
+                        examined.popleft().result()
+                made.check_all(tasks)
+                while examined:
                     examined.popleft().result()
-            made.check_all(tasks)
-            while examined:
-                examined.popleft().result()
-            archive.finish(
-                [[list(task) for task in split] for split in tasks] + ([declared.as_entry()] if declared else [])
-            )
-            known = examination.found()
+                entries = [declared.as_entry()] if declared else []
+                archive.finish([[list(task) for task in split] for split in tasks] + entries)
+                known = examination.found()
             descriptor = os.dup(file.fileno())
+        # Of the file that was written, and not of one that has taken its place meanwhile.
+        identity.remember(path, os.fstat(descriptor), known)
     except (OSError, RuntimeError, ValueError) as error:
-        if error is made.error:
-            raise
+        if made.error is not None:
+            raise made.error from None
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise DataError(f"{path}: could not be written ({reason})") from error
-    # Of the file that was written, and not of one that has taken its place meanwhile.
-    identity.remember(path, os.fstat(descriptor), known)
-    os.close(descriptor)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
     return known["hash"]
 
 
@@ -205,7 +205,7 @@ class _Made:
     def __iter__(self):
         try:
             yield from self.tasks
-        except BaseException as error:
+        except Exception as error:
             self.error = error
             raise
 
@@ -471,5 +471,5 @@ class _Bounds:
 
 
 def _unshared(tensor):
-    """The tensor, or a copy where it is a part of something larger, which torch.save would write whole."""
+    """The tensor, or a copy where it is a part of something larger, which would be written whole."""
     return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor

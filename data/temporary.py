@@ -95,7 +95,7 @@ def _created(path: Path):
 def _cause(error: BaseException) -> BaseException:
     """The first interrupt or error of the system among the causes of ``error``, else ``error`` itself.
 
-    When a write fails, torch.save goes on to close its archive, fails again, and reports that as a RuntimeError.
+    When a write fails, torch goes on to close its archive, fails again, and reports that as a RuntimeError.
     """
     seen = error
     while seen is not None:

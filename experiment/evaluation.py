@@ -70,7 +70,7 @@ class Evaluator:
         self.targets = [int((y >= 0).sum()) for _, _, y in tasks]
         self.largest = [int(y.max()) for _, _, y in tasks]
         self._sizes: dict[int, scoring.Sizes] = {}
-        self._groups: dict[tuple, list[Group]] = {}
+        self._groups: dict[tuple[int, ...], Group] = {}
 
     @torch.no_grad()
     def __call__(self, model, only: list[int] | None = None) -> Measured:
@@ -78,15 +78,13 @@ class Evaluator:
         model.eval()
         wanted = tuple(range(len(self.tasks)) if only is None else only)
         scorer = scoring.of(model, pixels.floats)
-        found = self._scored(scorer, wanted) if scorer else self._predicted(model, wanted)
+        found = self._scored(scorer, wanted) if scorer and wanted else self._predicted(model, wanted)
         model.train()
         return found
 
     def _scored(self, scorer, wanted: tuple[int, ...]) -> Measured:
         """The accuracies of an MLP, group by group."""
-        if wanted not in self._groups:
-            self._groups[wanted] = list(self._grouped(wanted))
-        counts = [group.counts(scorer, self.tasks, self.chunk) for group in self._groups[wanted]]
+        counts = [self._group(members).counts(scorer, self.tasks, self.chunk) for members in self._grouped(wanted)]
         if self.tally is not None:
             scorer.add_to(self.tally)
         targets = torch.tensor([self.targets[t] for t in wanted])
@@ -101,8 +99,13 @@ class Evaluator:
             while end < len(wanted) and n + len(self.tasks[wanted[end]][2]) <= GROUP:
                 n += len(self.tasks[wanted[end]][2])
                 end += 1
-            yield Group(self.tasks, wanted[start:end], self._sizes_of)
+            yield wanted[start:end]
             start = end
+
+    def _group(self, members: tuple[int, ...]) -> Group:
+        if members not in self._groups:
+            self._groups[members] = Group(self.tasks, members, self._sizes_of)
+        return self._groups[members]
 
     def _sizes_of(self, t: int) -> scoring.Sizes | None:
         """What the rounding of the first layer depends on in the test images of task t; not needed of signed bytes."""
@@ -152,7 +155,9 @@ class Evaluator:
 def _joined(parts) -> scoring.Sizes | None:
     """Sizes of several tensors, one after another; None where they are not needed."""
     parts = list(parts)
-    return None if parts[0] is None else scoring.Sizes(*map(torch.cat, zip(*parts, strict=True)))
+    if len(parts) == 1 or parts[0] is None:
+        return parts[0]
+    return scoring.Sizes(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def finite(model) -> bool:

@@ -101,6 +101,10 @@ class ReplayLearner(Learner):
         views = (Examples(*(None if part is None else part[at] for part in E)) for at in (drawn, place))
         return Examples(*E), *views, torch.empty(n, dtype=torch.long)
 
+    def __getstate__(self):
+        """The state for copies and pickles, in which the views of a batch would not be views of it."""
+        return {**self.__dict__, "_batch": None}
+
     def parameters_now(self) -> torch.Tensor:
         """A copy of all parameters (p,)."""
         return self.engine.theta.clone()

@@ -263,12 +263,12 @@ def short_curves(args, continuum) -> list[str]:
 
 
 def unreadable(n_tasks: int) -> list[str]:
-    """A warning before training: the record will be larger than its readers take."""
+    """A warning before training: the record may be larger than its readers take."""
     if n_tasks <= bounds.TASKS:
         return []
     return [
-        f"{n_tasks:,} tasks: python -m results.* reads records of {bounds.TASKS:,} tasks at most; the grid of this run is "
-        "printed, and its .pt file holds it"
+        f"{n_tasks:,} tasks: the record may be larger than python -m results.* reads, which is sure up to {bounds.TASKS:,} "
+        "tasks; the grid is printed, and the .pt file holds it"
     ]
 
 

@@ -87,7 +87,7 @@ class FastEngine:
         self.held, self._held_class = False, None
         self._carried: dict | None = None  # what the carrier is to go on with, once it is made
         self.capacity, self._since_fold, self._passes = 1, 0, {}
-        self._steps, self._stepped = {}, None  # of ``step``, for each number of examples; the theta that they are of
+        self._steps, self._stepped = {}, None  # lists of calls (`_made`); the theta that they are of
 
     @property
     def form(self) -> str:

@@ -28,7 +28,7 @@ class Sequence:
     def __init__(self, layers, k: int, masked: bool):
         (W, b), *self.upper = layers
         n_outputs, new = len(layers[-1][1]), W.new_empty
-        self.W, self.b, self.x = W, b, new(k, W.shape[1])
+        self.W, self.b = W, b
         self.P, self.K, self.D = new(k, len(b)), new(k, k), new(k, len(b))
         self.one, self.eye, self.targets = W.new_ones(1), torch.eye(n_outputs).to(W), new(k, n_outputs)
         self.foreign = torch.empty(k, n_outputs, dtype=torch.bool, device=W.device) if masked else None
@@ -43,9 +43,8 @@ class Sequence:
         x (k, n_inputs), y (k,) and the numbers ``rates`` (k,) are of the examples, and so is ``foreign`` (k, C), which masks
         the logits that belong to other tasks. Raises ``FloatingPointError`` if a loss is not finite.
         """
-        self.x.copy_(x)
-        torch.addmm(self.b, self.x, self.W.t(), out=self.P)
-        torch.addmm(self.one, self.x, self.x.t(), out=self.K)
+        torch.addmm(self.b, x, self.W.t(), out=self.P)
+        torch.addmm(self.one, x, x.t(), out=self.K)
         torch.index_select(self.eye, 0, y, out=self.targets)
         if foreign is not None:
             self.foreign.copy_(foreign)
@@ -55,7 +54,7 @@ class Sequence:
         probe = self.D[-1].sum().item()
         if probe - probe != 0:
             raise FloatingPointError("the loss of an example is not finite")
-        self.W.addmm_(self.D.t(), self.x, alpha=-1)
+        self.W.addmm_(self.D.t(), x, alpha=-1)
         self.b.sub_(self.D.sum(0))
 
     def _make_calls(self, i: int, rate: float) -> list:

@@ -59,3 +59,14 @@ def test_accuracies_are_the_tasks_own(split, lengths, seed, scale, signed):
     masked, unmasked = (by_definition(model, tasks, foreign) for foreign in (split, False))
     assert whole == (masked, unmasked if split else [], [])
     assert some == ([masked[t] for t in only], [unmasked[t] for t in only] if split else [], [])
+
+
+def test_evaluations_of_prefixes_share_what_they_remember():
+    tasks = drawn([GROUP] * 12, 4, 0)
+    evaluator = Evaluator(tasks, argparse.Namespace(parity=False))
+    model = net("single", n_tasks=12)
+    assert evaluator(model, []) == ([], [], [])
+    for n in range(1, 13):
+        evaluator(model, list(range(n)))
+    assert len(evaluator._groups) == 12
+    assert all(group.sizes is evaluator._sizes[t] for (t,), group in evaluator._groups.items())

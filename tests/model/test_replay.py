@@ -1,6 +1,8 @@
 """ER and MER against a plain implementation of their algorithms, in autograd and float64; and what they promise."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -169,3 +171,14 @@ def test_of_a_filling_reservoir_few_sizes_are_remembered(name):
     model = net(name, memories=40, replay_batch_size=40, batches_per_example=1)
     learn(model, stream(n=20)[0])
     assert len(model.memory) == 40 and 1 <= len(model.engine._steps) <= fast.SIZES
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_goes_on_as_the_original_does(name, copied):
+    train, _ = stream(n=30)
+    model = learn(net(name), train, steps=20)
+    twin = copied(model)
+    for each in (model, twin):
+        learn(each, train, steps=10)
+    assert torch.equal(parameters(model), parameters(twin))
