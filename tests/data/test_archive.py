@@ -105,17 +105,17 @@ made = Archive.__init__
 def slow(self, file):
     made(self, Slow(file))
     for after in map(float, sys.argv[2:]):
-        threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGTERM)).start()
 Archive.__init__ = slow
 sys.exit(building.main(digits_rotations.build, sys.argv[1], []))
 """
 
 
-def test_interrupted_while_tensors_are_written(tmp_path):
+def test_terminated_while_tensors_are_written(tmp_path):
     out = tmp_path / "my_rotations.pt"
     command = [sys.executable, "-c", INTERRUPTED, out, "0.7"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (run.returncode, run.stderr) == (130, "interrupted, nothing written\n")
+    assert (run.returncode, run.stderr) == (143, "terminated, nothing written\n")
     assert not list(tmp_path.iterdir())
 
 
