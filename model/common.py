@@ -147,9 +147,11 @@ class TaskOutputs:
     def __init__(self, n_outputs: int, sets: list[list[int]] | None = None):
         self.n_outputs = n_outputs
         self.foreign = None
+        self._all = torch.arange(n_outputs)
+        self._sets = [] if sets is None else [torch.tensor(sorted(set(s)), dtype=torch.long) for s in sets]
         if sets is not None:
             self.foreign = torch.ones(len(sets), n_outputs, dtype=torch.bool)
-            for t, outputs in enumerate(sets):
+            for t, outputs in enumerate(self._sets):
                 self.foreign[t, outputs] = False
 
     def mask_(self, logits: torch.Tensor, tasks) -> torch.Tensor:
@@ -166,12 +168,12 @@ class TaskOutputs:
         return self.foreign
 
     def of(self, task: int) -> torch.Tensor:
-        """The outputs of the task, in increasing order."""
-        return torch.arange(self.n_outputs) if self.foreign is None else (~self.foreign[task]).nonzero()[:, 0]
+        """The outputs of the task, in increasing order, on the CPU; not to be written into."""
+        return self._all if self.foreign is None else self._sets[task]
 
     def count(self, task: int) -> int:
         """How many outputs the task has."""
-        return self.n_outputs if self.foreign is None else int((~self.foreign[task]).sum())
+        return len(self.of(task))
 
 
 def task_outputs(n_outputs: int, n_tasks: int, args) -> TaskOutputs:

@@ -14,7 +14,7 @@ nearest; features are all logits.
 import torch
 from torch.nn import functional as F
 
-from model import UsageError, arguments
+from model import UsageError, arguments, networks
 from model.learner import Learner
 
 CHUNK = 250  # images in one pass
@@ -69,7 +69,8 @@ class Net(Learner):
         older = [s for s in self.seen if s != t and self.learned(s)]
         if older:
             step = g.flat().clone()
-            step += self.args.memory_strength * sum(self.distillation(s) for s in older)
+            for tasks in self.passes(older):
+                step.add_(self.distillation(tasks), alpha=self.args.memory_strength)
             self.engine.move(step, self.lr)
         else:
             g.descend(self.lr)
@@ -87,12 +88,20 @@ class Net(Learner):
             if self.to_come <= 0:
                 self.finish_task()
 
-    def distillation(self, s):
-        """The gradient (p,) of the mean KL divergence between the stored and the present outputs of task s."""
-        x, z = self.draw(s)
+    def passes(self, tasks):
+        """The tasks in as few passes as may be: one for all, but one for each where a pass mixes its examples' statistics."""
+        return [[s] for s in tasks] if self.args.parity or networks.batch_norms(self.net) else [tasks]
+
+    def distillation(self, tasks):
+        """The gradient (p,) of the mean KL divergences between stored and present outputs, summed over older ``tasks``."""
+        xs, zs = zip(*map(self.draw, tasks), strict=True)
+        counts = torch.tensor(list(map(len, xs)))
+        ids = torch.tensor(tasks).repeat_interleave(counts)
+        x, z = torch.cat(xs), torch.cat(zs)
+        share = (1 / counts).repeat_interleave(counts).unsqueeze(1).to(z)
         with self.engine.memory_pass():
-            p = torch.softmax(self.engine.forward(x, s), 1)
-            return self.engine.backward((p - torch.softmax(self.outputs.mask_(z, s), 1)) / len(x)).clone()
+            p = torch.softmax(self.engine.forward(x, ids), 1)
+            return self.engine.backward((p - torch.softmax(self.outputs.mask_(z, ids), 1)) * share).clone()
 
     def draw(self, s):
         """One exemplar of each class of task s: x (c, n_inputs) and its stored logits (c, C)."""

@@ -142,7 +142,7 @@ def unmoved(model: nn.Module):
 
     Running statistics of batch normalisation stay, and dropout draws again afterwards what it drew inside.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(model)
     tracked = [m.track_running_stats for m in norms]
     drawn = [(m.generator, m.generator.get_state()) for m in dropouts(model)]
     shared = torch.get_rng_state()  # a module of one's own may have torch's dropout
@@ -156,6 +156,11 @@ def unmoved(model: nn.Module):
         for generator, state in drawn:
             generator.set_state(state)
         torch.set_rng_state(shared)
+
+
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """The layers that normalise a batch by its own statistics."""
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 def needs_two(model: nn.Module) -> bool:

@@ -204,8 +204,7 @@ class Net(Learner):
     def panels(self, x, y):
         """Inputs and gradients at the logits that make up the directions of the mode, a panel at a time."""
         C = self.outputs.n_outputs
-        own = torch.arange(C) if self.outputs.foreign is None else (~self.outputs.foreign[self.task]).nonzero()[:, 0]
-        own = own.to(y.device)
+        own = self.outputs.of(self.task).to(y.device)
         match self.args.ogd_mode:
             case "gtl":
                 dlogits = F.one_hot(y, C).to(x)

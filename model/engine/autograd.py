@@ -34,7 +34,7 @@ class AutogradEngine:
         self.net, self.outputs, self.parity, self.optimizer, self.l1 = net, outputs, parity, optimizer, l1
         self.waits = waits
         self.flat = FlatParameters(net)
-        self._norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._norms = networks.batch_norms(net)
         self._needs_two = networks.needs_two(net)
         self.clear_rows()
 
