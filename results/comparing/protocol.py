@@ -12,8 +12,8 @@ def terms(found):
         values = [value for value in cells.distinct(cells.field(run, name) for run in found) if value != cells.UNUSED]
         if all(isinstance(value, int | float) for value in values):
             values.sort()
-        if values and values != [None]:
-            told.append((name.replace("_", " "), ", ".join(map(cells.short, values))))
+        if values not in ([], [None], [""]):
+            told.append((name.replace("_", " "), ", ".join(cells.short(value) or "none" for value in values)))
     settings = [cells.settings(run) for run in found]
     shared = {k: v for k, v in settings[0].items() if k in SETTINGS and all(s.get(k, v) == v for s in settings)}
     told += [("settings of all", ", ".join(f"{k} {cells.short(v)}" for k, v in shared.items()))] if shared else []

@@ -133,3 +133,12 @@ def test_a_training_log_of_many_tasks(monkeypatch):
     assert [entry.task for entry in run.trained] == [*range(1, 501)] and len(run.slips) == 1000
     first, second = parse_text("# A\n" + "".join(log[:9] + log[3:5]), "x")
     assert (first.trained[-1].task, second.trained[0].task) == (9, 4)
+
+
+def test_a_field_that_was_not_given_is_no_term_of_the_protocol():
+    def terms(*backbones):
+        records = [make(args={**make()["args"], "backbone": name}) for name in backbones]
+        return dict(protocol.terms([Run("x", record=record) for record in records])).get("backbone")
+
+    assert terms("") is terms("", "") is None
+    assert terms("a.pt") == "a.pt" and terms("", "a.pt") == "none, a.pt"
