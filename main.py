@@ -131,7 +131,7 @@ def run(args, module, argv: list[str], started) -> dict:
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
         text = pretraining.language(data, continuum, args)
         given = {**vars(args), "task_outputs": whole.outputs, "task_sizes": task_sizes}
-        handed_on = argparse.Namespace(**copy.deepcopy(given), text=text)  # a module may change what it is given
+        handed_on = _handed_on(given, text)
         method = methods.build(module, whole, handed_on)
         with threads(training_threads(method, args)):
             model = earlier.teach(method) if earlier else method
@@ -147,7 +147,10 @@ def run(args, module, argv: list[str], started) -> dict:
         before = earlier.text if earlier else ""
         onlookers = probes.of_run(args, method, model, data, continuum)
         when = started.isoformat(timespec="seconds")
-        kept = Checkpoints(args, data.hash, method, continuum, name, when, before, onlookers)
+        again = None
+        if args.model not in methods.METHODS:
+            again = functools.partial(methods.build, module, whole, _handed_on(given, text))
+        kept = Checkpoints(args, data.hash, method, continuum, name, when, before, onlookers, again)
         with threads(training_threads(model, args)):
             _say(kept.resume())
         watch = Board(args.tensorboard, kept.name, continuum.position) if args.tensorboard else None
@@ -182,6 +185,11 @@ def run(args, module, argv: list[str], started) -> dict:
     if life.diverged:
         print(f"main.py: {args.model} {life.diverged}; {base}.json keeps what was measured", file=sys.stderr)
     return result
+
+
+def _handed_on(given: dict, text) -> argparse.Namespace:
+    """The arguments for a method, which may change them."""
+    return argparse.Namespace(**copy.deepcopy(given), text=text)
 
 
 def require_pairs(model, continuum: Continuum, args) -> None:

@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from experiment import trial
 from experiment.store import Damaged, Store, remove_left_behind
 from model import UsageError, arguments, state
 from model.flags import Role
@@ -41,11 +42,21 @@ class Checkpoints:
     """The checkpoints of one run: ``resume`` goes on from the latest, ``between`` writes them, ``remove`` ends them.
 
     ``onlookers``: the run's probes, if it has any. ``life``, ``name`` and ``started`` are those of the run, also of its
-    part before a stop. ``before`` says which data the method had learned when the run began.
+    part before a stop. ``before`` says which data the method had learned when the run began. ``make``, of a method that is
+    not ours, gives a fresh object of it: no checkpoint is written that such an object would not take on.
     """
 
     def __init__(
-        self, args, data_hash: str, model, continuum, name: str, started: str, before: str = "", onlookers=None
+        self,
+        args,
+        data_hash: str,
+        model,
+        continuum,
+        name: str,
+        started: str,
+        before: str = "",
+        onlookers=None,
+        make=None,
     ):
         self.args, self.model, self.continuum = args, model, continuum
         self.name, self.started, self.life, self.onlookers = name, started, Life(), onlookers
@@ -56,10 +67,11 @@ class Checkpoints:
         self.signal: int | None = None  # what has asked the run to stop
         self.fault: str | None = None  # why the latest checkpoint could not be written
         self.possible = args.checkpoint_every != 0
+        self.make, self._outside = make, state.outside(model) if make else {}
         self._steps = 0  # since the latest checkpoint
         self._schedule(0.0)
         if args.checkpoint_every or args.resume:
-            state.checkpoint(model)  # UsageError now rather than in the midst of training
+            self._method()  # UsageError now rather than in the midst of training
 
     # ---------------------------------------------------------------- going on
 
@@ -174,9 +186,17 @@ class Checkpoints:
             "ended": self.continuum.ended,
             "life": self.life.checkpoint(),
             "random": state.random_state(),
-            "method": state.checkpoint(self.model),
+            "method": self._method(),
             **({"probes": self.onlookers.checkpoint()} if self.onlookers else {}),
         }
+
+    def _method(self) -> dict:
+        """The method's state. ``UsageError`` if it cannot be held, or if another object could not go on from it."""
+        saved = state.checkpoint(self.model)
+        if self.make:
+            state.require_unchanged(self._outside, self.model)
+            trial.require(self.make, saved)
+        return saved
 
     def _place(self, step: int) -> str:
         phase = " of the unlearning phase" if self.life.seen else f" of {len(self.continuum):,}"

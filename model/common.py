@@ -147,7 +147,6 @@ class TaskOutputs:
     def __init__(self, n_outputs: int, sets: list[list[int]] | None = None):
         self.n_outputs = n_outputs
         self.foreign = None
-        self._all = torch.arange(n_outputs)
         self._sets = [] if sets is None else [torch.tensor(sorted(set(s)), dtype=torch.long) for s in sets]
         if sets is not None:
             self.foreign = torch.ones(len(sets), n_outputs, dtype=torch.bool)
@@ -169,7 +168,7 @@ class TaskOutputs:
 
     def of(self, task: int) -> torch.Tensor:
         """The outputs of the task, in increasing order, on the CPU; not to be written into."""
-        return self._all if self.foreign is None else self._sets[task]
+        return torch.arange(self.n_outputs) if self.foreign is None else self._sets[task]
 
     def count(self, task: int) -> int:
         """How many outputs the task has."""

@@ -1,29 +1,24 @@
-"""The exact state of a method as tensors and builtins, and back: what the attributes of its modules hold.
+"""The exact state of a method, and back: parameters, buffers, gradients, and what the attributes of its modules hold.
 
-An attribute is state if its value is
-
-* a tensor, a number, text, None, or a list, tuple, set, dict or deque of such;
-* an array of numpy, or a generator of torch, of numpy or of ``random``;
-* an object with ``checkpoint()`` and ``restore(state)``, or with ``state_dict()`` and ``load_state_dict(state)``.
-
-Functions, modules and arguments are no state, because the constructor makes them. Nor are the attributes that a method's
-``CACHES`` names, which it can make anew. Anything else is refused, so that nothing is lost silently. (What torch's own
-modules hold beside is their own affair.)
+An attribute is state if ``model.frozen`` can hold its value. Functions, modules and arguments are no state, because the
+constructor makes them. Nor are the attributes that a method's ``CACHES`` names, which it can make anew. Anything else is
+refused. (What torch's own modules hold beside is their own affair.)
 """
 
-import argparse
 import collections
 import random
+import sys
+from contextlib import suppress
 
 import numpy as np
 import torch
 from torch import nn
 
 from model import UsageError
+from model.frozen import FUNCTIONS, GENERATORS, KIND, PLAIN, Freezer, Thawer, same
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None))
-MADE = (nn.Module, argparse.Namespace)  # made by the constructor, and so is whatever can be called
-KIND = "kind of object"  # the key that marks a dict as a frozen object, not a dict
+MADE = (nn.Module, *FUNCTIONS)  # made by the constructor, or by the program
+CHANGING = (*PLAIN, list, dict, set, collections.deque, torch.Tensor, np.ndarray, GENERATORS)
 TORCH_OWN = frozenset(vars(nn.Module())) - {
     "training"
 }  # what torch keeps in every module, parameters and buffers among it
@@ -36,7 +31,7 @@ def checkpoint(model: nn.Module) -> dict:
     """
     if hasattr(model, "checkpoint") and hasattr(model, "restore"):
         return model.checkpoint()
-    return {"parameters": parameters(model), "attributes": attributes(model)}
+    return {"parameters": parameters(model), "beside": _beside(model), "attributes": attributes(model)}
 
 
 def restore(model: nn.Module, state: dict) -> None:
@@ -45,6 +40,7 @@ def restore(model: nn.Module, state: dict) -> None:
         model.restore(state)
         return
     model.load_state_dict(state["parameters"])
+    _set_beside(model, state.get("beside", {}))
     set_attributes(model, state["attributes"])
 
 
@@ -53,117 +49,79 @@ def parameters(model: nn.Module) -> dict:
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 
+def _beside(model: nn.Module) -> dict:
+    """What ``state_dict`` leaves out: gradients, which parameters are frozen, and buffers that are not persistent."""
+    named, kept = dict(model.named_parameters()), model.state_dict().keys()
+    return {
+        "gradients": {key: p.grad.clone() for key, p in named.items() if p.grad is not None},
+        "fixed": [key for key, p in named.items() if not p.requires_grad],
+        "buffers": {key: b.clone() for key, b in model.named_buffers() if key not in kept},
+    }
+
+
+def _set_beside(model: nn.Module, found: dict) -> None:
+    for key, p in model.named_parameters():
+        gradient = found.get("gradients", {}).get(key)
+        p.requires_grad_(key not in found.get("fixed", []))
+        p.grad = None if gradient is None else gradient.clone()
+    for key, buffer in found.get("buffers", {}).items():
+        place, _, name = key.rpartition(".")
+        setattr(model.get_submodule(place), name, buffer.clone())
+
+
 def attributes(model: nn.Module, but: tuple = ()) -> dict:
     """What the attributes of each module hold, frozen: {name of the module: {name of the attribute: value}}.
 
     ``but``: attributes of ``model`` that are left out.
     """
-    copies: dict[int, tuple] = {}
-    memory = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
-    found: dict[str, dict] = {}
+    freezer, found = Freezer(model), {}
     for place, module in model.named_modules():
         entries = found[place] = {}
         left_out = TORCH_OWN if module is not model else {*TORCH_OWN, *but, *getattr(model, "CACHES", ())}
         for name, value in vars(module).items():
-            if name in left_out or isinstance(value, MADE) or (callable(value) and not _has_state(value)):
+            if name in left_out or isinstance(value, MADE):
                 continue
             try:
-                entries[name] = freeze(value, _Where(f"{place}.{name}".lstrip("."), copies, memory))
+                entries[name] = freezer.freeze(value, f"{place}.{name}".lstrip("."))
             except UsageError:
                 if not type(module).__module__.startswith(("torch.", "transformers.")):
                     raise
+    freezer.finish()
     return found
 
 
 def set_attributes(model: nn.Module, found: dict) -> None:
     """The counterpart of ``attributes``."""
-    copies: dict[int, tuple] = {}
+    thawer = Thawer(model)
     for place, module in model.named_modules():
         for name, value in found.get(place, {}).items():
-            where = _Where(f"{place}.{name}".lstrip("."), copies)
-            setattr(module, name, thaw(value, vars(module).get(name), where))
+            setattr(module, name, thawer.thaw(value, vars(module).get(name), f"{place}.{name}".lstrip(".")))
 
 
-class _Where:
-    """The attribute that is being frozen or thawed, for messages, and what is known of the tensors so far."""
+def outside(model: nn.Module) -> dict:
+    """What a method's module and its classes hold beside the object, frozen: {its name: value}. It is in no checkpoint."""
+    freezer, found = Freezer(model), {}
+    file = sys.modules[type(model).__module__]
+    for owner in (file, *(kind for kind in vars(file).values() if isinstance(kind, type))):
+        if owner is not file and owner.__module__ != file.__name__:
+            continue
+        for name, value in vars(owner).items():
+            if not name.startswith("__") and isinstance(value, CHANGING):
+                with suppress(UsageError):  # a table of functions, say
+                    found[name if owner is file else f"{owner.__name__}.{name}"] = freezer.freeze(value, name)
+    freezer.finish()
+    return found
 
-    def __init__(self, name: str, copies: dict, memory=frozenset()):
-        self.name, self.copies, self.memory = name, copies, memory
 
-    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A copy of a tensor; the same one wherever the same tensor is met again."""
-        if tensor.numel() and tensor.untyped_storage().data_ptr() in self.memory:
+def require_unchanged(before: dict, model: nn.Module) -> None:
+    """``UsageError`` if anything ``outside`` the method's object is not what it was."""
+    now = outside(model)
+    for name in now:
+        if name not in before or not same(before[name], now[name]):
             raise UsageError(
-                f"a checkpoint cannot hold the attribute {self.name}, which is a view of the parameters; keep a clone()"
+                f"a checkpoint cannot hold {name}, which belongs to model/{type(model).__module__.rpartition('.')[2]}.py "
+                "and not to the method's object; make it an attribute of the object"
             )
-        if id(tensor) not in self.copies:
-            self.copies[id(tensor)] = (
-                tensor,
-                tensor.detach().clone(),
-            )  # a tensor that is gone would leave its id to another
-        return self.copies[id(tensor)][1]
-
-    def refuse(self, value):
-        raise UsageError(
-            f"a checkpoint cannot hold the attribute {self.name}, a {type(value).__name__}; give it checkpoint() and "
-            "restore(), or name it in CACHES if the method can make it anew"
-        )
-
-
-def freeze(value, where: _Where):
-    """``value`` as tensors and builtins, which ``torch.load(weights_only=True)`` reads."""
-    if isinstance(value, np.ndarray | np.generic):
-        try:
-            return {KIND: "array", "values": torch.from_numpy(np.array(value))}
-        except TypeError:  # of text, or of objects
-            where.refuse(value)
-    if isinstance(value, PLAIN):
-        return value
-    if isinstance(value, torch.Tensor):
-        return where.copy(value)
-    if isinstance(value, list | tuple | set):
-        kind = next(kind for kind in (list, tuple, set) if isinstance(value, kind))
-        return kind(freeze(item, where) for item in value)
-    if isinstance(value, dict):
-        return {freeze(key, where): freeze(item, where) for key, item in value.items()}
-    if isinstance(value, collections.deque):
-        return {KIND: "deque", "items": [freeze(item, where) for item in value], "maxlen": value.maxlen}
-    if isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
-        return {KIND: "generator", "state": freeze(_state_of(value), where)}
-    if _has_state(value):
-        own = value.checkpoint() if hasattr(value, "checkpoint") else value.state_dict()
-        return {KIND: "object", "state": freeze(own, _Where(where.name, where.copies))}
-    where.refuse(value)
-
-
-def thaw(value, current, where: _Where):
-    """The counterpart of ``freeze``; ``current`` is what the fresh object has in its place."""
-    if isinstance(value, torch.Tensor):
-        return where.copy(value)
-    if isinstance(value, list | tuple | set):
-        has = current if isinstance(current, list | tuple) and len(current) == len(value) else [None] * len(value)
-        return type(value)(thaw(item, each, where) for item, each in zip(value, has, strict=True))
-    if not isinstance(value, dict):
-        return value
-    match value.get(KIND):
-        case None:
-            has = current if isinstance(current, dict) else {}
-            return {key: thaw(item, has.get(key), where) for key, item in value.items()}
-        case "array":
-            return value["values"].numpy().copy()[()]
-        case "deque":
-            return collections.deque((thaw(item, None, where) for item in value["items"]), value["maxlen"])
-        case "generator" if current is not None:
-            _set_state(current, thaw(value["state"], None, where))
-            return current
-        case "object" if _has_state(current):
-            own = thaw(value["state"], None, where)
-            (current.restore if hasattr(current, "restore") else current.load_state_dict)(own)
-            return current
-    raise UsageError(
-        f"a checkpoint has the state of the attribute {where.name}, which a fresh method does not have; "
-        "make that object in the method's constructor"
-    )
 
 
 def packed(value):
@@ -185,38 +143,20 @@ def unpacked(value):
     return value["values"].tolist() if isinstance(value, dict) and value.get(KIND) == "numbers" else value
 
 
-def _has_state(value) -> bool:
-    pairs = (("checkpoint", "restore"), ("state_dict", "load_state_dict"))
-    return not isinstance(value, type) and any(all(hasattr(value, name) for name in pair) for pair in pairs)
-
-
-def _state_of(generator):
-    if isinstance(generator, torch.Generator | np.random.RandomState):
-        return generator.get_state()
-    return generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.getstate()
-
-
-def _set_state(generator, state) -> None:
-    if isinstance(generator, torch.Generator | np.random.RandomState):
-        generator.set_state(state)
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    else:
-        generator.setstate(state)
-
-
 def random_state() -> dict:
     """The states of the generators that everybody shares: those of torch, numpy and ``random``."""
-    where = _Where("random", {})
     shared = {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "random": random.getstate()}
     if torch.cuda.is_available():
         shared["cuda"] = torch.cuda.get_rng_state_all()
-    return freeze(shared, where)
+    freezer = Freezer()
+    frozen = freezer.freeze(shared)
+    freezer.finish()
+    return frozen
 
 
 def set_random_state(state: dict) -> None:
     """The counterpart of ``random_state``."""
-    state = thaw(state, None, _Where("random", {}))
+    state = Thawer().thaw(state, None)
     torch.set_rng_state(state["torch"])
     np.random.set_state(state["numpy"])
     random.setstate(state["random"])
