@@ -127,7 +127,10 @@ def run(args, module, argv: list[str], started) -> dict:
     continuum = Continuum(data.train, args, args.model == "joint", data.outputs is not None, data.problem.shown)
     require_room(args, continuum)
     _say(short_curves(args, continuum) + unreadable(data.n_tasks))
-    with foreign.told(args.model, but=(DataError, RecordError)):
+    with (
+        earlier.blamed() if earlier else nullcontext(),
+        foreign.told(args.model, but=(DataError, RecordError)),
+    ):
         task_sizes = [*(earlier.task_sizes if earlier else []), *continuum.task_sizes]
         text = pretraining.language(data, continuum, args)
         given = {**vars(args), "task_outputs": whole.outputs, "task_sizes": task_sizes}

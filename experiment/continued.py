@@ -1,9 +1,11 @@
 """The state that a finished run leaves beside its record, and a run that goes on from it with other data."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import model as methods
+from data import DataError
 from experiment import store
 from experiment.checkpoints import FORMAT, settings
 from experiment.stream import Datasets
@@ -116,6 +118,20 @@ class Earlier:
         outputs = None if data.outputs is None else [*self.outputs, *data.outputs]
         return data._replace(n_outputs=self.n_outputs, n_tasks=self.n_tasks + data.n_tasks, outputs=outputs)
 
+    @contextmanager
+    def blamed(self):
+        """Inside, whatever a method stumbles over becomes a ``UsageError``: states come from strangers too."""
+        try:
+            yield
+        except (UsageError, DataError, RecordError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UsageError(
+                f"{self.flag}: {self.file} holds what no run leaves ({reason}); give another record, or see the traceback "
+                "with CL_TRACEBACK=1"
+            ) from error
+
     def teach(self, model) -> "Continued":
         """Give a fresh method the state of the earlier one; the tasks of a stream are numbered from its last one on."""
         if not hasattr(model, "restore"):
@@ -125,15 +141,8 @@ class Earlier:
         if reason := getattr(model, "cannot_continue", None):
             raise UsageError(f"{self.flag}: {model.name} cannot go on with more tasks: {reason}; give another --model")
         counts = dict(getattr(model, "counts", {}))
-        try:
+        with self.blamed():
             state.restore(model, {name: value for name, value in self.method.items() if name != "engine"})
-        except (UsageError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # whatever a method stumbles over in a state that none has left
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise UsageError(
-                f"{self.flag}: {self.file} holds what no run leaves ({reason}); give another record"
-            ) from error
         if counts:
             model.counts = counts  # of this run alone
         return Continued(model, self.n_tasks)

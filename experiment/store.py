@@ -21,6 +21,7 @@ PLACE = (
     ".checkpoints"  # the folder of all checkpoints below --save_path; hidden, so that no tool looks for records in it
 )
 HEXADECIMAL = 64  # digits of a SHA-256
+HEADER = 2**24  # bytes: more than the longest header, which lists each task's examples and outputs
 
 
 class Damaged(Exception):
@@ -58,24 +59,33 @@ def write(file: Path, header: dict, state: dict) -> None:
 
 
 def read(file: Path) -> tuple[dict, dict]:
-    """Header and state of a file that ``write`` made. ``Damaged`` if they are not what was written."""
+    """Header and state of a file that ``write`` made. ``Damaged`` if they are not what was written.
+
+    Nothing of a file whose checksum is wrong is kept in memory, however long it is.
+    """
     try:
         with open(file, "rb") as opened:
-            digest, content = opened.readline(HEXADECIMAL + 1).decode("ascii", "replace").strip(), opened.read()
+            digest = opened.readline(HEXADECIMAL + 1).decode("ascii", "replace").strip()
+            begin = opened.tell()
+            if hashlib.file_digest(opened, "sha256").hexdigest() != digest:
+                raise Damaged("its checksum is wrong")
+            opened.seek(begin)
+            header = opened.readline(HEADER)
+            return _parts(header, _Tail(opened), os.fstat(opened.fileno()).st_size - begin - len(header))
     except OSError as error:
         raise Damaged(error.strerror or str(error)) from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise Damaged("its checksum is wrong")
-    header, _, state = content.partition(b"\n")
+
+
+def _parts(header: bytes, state: "_Tail", n: int) -> tuple[dict, dict]:
+    """Header and state of a file with the right checksum, which a stranger can compute too; the state has n bytes."""
     try:
-        with zipfile.ZipFile(io.BytesIO(state)) as archive:
+        with zipfile.ZipFile(state) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-        found = (
-            None if unpacked > len(state) else (json.loads(header), torch.load(io.BytesIO(state), weights_only=True))
-        )
+        state.seek(0)
+        found = None if unpacked > n else (json.loads(header), torch.load(state, weights_only=True))
     except Exception as error:  # readers stumble over what nobody wrote with almost any exception
         raise Damaged(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from None
-    if found is None or _size(found[1]) > 2 * len(state):
+    if found is None or _size(found[1]) > 2 * n:
         raise Damaged("it unpacks to more than it holds")
     if not all(isinstance(part, dict) for part in found):
         raise Damaged("its header or its state is no dictionary")
@@ -84,9 +94,12 @@ def read(file: Path) -> tuple[dict, dict]:
 
 def _size(state) -> int:
     """The bytes of all tensors in ``state``, of each once."""
-    found, left = {}, [state]
+    found, left, met = {}, [state], set()
     while left:
         value = left.pop()
+        if id(value) in met:
+            continue
+        met.add(id(value))
         if isinstance(value, torch.Tensor):
             found[id(value)] = value.nbytes
         elif isinstance(value, dict):
@@ -94,6 +107,25 @@ def _size(state) -> int:
         elif isinstance(value, list | tuple):
             left += value
     return sum(found.values())
+
+
+class _Tail(io.RawIOBase):
+    """What follows in an open file, as a file of its own."""
+
+    def __init__(self, file):
+        self.file, self.begin = file, file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        return self.file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.file.seek(offset + self.begin if whence == os.SEEK_SET else offset, whence) - self.begin
 
 
 class Store:

@@ -132,6 +132,27 @@ def _saved(value, **how):
     return buffer.getvalue()
 
 
+def _with(content, more=None, **attributes):
+    """The state with other attributes, and with ``more`` beside them."""
+    state = torch.load(io.BytesIO(content), weights_only=True)
+    state["attributes"][""] |= attributes
+    return _saved({**state, **(more or {})})
+
+
+def _cycle():
+    items = []
+    items.append(items)
+    return items
+
+
+def _nested(depth=60):
+    """2 ** depth lists, if each is counted as often as it is met."""
+    found = [1]
+    for _ in range(depth):
+        found = [found, found]
+    return found
+
+
 def _compressed(content):
     with (
         zipfile.ZipFile(io.BytesIO(content)) as old,
@@ -164,6 +185,11 @@ def _compressed(content):
         lambda header, state: (json.dumps(header), _saved({"parameters": 1, "attributes": {"": {"lr": "fast"}}})),
         lambda header, state: (json.dumps(header), _compressed(_saved({"bomb": torch.zeros(10**6)}))),
         lambda header, state: (json.dumps(header), _saved({"bomb": torch.zeros(1).expand(10**12)})),
+        lambda header, state: (json.dumps(header), _with(state, lr="fast")),
+        lambda header, state: (json.dumps(header), _with(state, lr=_cycle())),
+        lambda header, state: (json.dumps(header), _with(state, lr=_nested())),
+        lambda header, state: (json.dumps(header), _with(state, observe="fast")),
+        lambda header, state: (json.dumps(header), _with(state, args={"lr": 1})),
     ],
 )
 def test_a_state_that_no_run_leaves_is_told(parts, change):
@@ -179,3 +205,36 @@ def test_a_state_that_no_run_leaves_is_told(parts, change):
         match=r"--start_from .*\.state( has the format| says of| holds what no run leaves| cannot be read)|does not fit",
     ):
         run(parts, "two", model="single", data_file="last.pt", start_from=file)
+
+
+def test_tasks_that_never_were_are_told(parts):
+    run(parts, "one", model="gem", n_memories=3, data_file="first.pt", save_state=True)
+    file = record_of(parts / "one").with_suffix(".state")
+    _, header, state = file.read_bytes().split(b"\n", 2)
+    content = header + b"\n" + _with(state, seen=[0, 10**9])
+    file.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    with pytest.raises(UsageError, match=r"\.state holds what no run leaves \(IndexError"):
+        run(parts, "two", model="gem", n_memories=3, data_file="last.pt", start_from=file)
+
+
+@pytest.mark.parametrize("more", [_cycle, _nested])
+def test_what_nobody_asks_for_hangs_nothing(parts, more):
+    run(parts, "one", model="single", data_file="first.pt", save_state=True)
+    file = record_of(parts / "one").with_suffix(".state")
+    _, header, state = file.read_bytes().split(b"\n", 2)
+    content = header + b"\n" + _with(state, {"more": more()}, later=more())
+    file.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    assert run(parts, "two", model="single", data_file="last.pt", start_from=file)["status"] == "done"
+
+
+def test_a_state_of_gigabytes_is_not_read_into_memory_before_its_checksum_is_right(parts):
+    import resource
+
+    run(parts, "one", model="single", data_file="first.pt", save_state=True)
+    file = record_of(parts / "one").with_suffix(".state")
+    with open(file, "r+b") as opened:
+        opened.truncate(2 * 10**9)  # sparse
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UsageError, match="its checksum is wrong"):
+        run(parts, "two", model="single", data_file="last.pt", start_from=file)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000  # kB
