@@ -28,7 +28,7 @@ from torch import nn
 from model import UsageError
 
 KIND = "kind of object"  # the key that marks a dict as something that was none
-PLAIN = (bool, int, float, complex, str, bytes, type(None))
+PLAIN = (bool, int, float, complex, str, type(None))
 DICTS = {kind.__name__: kind for kind in (dict, collections.OrderedDict, collections.Counter)}
 GROUPS = {kind.__name__: kind for kind in (tuple, set, frozenset, torch.Size)}
 FACTORIES = {kind.__name__: kind for kind in (list, dict, set, int, float, str, bool)}
@@ -83,11 +83,12 @@ class Freezer:
                 continue
             begin = min(_extent(tensor)[0] for tensor, _ in pairs) // ALIGNED * ALIGNED
             end = max(_extent(tensor)[1] for tensor, _ in pairs)
-            first = pairs[0][0].untyped_storage()
-            memory = first[begin - first.data_ptr() : end - first.data_ptr()].clone()
+            memory = torch.empty(end - begin, dtype=torch.uint8, device=pairs[0][0].device)
             for tensor, empty in pairs:
-                offset = (tensor.data_ptr() - begin) // tensor.element_size()
-                empty.set_(memory, offset, tensor.size(), tensor.stride())
+                first, last = _extent(tensor)
+                memory[first - begin : last - begin] = _raw(tensor)
+                offset = (first - begin) // tensor.element_size()
+                empty.set_(memory.untyped_storage(), offset, tensor.size(), tensor.stride())
         self.tensors.clear()
 
     def _note(self, value, frozen):
@@ -96,7 +97,9 @@ class Freezer:
 
     def _freeze(self, value) -> None:
         kind = type(value)
-        if kind is list:
+        if kind is bytes:
+            self._note(value, {KIND: "bytes", "text": value.decode("latin-1")})
+        elif kind is list:
             frozen = self._note(value, [])
             frozen += (self.freeze(item) for item in value)
         elif kind is tuple:
@@ -202,7 +205,7 @@ class Thawer:
     def thaw(self, frozen, current, name: str | None = None):
         """``current`` is what the fresh method has in its place. ``UsageError`` if it lacks what cannot be made anew."""
         self.name = name or self.name
-        if type(frozen) in PLAIN:
+        if type(frozen) in (*PLAIN, bytes):
             return frozen
         if id(frozen) not in self.known:
             self._thaw(frozen, current)
@@ -230,6 +233,8 @@ class Thawer:
 
     def _thaw_kind(self, kind: str, frozen: dict, current) -> None:
         match kind:
+            case "bytes":
+                self._note(frozen, frozen["text"].encode("latin-1"))
             case "array":
                 self._note(frozen, self.thaw(frozen["values"], None).numpy()[()])
             case "part" if frozen["key"] in self.parts:
@@ -354,12 +359,21 @@ def _extent(tensor: torch.Tensor) -> tuple[int, int]:
     return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
+def _raw(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor's memory, from its first number to its last, as bytes."""
+    begin, end = _extent(tensor)
+    storage = tensor.untyped_storage()
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(
+        storage, begin - storage.data_ptr(), (end - begin,)
+    )
+
+
 def _sharing(tensors: list[torch.Tensor]) -> list[list[int]]:
     """The indices of the tensors in groups: of those in one group each shares memory with another."""
     empty = [[i] for i, tensor in enumerate(tensors) if not tensor.numel()]
     groups, end = [], None
     for begin, stop, i in sorted((*_extent(tensor), i) for i, tensor in enumerate(tensors) if tensor.numel()):
-        if end is not None and begin < end and _storage(tensors[i]) == _storage(tensors[groups[-1][0]]):
+        if end is not None and begin < end:
             groups[-1].append(i)
             end = max(end, stop)
         else:

@@ -5,7 +5,7 @@ import sys
 import torch
 from torch import nn
 
-from model import UsageError, arguments, common, engine, networks, optimizer, own_flags, state
+from model import METHODS, UsageError, arguments, common, engine, networks, optimizer, own_flags, state
 from model.dropout import dropouts
 from model.engine.fast import linear_layers
 
@@ -66,13 +66,15 @@ class Stateful(nn.Module):
 
     def checkpoint(self) -> dict:
         """The exact state as tensors and builtins. Training that goes on from it gives the same bytes."""
-        return {"parameters": state.parameters(self), "attributes": state.attributes(self, but=MADE)}
+        saved = {"parameters": state.parameters(self), "attributes": state.attributes(self, but=MADE)}
+        return saved if self.name in METHODS else {**saved, "copies": state.copies(self)}
 
     def restore(self, saved: dict) -> None:
         """The counterpart of ``checkpoint``, into a fresh object of the same arguments; takes on the state's dtype.
 
         The fresh object may be for more tasks. Without the ``engine``'s state the next batch must begin a task.
         """
+        state.make_copies(self, saved.get("copies", {}))
         self.to(next(value.dtype for value in saved["parameters"].values() if value.is_floating_point()))
         self.load_state_dict(
             {**self.state_dict(), **saved["parameters"]}

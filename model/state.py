@@ -6,6 +6,7 @@ refused. (What torch's own modules hold beside is their own affair.)
 """
 
 import collections
+import copy
 import random
 import sys
 from contextlib import suppress
@@ -31,7 +32,8 @@ def checkpoint(model: nn.Module) -> dict:
     """
     if hasattr(model, "checkpoint") and hasattr(model, "restore"):
         return model.checkpoint()
-    return {"parameters": parameters(model), "beside": _beside(model), "attributes": attributes(model)}
+    parts = {"parameters": parameters(model), "copies": copies(model), "beside": _beside(model)}
+    return {**parts, "attributes": attributes(model)}
 
 
 def restore(model: nn.Module, state: dict) -> None:
@@ -39,6 +41,7 @@ def restore(model: nn.Module, state: dict) -> None:
     if hasattr(model, "checkpoint") and hasattr(model, "restore"):
         model.restore(state)
         return
+    make_copies(model, state.get("copies", {}))
     model.load_state_dict(state["parameters"])
     _set_beside(model, state.get("beside", {}))
     set_attributes(model, state["attributes"])
@@ -47,6 +50,28 @@ def restore(model: nn.Module, state: dict) -> None:
 def parameters(model: nn.Module) -> dict:
     """Copies of parameters and buffers, by their keys."""
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def copies(model: nn.Module) -> dict:
+    """The modules that may be copies of others, as a teacher is of the network: {place: the first place of such a one}."""
+    first, found = {}, {}
+    for place, module in model.named_modules():
+        if place and any(True for _ in module.parameters()):
+            like = first.setdefault(f"{type(module)} {module}", place)
+            parent = model.get_submodule(place.rpartition(".")[0])
+            if like != place and (parent is model or isinstance(parent, nn.ModuleList | nn.ModuleDict)):
+                found[place] = like
+    return found
+
+
+def make_copies(model: nn.Module, found: dict) -> None:
+    """Make those modules of ``copies`` that a fresh method does not have."""
+    for place, like in found.items():
+        holder, _, name = place.rpartition(".")
+        parent = model.get_submodule(holder)
+        if getattr(parent, "_modules", {}).get(name) is None:
+            vars(parent).pop(name, None)  # the None in its place
+            parent.add_module(name, copy.deepcopy(model.get_submodule(like)))
 
 
 def _beside(model: nn.Module) -> dict:

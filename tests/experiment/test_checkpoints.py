@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -420,6 +421,123 @@ def test_a_foreign_module_goes_on_by_its_attributes(data_file, drop, monkeypatch
     main.main(words(folder, save_path=folder / "whole", model=DROPPED_IN))
     Stops(monkeypatch).run(words(folder, save_path=folder / "parts", model=DROPPED_IN), [5, 10, 8])
     assert measured(folder / "whole") == measured(folder / "parts")
+
+
+STRANGE = """
+import collections
+import copy
+import torch
+from model import common
+
+total = 0
+
+
+class Rate:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return 1 / self.calls
+
+
+class Net(torch.nn.Module):
+    everywhere = []
+
+    def __init__(self, n_inputs, n_outputs, n_tasks, args):
+        super().__init__()
+        self.net = common.MLP([n_inputs, 8, n_outputs])
+        self.opt = torch.optim.SGD(self.parameters(), lr=0.1)
+        self.steps = 0
+        {made}
+
+    def forward(self, x, t):
+        return self.net(x)
+
+    def observe(self, x, t, y):
+        global total
+        factor = 1.0
+        self.steps += 1
+        self.opt.zero_grad()
+        {used}
+        (torch.nn.functional.cross_entropy(self(x, t), y) * factor).backward()
+        self.opt.step()
+"""
+
+
+@pytest.mark.parametrize(
+    "made, used",
+    [
+        ("self.opt.zero_grad = lambda: self.steps % 4 == 1 and torch.optim.SGD.zero_grad(self.opt)", "pass"),
+        ("self.register_buffer('n', torch.zeros(1), persistent=False)", "self.n += 1; factor /= self.n.item()"),
+        ("self.rate = Rate()", "factor = self.rate()"),
+        (
+            "self.ring = torch.zeros(4); self.last = self.ring[-1:]",
+            "self.ring[:] = self.ring.roll(1) + 1; factor += self.last.item()",
+        ),
+        ("self.sums = [0.0]; self.all = {0: self.sums}", "self.sums[0] += 1; factor /= self.all[0][0]"),
+        ("self.count = collections.Counter()", "self.count[t] += 1; factor /= self.count[t]"),
+        ("self.old = None", "self.old = copy.deepcopy(self.net); factor += float(self.old(x).mean())"),
+        (
+            "self.old = torch.nn.ModuleList()",
+            "self.steps % 4 or self.old.append(copy.deepcopy(self.net)); factor += len(self.old)",
+        ),
+        ("pass", "self.steps == 4 and self.net.net[0].requires_grad_(False); self.opt.zero_grad(set_to_none=True)"),
+    ],
+)
+def test_whatever_a_foreign_module_keeps_comes_back(data_file, drop, monkeypatch, made, used):
+    drop(STRANGE.format(made=made, used=used))
+    folder = data_file.parent
+    main.main(words(folder, save_path=folder / "whole", model=DROPPED_IN))
+    Stops(monkeypatch).run(words(folder, save_path=folder / "parts", model=DROPPED_IN), [5, 10, 8])
+    assert measured(folder / "whole") == measured(folder / "parts")
+
+
+@pytest.mark.parametrize(
+    "made, used, said",
+    [
+        (
+            "pass",
+            "total += 1; factor /= total",
+            r"cannot hold total, which belongs to model/\w+.py and not to the method",
+        ),
+        ("pass", "self.everywhere.append(1)", r"cannot hold Net.everywhere, which belongs to model/\w+.py and not"),
+        (
+            "self.old = None",
+            "self.old = torch.nn.Sequential(torch.nn.Linear(3, 3))",
+            r"does not take the state on \(RuntimeError: Error.*old.0.weight",
+        ),
+        (
+            "self.old = []",
+            "self.old.append(copy.deepcopy(self.net))",
+            "has the state of the attribute old, which a fresh",
+        ),
+        (
+            "pass",
+            "self.opt = torch.optim.SGD(self.net.net[2:].parameters(), lr=0.1)",
+            "the state of the attribute opt, which",
+        ),
+        ("pass", "self.pair = Rate()", "has the state of the attribute pair, which a fresh method does not have"),
+    ],
+)
+def test_no_checkpoint_is_written_that_could_not_be_read(data_file, drop, capsys, made, used, said):
+    """It is found out as soon as it is so, and the run goes on."""
+    drop(STRANGE.format(made=made, used=used))
+    folder = data_file.parent
+    main.main(words(folder, save_path=folder / "r", model=DROPPED_IN, checkpoint_every=3))
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(rf"note: no checkpoint could be written \(.*{said}.*\); the run goes on", told), told
+
+
+def test_a_trial_disturbs_nothing(data_file, drop, capsys):
+    """A constructor that draws, counts and prints does so in another process."""
+    drop(STRANGE.format(made="print(torch.rand(1), 'made'); self.everywhere.append(1)", used="factor = torch.rand(1)"))
+    folder = data_file.parent
+    main.main(words(folder, save_path=folder / "one", model=DROPPED_IN, checkpoint_every=0))
+    main.main(words(folder, save_path=folder / "two", model=DROPPED_IN, checkpoint_every=3))
+    assert capsys.readouterr().out.count("made") == 2
+    (record, *others), (again, *those) = measured(folder / "one"), measured(folder / "two")
+    assert record["grid"] == again["grid"] and others == those
 
 
 def test_what_a_checkpoint_cannot_hold_is_told_before_training_only_if_one_was_asked_for(data_file, drop, capsys):

@@ -129,6 +129,33 @@ def test_a_view_of_the_parameters_is_told():
         state.checkpoint(model)
 
 
+def test_gradients_fixed_parameters_and_fleeting_buffers_come_back():
+    """What ``state_dict`` leaves out."""
+
+    def made():
+        model = Anything()
+        model.register_buffer("seen", torch.zeros(2), persistent=False)
+        model.both = [*model.net.parameters()]
+        return model
+
+    model, fresh = made(), made()
+    model.net[0].weight.sum().backward()
+    model.net[0].bias.requires_grad_(False)
+    model.seen += 3
+    state.restore(fresh, copy.deepcopy(state.checkpoint(model)))
+    assert fresh.net[0].weight.grad.tolist() == [[1, 1], [1, 1]] and fresh.net[0].bias.grad is None
+    assert [p.requires_grad for p in fresh.net.parameters()] == [True, False] and fresh.seen.tolist() == [3, 3]
+    assert all(one is two for one, two in zip(fresh.both, fresh.net.parameters(), strict=True))
+
+
+def test_an_optimizer_of_other_parameters_is_told():
+    """Its own state has only their number."""
+    model = Anything()
+    model.opt = torch.optim.SGD(model.lstm.parameters(), lr=0.1)
+    with pytest.raises(UsageError, match="the state of the attribute opt, which a fresh method does not have"):
+        state.restore(Anything(), state.checkpoint(model))
+
+
 def test_an_object_that_the_constructor_does_not_make_is_told():
     model = Anything()
     model.later = Basis(3)
