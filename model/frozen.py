@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from model import UsageError
+from model.shared_memory import Copies
 
 KIND = "kind of object"  # the key that marks a dict as something that was none
 PLAIN = (bool, int, float, complex, str, type(None))
@@ -36,7 +37,6 @@ GENERATORS = torch.Generator | np.random.Generator | np.random.RandomState | ran
 # Made by the constructor or by the program, and without a state of their own.
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type, functools.partial,
              torch.device, torch.dtype, torch.layout, torch.memory_format, argparse.Namespace)  # fmt: skip
-ALIGNED = 16  # bytes: where memory that tensors share begins, in multiples of the largest number's
 
 
 def parts(model: nn.Module | None) -> dict:
@@ -58,7 +58,7 @@ class Freezer:
         self.keys = {id(part): key for key, part in found.items()}
         self.parameters = {_storage(p) for p in found.values() if isinstance(p, torch.Tensor) and p.numel()}
         self.known: dict[int, tuple] = {}  # id: the value, which must not leave its id to another, and its frozen form
-        self.tensors: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.copies = Copies()
         self.name = ""
         self.told = 0  # how deep inside what an object tells of itself, which may be views of parameters
 
@@ -69,27 +69,18 @@ class Freezer:
             return value
         if id(value) not in self.known:
             self._note(value, None)
-            self._freeze(value)
+            try:
+                self._freeze(value)
+            except UsageError:
+                del self.known[id(value)]  # whoever goes on without it must not find half of it
+                raise
+        if self.known[id(value)][1] is None:  # a tuple in itself
+            self._refuse(value)
         return self.known[id(value)][1]
 
     def finish(self) -> None:
         """Copy the tensors' memory."""
-        for group in _sharing([tensor for tensor, _ in self.tensors]):
-            pairs = [self.tensors[i] for i in group]
-            if len({_geometry(tensor) for tensor, _ in pairs}) == 1:
-                whole = pairs[0][0].detach().clone()
-                for _, empty in pairs:
-                    empty.set_(whole)
-                continue
-            begin = min(_extent(tensor)[0] for tensor, _ in pairs) // ALIGNED * ALIGNED
-            end = max(_extent(tensor)[1] for tensor, _ in pairs)
-            memory = torch.empty(end - begin, dtype=torch.uint8, device=pairs[0][0].device)
-            for tensor, empty in pairs:
-                first, last = _extent(tensor)
-                memory[first - begin : last - begin] = _raw(tensor)
-                offset = (first - begin) // tensor.element_size()
-                empty.set_(memory.untyped_storage(), offset, tensor.size(), tensor.stride())
-        self.tensors.clear()
+        self.copies.fill()
 
     def _note(self, value, frozen):
         self.known[id(value)] = value, frozen
@@ -169,8 +160,7 @@ class Freezer:
                 f"a checkpoint cannot hold the attribute {self.name}, a tensor with the graph of its gradient; keep a "
                 "detach()"
             )
-        empty = torch.empty(0, dtype=value.dtype, device=value.device)
-        self.tensors.append((value, empty))
+        empty = self.copies.of(value)
         if not value.requires_grad or self.told:
             self._note(value, empty)
             return
@@ -347,39 +337,6 @@ def _takes(current, values) -> bool:
 
 def _bytes(tensor: torch.Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-
-
-def _geometry(tensor: torch.Tensor) -> tuple:
-    return tensor.data_ptr(), tensor.size(), tensor.stride(), tensor.dtype
-
-
-def _extent(tensor: torch.Tensor) -> tuple[int, int]:
-    """Where a tensor's memory begins and ends."""
-    last = sum((n - 1) * step for n, step in zip(tensor.size(), tensor.stride(), strict=True))
-    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
-
-
-def _raw(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor's memory, from its first number to its last, as bytes."""
-    begin, end = _extent(tensor)
-    storage = tensor.untyped_storage()
-    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(
-        storage, begin - storage.data_ptr(), (end - begin,)
-    )
-
-
-def _sharing(tensors: list[torch.Tensor]) -> list[list[int]]:
-    """The indices of the tensors in groups: of those in one group each shares memory with another."""
-    empty = [[i] for i, tensor in enumerate(tensors) if not tensor.numel()]
-    groups, end = [], None
-    for begin, stop, i in sorted((*_extent(tensor), i) for i, tensor in enumerate(tensors) if tensor.numel()):
-        if end is not None and begin < end:
-            groups[-1].append(i)
-            end = max(end, stop)
-        else:
-            groups.append([i])
-            end = stop
-    return empty + groups
 
 
 def _storage(tensor: torch.Tensor) -> int:
