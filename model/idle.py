@@ -49,8 +49,8 @@ RELATEDNESS = (
 GROUPING = ("num_groups", "group_xi", "create_random_groups", "create_group_per_unit")
 GEM_GROUPS = ("gem_group", "agem_group")
 RULES = (
-    Rule(("n_hiddens", "norm", "dropout", "l1_activations", *GROUPING, *RELATEDNESS, "gem_sub_mean", "agem_group_scope"),
-         "with --n_layers 0", _no_hidden_layer),
+    Rule(("n_hiddens", "norm", "dropout", "l1_activations", *GROUPING, *RELATEDNESS, "gem_sub_mean",
+          "agem_group_scope"), "with --n_layers 0", _no_hidden_layer),
     Rule(("n_layers", "n_hiddens"), "in a ResNet18", _resnet),
     Rule(("n_layers", "n_hiddens", "pretrain_steps"), "with --backbone", lambda args, data: args.backbone),
     Rule(("pretrain_steps",), "with --start_from", lambda args, data: args.start_from),
@@ -68,7 +68,8 @@ RULES = (
     Rule(("ewc_fisher",), "with --memory_strength 0", lambda args, data: args.memory_strength == 0),
     Rule(("ogd_record",), "without --ogd_mode loss_mean", lambda args, data: args.ogd_mode != "loss_mean"),
     Rule(("ogd_per_task",), "with --ogd_mode loss_mean", lambda args, data: args.ogd_mode == "loss_mean"),
-    Rule(("ogd_projects",), "with plain SGD, whose step is the gradient", lambda args, data: not optimizer.asked_for(args)),
+    Rule(("ogd_projects",), "with plain SGD, whose step is the gradient",
+         lambda args, data: not optimizer.asked_for(args)),
     Rule(("ncl_sum",), "with --ncl_diag yes", lambda args, data: args.ncl_diag),
     Rule(("das_temperature",), "with --das_contrast 0", lambda args, data: args.das_contrast == 0),
     Rule(("das_proxy", "das_proxy_data"), "with --das_initial no", lambda args, data: not args.das_initial),
@@ -104,7 +105,7 @@ def found(args, data) -> dict[str, str]:
 
 
 def note(args, unused: list[str], data) -> list[str]:
-    """A sentence that names the flags ``unused`` by the method and those that have no effect; none if there are none."""
+    """A sentence that names the flags ``unused`` by the method and those without effect; none if there are none."""
     by_reason: dict[str, list[str]] = {"": unused} if unused else {}
     for name, where in found(args, data).items():
         by_reason.setdefault(where, []).append(name)
