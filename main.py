@@ -38,7 +38,7 @@ from experiment.continued import Earlier
 from experiment.learning import life_experience, training_threads, unlearn
 from experiment.stream import Continuum, load_datasets
 from metrics import metrics, unlearning
-from model import UsageError, arguments, combinations, foreign, networks, own_flags, reference, room
+from model import UsageError, arguments, combinations, foreign, idle, networks, own_flags, reference, room
 from model.engine import scoring
 from model.engine.flat import threads
 from model.learner import Stateful
@@ -110,17 +110,16 @@ def main(argv: list | None = None) -> dict:
     if args.cuda and not torch.cuda.is_available():
         _say(["--cuda yes: this torch sees no GPU, so the run goes on on the CPU"])
         args.cuda = False
-    if unused:
-        _say([f"{args.model} does not use {' '.join('--' + name for name in unused)}"])
     with reference.conditions() if args.parity else nullcontext(), room.told(), warnings_as_notes():
-        return run(args, module, argv, started)
+        return run(args, module, unused, argv, started)
 
 
-def run(args, module, argv: list[str], started) -> dict:
-    """One run of settled arguments; returns its record."""
+def run(args, module, unused: list[str], argv: list[str], started) -> dict:
+    """One run of settled arguments, of which the method does not use the flags ``unused``; returns its record."""
     earlier = Earlier(args) if args.start_from else None
     data = load_datasets(args)
     whole = earlier.followed_by(data) if earlier else data
+    _say(idle.note(args, unused, whole))
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     random.seed(args.seed)

@@ -239,8 +239,10 @@ def check_target(path, n_bytes=0):
     """Make the folder of `path`; DataError if a file of `n_bytes` bytes cannot be written there."""
     path = Path(path)
     try:
-        if path.is_dir():
-            raise DataError(f"{path}: is a folder, not a file; name a file in it")
+        temporary.require_replaceable(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}; give another name") from error
+    try:
         temporary.make_folder(path.parent)
         temporary.remove_left_over(path.parent)
         free = shutil.disk_usage(path.parent).free

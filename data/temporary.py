@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import secrets
+import stat
 import time
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def replacing(*paths):
     is renamed; they are renamed in the order given. OSError, also where torch makes a RuntimeError of it.
     """
     paths = [Path(path) for path in paths]
+    for path in paths:
+        require_replaceable(path)
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(_created(path)) for path in paths]
         try:
@@ -44,6 +47,32 @@ def replacing(*paths):
             os.replace(file.name, path)
     for folder in {path.parent for path in paths}:
         _flush_folder(folder)
+
+
+def require_replaceable(path) -> None:
+    """OSError if ``path`` is there and is no regular file.
+
+    A rename would put a file in the place of a device or a pipe, such as /dev/null; to open a pipe could take for ever.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing is there, or nothing that can be reached, which the write will tell
+        return
+    if not stat.S_ISREG(mode):
+        what = "is a folder, not a file" if stat.S_ISDIR(mode) else "is there and is no regular file"
+        raise OSError(errno.EINVAL, what, str(path))
+
+
+def require_writable(path) -> None:
+    """OSError if ``replacing(path)`` would fail; for the start of long work."""
+    require_replaceable(path)
+    try_out(Path(path).parent)
+
+
+def write(path, content: bytes) -> None:
+    """Put a file of this content in the path's place, by ``replacing``."""
+    with replacing(path) as (file,):
+        file.write(content)
 
 
 def make_folder(folder) -> None:

@@ -1,7 +1,8 @@
 """The one table of all command-line flags: type, range, default and where the default comes from, role.
 
 Which methods use a flag follows from the table of methods (model/__init__.py); which flags a tool counts, keeps or
-ignores follows from their roles (model/flags.py). Flags that a method's module brings along: model/own_flags.py.
+ignores follows from their roles (model/flags.py). Where a flag has no effect beside others: model/idle.py. Flags that a
+method's module brings along: model/own_flags.py.
 
 Origins: *GEM* is the public GEM code, *MER* its fork, *fork* the group/relatedness fork of MER, *here* is ours. Where
 their defaults differ, GEM's hold and the help names the other.

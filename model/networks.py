@@ -92,10 +92,15 @@ def network(n_inputs: int, n_outputs: int, args, parts: int = 1) -> nn.Module:
     return MLP(sizes, after_hidden(hidden, args))
 
 
+def means_resnet(n_inputs: int, args) -> bool:
+    """Whether ``--net`` means a ResNet18 for so many inputs."""
+    images = args.data_file == "cifar100.pt" if args.parity else n_inputs == IMAGE_INPUTS
+    return args.net == "resnet18" or (args.net == "auto" and images)
+
+
 def wants_resnet(n_inputs: int, args) -> bool:
     """Whether ``args`` ask for a ResNet18; ``UsageError`` if it does not fit the inputs, or the other flags do not fit it."""
-    images = args.data_file == "cifar100.pt" if args.parity else n_inputs == IMAGE_INPUTS
-    wanted = args.net == "resnet18" or (args.net == "auto" and images)
+    wanted = means_resnet(n_inputs, args)
     if wanted and n_inputs != IMAGE_INPUTS:
         raise UsageError(f"--net resnet18: needs {IMAGE_INPUTS} inputs, the data has {n_inputs}; give --net mlp")
     if wanted:

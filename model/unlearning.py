@@ -144,6 +144,11 @@ def plan(args, n_tasks: int, module, method: str) -> Attack:
         tasks = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UsageError(f"--forgetting_task_ids {text}: not numbers of tasks; give 0,5, say") from None
+    if not tasks:
+        raise UsageError(
+            f"--forgetting_task_ids {text!r}: --forgetting_mode needs tasks to unlearn; give 0,5, say, or leave "
+            "--forgetting_mode out"
+        )
     times = Counter(tasks)
     for task in tasks:
         if not 0 <= task < n_tasks:

@@ -1,5 +1,6 @@
-"""Shared by the commands of results/: lists of names, sentences on a terminal, readers that stop early."""
+"""Shared by the commands of results/: lists of names, files written, sentences on a terminal, readers that stop early."""
 
+import contextlib
 import os
 import sys
 
@@ -10,6 +11,15 @@ from results import RecordError
 def names(text):
     """The names in a flag's value: 'model, lr' as ('model', 'lr')."""
     return tuple(filter(None, map(str.strip, text.split(","))))
+
+
+@contextlib.contextmanager
+def writing(what, remedy="give another name"):
+    """Inside, an error of the system becomes a RecordError that says that ``what`` cannot be written."""
+    try:
+        yield
+    except OSError as e:
+        raise RecordError(f"{what}: cannot be written ({e.strerror or e}); {remedy}") from None
 
 
 def tell(program, sentence):

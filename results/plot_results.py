@@ -111,9 +111,11 @@ def save(drawn, folder, forms=("png", "pdf")):
             for name, figure in drawn.items():
                 for form in forms if figure is not None else ():
                     paths.append(Path(folder) / f"{name}.{form}")
-                    figure.savefig(paths[-1], dpi=160)
+                    with temporary.replacing(paths[-1]) as (file,):
+                        figure.savefig(file, format=form, dpi=160)
         except (OSError, ValueError) as e:  # ValueError: a null byte in the name
             reason = getattr(e, "strerror", None) or e
+            reason = f"{paths[-1].name} {reason}" if paths and e.filename == str(paths[-1]) else reason
             raise RecordError(f"--output {folder}: cannot be written ({reason}); give a folder") from None
     for sentence in dict.fromkeys(str(warning.message) for warning in noted):
         console.tell("results.plot_results", sentence)

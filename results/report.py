@@ -8,11 +8,11 @@ is wrong.
 import argparse
 import os
 import sys
-from pathlib import Path
 
 if __package__ in (None, ""):  # cd results; python report.py
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+from data import temporary
 from results import RecordError, console
 from results.comparing import cells
 from results.drawing.webpage import page
@@ -34,21 +34,16 @@ def _write(args):
     _may_replace(args.output)
     found, unread = cells.read(args.paths, "results.report", curves=True)
     text = page(found, by or ("model",), allow, args.title)
-    partial = Path(f"{args.output}.{os.getpid()}.partial")  # an older page stays until the new one is complete
-    try:
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        partial.replace(args.output)
-    except OSError as e:
-        remedy = "give a file in a folder that exists"
-        raise RecordError(f"--output {args.output}: cannot be written ({e.strerror or e}); {remedy}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with console.writing(f"--output {args.output}"):  # an older page stays until the new one is complete
+        temporary.write(args.output, text.encode("utf-8", "replace"))
     print(args.output)
     return 1 if unread else 0
 
 
 def _may_replace(path):
     """RecordError if the file exists and is not a page, such as a record that the shell put behind -o."""
+    with console.writing(f"--output {path}"):
+        temporary.require_replaceable(path)
     try:
         with open(path, "rb") as f:
             start = f.read(15)

@@ -21,7 +21,8 @@ if sys.path[0] != str(ROOT):
 import torch
 
 import model as methods
-from data import DataError
+from data import DataError, temporary
+from results import RecordError, console
 from scripts.benching.directions import directions
 from scripts.benching.evaluation import evaluation
 from scripts.benching.machine import processor
@@ -60,8 +61,11 @@ def cli(argv=None) -> int:
         print("bench.py: --cuda: this torch sees no GPU", file=sys.stderr)
         return 2
     try:
+        if options.json:
+            with console.writing(f"--json {options.json}"):
+                temporary.require_writable(options.json)
         bench = Bench(options)
-    except DataError as error:
+    except (DataError, RecordError) as error:
         print(f"bench.py: {error}", file=sys.stderr)
         return 2
     device = torch.cuda.get_device_name() if options.cuda else processor()
@@ -69,7 +73,7 @@ def cli(argv=None) -> int:
     print(f"yardstick {statistics.median(bench.yardstick() for _ in range(5)) * 1e6:.0f} us; repeats {options.repeats}")
     result = {name: part(bench) for name, part in PARTS.items() if not options.only or name in options.only}
     if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=1))
+        temporary.write(options.json, json.dumps(result, indent=1).encode())
     return 0
 
 

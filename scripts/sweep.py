@@ -25,9 +25,9 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        from model import UsageError
+        from model import UsageError, shown
 
-        raise UsageError(f"{message}; see sweep.py --help")
+        raise UsageError(f"{shown(message, 200)}; see sweep.py --help")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,13 +62,15 @@ def split(argv: list[str], own: argparse.ArgumentParser) -> tuple[list[str], lis
 
 def settle(args):
     """Check the sweep's own flags, and fill in defaults that depend on this machine, in place."""
-    from model import UsageError
+    from model import UsageError, shown
     from scripts.sweeping import clusters
 
-    for name, low in (("retries", 0), ("workers", 1), ("gpus", 0)):
+    local = not args.scheduler and args.slurm is None
+    workers = max(64, clusters.cores()) if local else 10_000
+    for name, low, high in (("retries", 0, 1000), ("workers", 1, workers), ("gpus", 0, 1000)):
         value = getattr(args, name)
-        if value is not None and value < low:
-            raise UsageError(f"--{name} {value}: out of range; give {low} or more")
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"--{name} {shown(str(value))}: out of range; give a number from {low} to {high}")
     if args.scheduler and args.slurm is not None:
         raise UsageError("--scheduler and --slurm: workers come from one of them; give one")
     if args.slurm is not None:
@@ -78,7 +80,6 @@ def settle(args):
         args.slurm = {key: value for key, _, value in pairs}
     if not args.out:
         raise UsageError("--out '': no folder; give one, such as results/sweep")
-    local = not args.scheduler and args.slurm is None
     args.workers = args.workers or (clusters.cores() if local else 4)
     if args.memory_limit is not None:
         args.memory_limit = size(args.memory_limit, args.files)
@@ -89,16 +90,16 @@ def settle(args):
 
 def size(text: str, files: list[str]) -> int:
     """--memory_limit in bytes. ``files``: the words read as files; a unit typed after a space is among them."""
-    from model import UsageError
+    from model import UsageError, shown
 
     for word in files:
         if re.fullmatch(r"[KMGT]?I?B", word.upper()) and not Path(word).exists():
             raise UsageError(f"--memory_limit {text} {word}: has a space in it; give {text}{word}")
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text.upper())
-    n_bytes = int(float(match[1]) * UNITS[match[2]]) if match else 0
-    if not n_bytes:
-        raise UsageError(f"--memory_limit {text}: not a size; give one such as 4GB")
-    return n_bytes
+    n_bytes = float(match[1]) * UNITS[match[2]] if match else 0
+    if not 1 <= n_bytes < 2**63:
+        raise UsageError(f"--memory_limit {shown(text)}: not a size of memory; give one such as 4GB")
+    return int(n_bytes)
 
 
 def read_jobs(args, grid: list[str]):

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if sys.path[0] != str(ROOT):
     sys.path[0] = str(ROOT)
 
+from data import temporary
 from results import RecordError, console
 from results.comparing.measures import shown
 from results.reading import logs
@@ -125,6 +126,7 @@ def table(paper: str, folder: str) -> str:
 def put_into(path: str, paper: str, text: str):
     """Replace the text between a document's two marks for ``paper``; ``RecordError`` if the marks are missing."""
     begin, end = f"<!-- table {paper} -->\n", f"<!-- end of table {paper} -->"
+    temporary.require_replaceable(path)
     try:
         document = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
@@ -133,12 +135,7 @@ def put_into(path: str, paper: str, text: str):
     _, closed, after = rest.partition(end)
     if not (found and closed):
         raise RecordError(f"{path}: has no lines {begin.strip()!r} and {end!r}")
-    partial = Path(f"{path}.partial")
-    try:
-        partial.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    temporary.write(path, f"{before}{begin}\n{text}\n{end}{after}".encode())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -157,10 +154,8 @@ def _print(args) -> int:
     if not args.into:
         sys.stdout.write(text)
         return 0
-    try:
+    with console.writing(f"--into {args.into}"):
         put_into(args.into, args.paper, text)
-    except OSError as e:
-        raise RecordError(f"{args.into}: cannot be written ({e.strerror or e})") from None
     return 0
 
 

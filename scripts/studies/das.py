@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if sys.path[0] != str(ROOT):
     sys.path[0] = str(ROOT)
 
+from data import temporary
 from data.text_domains import DOMAINS
 from model.arguments import FLAGS
 from results import console
@@ -177,7 +178,8 @@ def figures(runs: dict, of: str, folder: Path) -> None:
     }
     for name, picture in pictures.items():
         if picture is not None:
-            picture.savefig(folder / f"{name}.png", dpi=120)
+            with temporary.replacing(folder / f"{name}.png") as (file,):
+                picture.savefig(file, format="png", dpi=120)
             plt.close(picture)
 
 
@@ -252,7 +254,8 @@ def _print(paths, of, folder) -> int:
     if tuned:
         print(f"\nClassifiers of each domain's text, fine-tuned at the end:\n\n{classifiers(variants(tuned))}")
     if folder:
-        figures(runs, of, Path(folder))
+        with console.writing(f"--figures {folder}", "give a folder"):
+            figures(runs, of, Path(folder))
     return 1 if unread else 0
 
 

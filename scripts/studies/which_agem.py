@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if sys.path[0] != str(ROOT):
     sys.path[0] = str(ROOT)
 
-from results import RecordError
+from data import temporary
+from results import RecordError, console
 from results.compare import compare
 from results.comparing import cells, inference
 from results.comparing.deviations import METRICS
@@ -262,11 +263,12 @@ def main(argv=None):
     try:
         found, unread = cells.read(args.paths, parser.prog)
         text = document(found)
+        with console.writing(f"--output {args.output}"):
+            temporary.make_folder(Path(args.output).parent)
+            temporary.write(args.output, text.encode())
     except RecordError as mistake:
         print(f"which_agem: {mistake}", file=sys.stderr)
         return 2
-    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.output).write_text(text, encoding="utf-8")
     print(args.output)
     return 1 if unread else 0
 

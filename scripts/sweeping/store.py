@@ -77,7 +77,7 @@ class Store:
         """Keep the output of the last attempt."""
         path = self._failure(job.name)
         try:
-            path.write_bytes(output)
+            temporary.write(path, output)
         except OSError as error:
             raise _unwritable(path, error) from None
 

@@ -1,5 +1,6 @@
 """The builders: their files against the recipe written out, and their command lines."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -365,6 +366,14 @@ def test_bad_input_is_one_sentence_and_exit_2(arguments, said, tmp_path, monkeyp
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_is_not_replaced(path, capsys):
+    os.mkfifo(path)
+    before = path.lstat()
+    assert building.main(digits_rotations.build, "digits_rotations.pt", ["--o", str(path), "--n_tasks", "1"]) == 2
+    assert capsys.readouterr().err == f"{path}: is there and is no regular file; give another name\n"
+    assert path.lstat() == before
 
 
 def test_interrupted(path, monkeypatch, capsys):

@@ -468,6 +468,9 @@ def test_a_full_disk_is_one_sentence(path):
 def test_targets_are_checked_before_anything_is_built(tmp_path):
     with pytest.raises(DataError, match="is a folder"):
         files.check_target(tmp_path)
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(DataError, match="is there and is no regular file; give another name"):
+        files.check_target(tmp_path / "pipe.pt")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="folder cannot be made"):
         files.check_target(tmp_path / "file" / "some.pt")

@@ -57,6 +57,30 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, failing):
     assert contents(tmp_path) == {"a": b"old"}
 
 
+@pytest.mark.parametrize("kind", ["a pipe", "a link to a pipe", "a folder"])
+def test_only_a_file_is_replaced(tmp_path, kind):
+    """A rename would put a file in the place of a pipe or a device, such as /dev/null; the others stay as they were too."""
+    place = tmp_path / "place"
+    if kind == "a folder":
+        place.mkdir()
+    else:
+        os.mkfifo(pipe := tmp_path / ("pipe" if kind == "a link to a pipe" else "place"))
+        if pipe != place:
+            place.symlink_to(pipe)
+    before = {path: path.lstat() for path in tmp_path.iterdir()}
+    said = "is a folder, not a file" if kind == "a folder" else "is there and is no regular file"
+    with pytest.raises(OSError, match=said), temporary.replacing(tmp_path / "a", place):
+        pass
+    assert {path: path.lstat() for path in tmp_path.iterdir()} == before
+
+
+def test_a_link_whose_file_is_gone_is_no_obstacle(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "gone")
+    with temporary.replacing(tmp_path / "a") as (file,):
+        file.write(b"new")
+    assert contents(tmp_path) == {"a": b"new"}
+
+
 def test_all_is_on_the_disk_before_anything_has_its_name_and_then_the_folder(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(os, "replace", lambda *_: calls.append("rename"))

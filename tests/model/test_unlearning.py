@@ -272,6 +272,8 @@ def test_no_sample_to_unlearn_by_is_an_error(name):
         ("-1", "there is no task -1"),
         ("2,2", "task 2 is named twice"),
         ("0,1,2,3", "names every task"),
+        ("", "--forgetting_task_ids '': --forgetting_mode needs tasks to unlearn; give 0,5, say, or leave"),
+        (" ,", "--forgetting_task_ids ' ,': --forgetting_mode needs tasks"),
         ("a", "--forgetting_task_ids a: not numbers of tasks"),
     ],
 )

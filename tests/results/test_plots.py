@@ -1,5 +1,6 @@
 """python -m results.plot_results: every figure is drawn from records, and what cannot be drawn is said."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,16 @@ def test_no_two_methods_look_alike():
 def test_wrong_commands(folder, capsys, arguments, said):
     assert plot_results.main([folder, *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_not_replaced(folder, tmp_path, capsys):
+    os.mkfifo(pipe := tmp_path / "bars.png")
+    assert plot_results.main([folder, "--only", "bars", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"results.plot_results: --output {tmp_path}: cannot be written (bars.png is there and is no regular file); "
+        "give a folder\n"
+    )
+    assert pipe.is_fifo() and not (tmp_path / "bars.pdf").exists()
 
 
 def test_without_matplotlib(folder, capsys, hide):

@@ -1,5 +1,6 @@
 """python -m results.report, in a real headless Chromium where one is installed."""
 
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -35,7 +36,19 @@ def test_nothing_is_lost(tmp_path, capsys):
     assert report.main([str(folder), "-o", str(page)]) == 2 and page.read_bytes() == before
     write(tmp_path / "s", make(data_file="caf\udce9.pt"))
     assert report.main([str(tmp_path / "s"), "-o", str(page)]) == 0 and rb"caf\udce9.pt" in page.read_bytes()
-    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".partial"] == []
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".tmp"] == []
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder"])
+def test_what_is_no_file_is_not_replaced(tmp_path, capsys, kind):
+    folder, page = write(tmp_path / "r", make()), tmp_path / "r.html"
+    os.mkfifo(page) if kind == "a pipe" else page.mkdir()
+    before, said = page.lstat(), {"a pipe": "is there and is no regular file", "a folder": "is a folder, not a file"}
+    assert report.main([folder, "-o", str(page)]) == 2
+    assert capsys.readouterr().err == (
+        f"results.report: --output {page}: cannot be written ({said[kind]}); give another name\n"
+    )
+    assert page.lstat() == before
 
 
 def test_cells_that_look_alike_and_entries_that_are_unknown(tmp_path):

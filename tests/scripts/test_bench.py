@@ -1,8 +1,21 @@
-"""What scripts/bench.py compares computes the same."""
+"""What scripts/bench.py compares computes the same; and where its numbers go."""
+
+import os
 
 import torch
 
+from scripts import bench
 from scripts.benching import resnet
+
+
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_timed(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("pipe", "is there and is no regular file"), ("absent/x.json", "No such file or directory")):
+        path = tmp_path / name
+        assert bench.cli(["--only", "steps", "--json", str(path), "--data_path", str(tmp_path / "empty")]) == 2
+        said = capsys.readouterr().err
+        assert said == f"bench.py: --json {path}: cannot be written ({reason}); give another name\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_the_plain_loop_makes_the_step_of_gem(monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 
 import pytest
@@ -203,6 +204,9 @@ def test_into_a_document(tmp_path, capsys):
     text = document.read_text()
     assert text.startswith("before\n<!-- table gem -->\n\n| stream") and text.endswith("gem -->\nafter\n")
     assert "former" not in text and text.count("| stream") == 1
+    os.mkfifo(pipe := tmp_path / "pipe.md")
+    assert paper_table.main(["gem", str(tmp_path / "runs"), "--into", str(pipe)]) == 2
+    assert f"--into {pipe}: cannot be written (is there and is no regular file)" in capsys.readouterr().err
     document.write_text("nothing")
     assert paper_table.main(["gem", str(tmp_path / "runs"), "--into", str(document)]) == 2
     assert paper_table.main(["other", str(tmp_path)]) == 2

@@ -1,5 +1,7 @@
 """scripts/studies/which_agem.py: the document is made from records, and says what they say."""
 
+import os
+
 from scripts.studies import which_agem
 from tests.results.records import make, write
 
@@ -22,6 +24,13 @@ def test_document(tmp_path, capsys):
     assert "| (2) `agem_closed` | ACC | 0.6100 | 0.6100 ± 0.0100 (n 3) | [0.5603, 0.6597] | inside |" in text
     assert "Not all runs have been made yet" in text
     assert "gave final accuracies of 0.300 (seed 0), 0.310 (seed 1), 0.320 (seed 2)" in text
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path, capsys):
+    os.mkfifo(tmp_path / "x.md")
+    assert which_agem.main([write(tmp_path / "r", *several("agem", 10, 0.3)), "--output", str(tmp_path / "x.md")]) == 2
+    said = f"--output {tmp_path / 'x.md'}: cannot be written (is there and is no regular file); give another name"
+    assert capsys.readouterr().err.endswith(f"which_agem: {said}\n") and (tmp_path / "x.md").is_fifo()
 
 
 def test_the_readings_of_the_trigger(tmp_path):
