@@ -19,7 +19,6 @@ import argparse
 import copy
 import datetime
 import functools
-import math
 import random
 import sys
 import traceback
@@ -203,11 +202,12 @@ def report(result: dict, data, life: Life, args, folder: str, name: str, state: 
 
     The order matters: a disk that is full must not lose the numbers.
     """
-    stats = [result[key] for key in metrics.REFERENCE_KEYS]
+    stats = record.stats(result)
     one_liner = record.one_liner(args, stats)
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
-    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    learned = metrics.learned_text(result["protocol"]["task_order"], "joint" in result)
+    print("\n".join([metrics.stats_text(*stats), *learned]), flush=True)
     if result["metrics"].get("perplexity") is not None:
         print(f"Perplexity: {result['metrics']['perplexity']:.4f} (mean of the tasks at the end)", flush=True)
     if "finetuning" in result:

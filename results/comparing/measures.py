@@ -24,7 +24,7 @@ def _summary(key):
     """A function of a Run: a summary number from its grid or, if the grid does not give it, as the log printed it."""
 
     def value(run):
-        for found in (run.recomputed.get(key), getattr(run, key, None)):
+        for found in (run.recomputed.get(key), run.number(key)):
             if found is not None:
                 return found
         return _record("metrics", key)(run)
