@@ -170,9 +170,7 @@ def run(args, module, argv: list[str], started) -> dict:
         with process.uncut():
             base = report(result, data, life, args, folder, kept.name, state, arrays)
             if args.save_state:
-                continued.save(
-                    base, args, method, whole, task_sizes, [*(earlier.learned if earlier else []), data.hash]
-                )
+                continued.save(base, args, method, whole, task_sizes, earlier.learned if earlier else [])
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
