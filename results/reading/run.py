@@ -5,6 +5,7 @@ from functools import cached_property
 
 from metrics.metrics import KEYS, of_the_end, summary
 from results.reading import bounds
+from results.reading.fields import is_other
 
 # The printed numbers: key in Run.printed and metrics.summary() -> how the reference's text file calls it.
 PRINTED = {
@@ -82,10 +83,15 @@ class Run:
         """Whether it is not known which task a row of the grid belongs to."""
         return self.joint or (self.order is None and self.fact("shuffle_tasks") == "yes")
 
+    @property
+    def flags(self):
+        """The run's arguments; {} if the log has none."""
+        return (self.record or {}).get("args") or self.args or {}
+
     def fact(self, key):
         """'model', 'data_file', 'seed', 'status' ...: from the record or the arguments, else None."""
         record = self.record or {}
-        for where in (record, record.get("protocol"), record.get("args"), self.args):
+        for where in (record, record.get("protocol"), {} if is_other(key) else self.flags):
             if isinstance(where, dict) and where.get(key) is not None:
                 return where[key]
         return None
