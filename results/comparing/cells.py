@@ -8,7 +8,7 @@ from model.arguments import FLAGS, decides, of_role, uses
 from model.flags import Role
 from model.lookup import canonical
 from results import RecordError
-from results.comparing.measures import MEASURES
+from results.comparing.measures import MEASURES, concerned, deciding
 from results.console import tell
 from results.reading.fields import is_other
 from results.reading.logs import runs, without_curves
@@ -100,7 +100,7 @@ def differing(group, fields):
     """field -> its distinct values among the runs, for those of `fields` in which they differ."""
     found = {}
     for name in fields:
-        values = distinct(field(run, name) for run in group)
+        values = distinct(field(run, name) for run in concerned(group, name))
         if len(values) > 1:
             found[name] = values
     return found
@@ -117,12 +117,13 @@ def distinct(values):
     return list(found.values())
 
 
-def gather(found, by=("model",), allow=()):
+def gather(found, by=("model",), allow=(), metrics=()):
     """dict key -> {(seed, ...): Run}: a cell for each combination of the fields `by`, with one run for each seed.
 
     Diverged runs are included. Of several runs with the same seed, and the same values of the fields in `allow`, the
     one begun last counts. RecordError if a cell would average runs whose protocol or settings differ in fields that are
-    not in `allow`; it names all of them with their values. RecordError too if no run has a field of `by` or `allow`.
+    not in `allow`; it names all of them with their values. Flags that decide one of `metrics` are settings too.
+    RecordError also if no run has a field of `by` or `allow`.
     """
     for flag, name in [*(("by", name) for name in by), *(("allow", name) for name in allow)]:
         values = [field(run, name) for run in found]
@@ -141,7 +142,7 @@ def gather(found, by=("model",), allow=()):
     cells = dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
-        differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
+        differ = differing(group, [f for f in (*PROTOCOL, *deciding(metrics), *sorted(both)) if f not in by])
         wrong = {name: values for name, values in differ.items() if name not in covered(allow)}
         if wrong:
             files = differing(group, ("data_file",)).get("data_file", [])
