@@ -105,7 +105,7 @@ class Earlier:
 
     @property
     def text(self) -> str:
-        """What was learned before, and how, for the record's protocol: for each run the hashes of its data and its protocol.
+        """What was learned before, and how, for the record's protocol: of each run the hashes of data and protocol.
 
         States that were left before there was the second have the first alone.
         """

@@ -171,7 +171,7 @@ def of_perplexity(grid, order):
 
 
 def of_the_end(numbers):
-    """The summary ``numbers`` of a run whose rows are no tasks, or no known ones: those of its last row, the others None."""
+    """The summary ``numbers`` of a run whose rows are no known tasks: those of its last row alone, the others None."""
     kept = ("final", "retained_accuracy", "perplexity")
     return {key: value if key in kept else None for key, value in numbers.items()}
 
@@ -220,7 +220,7 @@ def stats_text(final, backward, forward):
 
 
 def learned_text(order, together=False):
-    """A line on tasks that were not learned in the order 0, 1, 2 ..., without which no reader of a grid could tell; or []."""
+    """A line on tasks that were not learned in the order 0, 1, 2 ..., which a grid alone does not tell; or []."""
     if together:
         return [TOGETHER]
     return [f"{IN_ORDER} {' '.join(map(str, order))}"] if shuffled(order) else []

@@ -126,7 +126,7 @@ def deciding(metrics):
 
 
 def concerned(runs, field):
-    """The runs to which a field means something: all, unless it decides some measures alone; then those that have one."""
+    """The runs to which a field means something: all or, if it decides some measures alone, those that have one."""
     measures = [measure for measure in MEASURES.values() if field in measure.flags]
     return [run for run in runs if any(m.value(run) is not None for m in measures)] if measures else runs
 

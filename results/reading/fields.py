@@ -133,14 +133,14 @@ KINDS = {
     "forgetting": Kind("what an unlearning phase did: attacked tasks, accuracies before and after", _is_unlearning),
 }
 NAMES = frozenset(  # of all that a record and its protocol may have
-    {*KINDS, "format", "joint", "grid", "baseline", "perplexity", "evaluation", "learning_curve", "stopping", "finetuning",
-     "threads", "net", "engine"}
+    {*KINDS, "format", "joint", "grid", "baseline", "perplexity", "evaluation", "learning_curve", "stopping",
+     "finetuning", "threads", "net", "engine"}
 )  # fmt: skip
 INSIDE = {"args": FLAT, "protocol": FLAT, "versions": SCALAR, "counts": FLAT, "metrics": FINITE, "seconds": FINITE}
 
 
 def is_other(flag):
-    """Whether a flag is another thing than the field of a record that has its name: a method's module may bring any along."""
+    """Whether a flag, brought along by a method's module, is another thing than a record's field of its name."""
     return flag in NAMES and flag not in FLAGS
 
 
