@@ -19,7 +19,6 @@ import argparse
 import copy
 import datetime
 import functools
-import math
 import random
 import sys
 import traceback
@@ -176,9 +175,7 @@ def run(args, module, unused: list[str], argv: list[str], started) -> dict:
         with process.uncut():
             base = report(result, data, life, args, folder, kept.name, state, arrays)
             if args.save_state:
-                continued.save(
-                    base, args, method, whole, task_sizes, [*(earlier.learned if earlier else []), data.hash]
-                )
+                continued.save(base, args, method, whole, task_sizes, earlier.learned if earlier else [])
             kept.remove()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{base}.json is complete" if base else "") from None
@@ -213,11 +210,12 @@ def report(result: dict, data, life: Life, args, folder: str, name: str, state: 
 
     The order matters: a disk that is full must not lose the numbers.
     """
-    stats = [result[key] for key in metrics.REFERENCE_KEYS]
+    stats = record.stats(result)
     one_liner = record.one_liner(args, stats)
     print(f"data: {args.data_file}, {data.n_tasks} tasks, {data.n_inputs} inputs, sha256 {data.hash[:12]}")
     print(metrics.grid_text(result["baseline"], result["grid"]))
-    print(metrics.stats_text(*(math.nan if stat is None else stat for stat in stats)), flush=True)
+    learned = metrics.learned_text(result["protocol"]["task_order"], "joint" in result)
+    print("\n".join([metrics.stats_text(*stats), *learned]), flush=True)
     if result["metrics"].get("perplexity") is not None:
         print(f"Perplexity: {result['metrics']['perplexity']:.4f} (mean of the tasks at the end)", flush=True)
     if "finetuning" in result:

@@ -42,8 +42,8 @@ class Checkpoints:
     """The checkpoints of one run: ``resume`` goes on from the latest, ``between`` writes them, ``remove`` ends them.
 
     ``onlookers``: the run's probes, if it has any. ``life``, ``name`` and ``started`` are those of the run, also of its
-    part before a stop. ``before`` says which data the method had learned when the run began. ``make``, of a method that is
-    not ours, gives a fresh object of it: no checkpoint is written that such an object would not take on.
+    part before a stop. ``before`` says which data the method had learned, and how, when the run began. ``make``, of a method
+    that is not ours, gives a fresh object of it: no checkpoint is written that such an object would not take on.
     """
 
     def __init__(
@@ -251,8 +251,13 @@ def settings(args) -> dict:
 
 
 def key(args) -> str:
-    """The name of a run's checkpoint: the hash of ``settings``, with the data file's name in place of its path."""
-    found = {**settings(args), "data_file": os.path.basename(args.data_file)}
+    """The name of a run's checkpoint: the data file's name stands in place of its path."""
+    return digest(args, data_file=os.path.basename(args.data_file))
+
+
+def digest(args, **instead) -> str:
+    """The hash of ``settings``, with other values of some."""
+    found = {**settings(args), **instead}
     return hashlib.sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import model as methods
 from data import DataError
 from experiment import store
-from experiment.checkpoints import FORMAT, settings
+from experiment.checkpoints import FORMAT, digest, settings
 from experiment.stream import Datasets
 from model import UsageError, arguments, common, state
 from model.flags import Role
@@ -16,11 +16,12 @@ from results import RecordError, record
 STATE = ".state"  # the ending of its name
 
 
-def save(base: str, args, model, data: Datasets, task_sizes: list[int], learned: list[str]) -> None:
+def save(base: str, args, model, data: Datasets, task_sizes: list[int], before: list[str]) -> None:
     """Leave ``<base>.state``: all of the method, and what a run that goes on from it must know. ``RecordError`` if it fails.
 
-    ``task_sizes``: the examples of each task so far. ``learned``: the hashes of the data of all runs so far, this one's last.
+    ``task_sizes``: the examples of each task so far. ``before``: what the runs before this one learned, and how.
     """
+    learned = [*before, f"{data.hash}:{_protocol(args, data, task_sizes)}"]
     sizes = {name: getattr(data, name) for name in ("n_inputs", "n_outputs", "n_tasks", "outputs")}
     sizes["task_sizes"] = task_sizes
     header = {"format": FORMAT, "settings": _deciding(args), "sizes": sizes, "learned": learned}
@@ -39,11 +40,21 @@ def _deciding(args) -> dict:
     return found | {name: value for name, value in settings(args).items() if name not in (*free, *methods.UNLEARNING)}
 
 
+def _protocol(args, data: Datasets, task_sizes: list[int]) -> str:
+    """The hash of how a run learned its data: its settings and its protocol, as they turned out to be.
+
+    A seed, the name of a file and the place of a record are no part of it.
+    """
+    head = "shared" if data.outputs is None else "split"
+    no_part = dict.fromkeys(("seed", "data_file", "start_from"))
+    return digest(args, **no_part, n_tasks=data.n_tasks, samples_per_task=task_sizes, head=head)
+
+
 def _complete(header: dict) -> bool:
     """Whether a header says all that ``save`` writes, each of its kind."""
 
     def numbers(values, low: int = 0) -> bool:
-        return isinstance(values, list) and all(type(value) is int and value >= low for value in values)
+        return isinstance(values, list) and all(type(value) is int and low <= value < 2**63 for value in values)
 
     sizes, learned = header.get("sizes"), header.get("learned")
     if not all(isinstance(part, dict) for part in (header.get("settings"), sizes)) or not isinstance(learned, list):
@@ -96,8 +107,11 @@ class Earlier:
 
     @property
     def text(self) -> str:
-        """What was learned before, for the record's protocol: the same for runs that went on from the same data."""
-        return " ".join(hash[:12] for hash in self.learned)
+        """What was learned before, and how, for the record's protocol: of each run the hashes of data and protocol.
+
+        States that were left before there was the second have the first alone.
+        """
+        return " ".join(":".join(hash[:12] for hash in run.split(":")) for run in self.learned)
 
     def followed_by(self, data: Datasets) -> Datasets:
         """``data`` with the sizes of the network and of all tasks, the earlier ones first. ``UsageError`` if they do not fit."""

@@ -38,6 +38,11 @@ def split(result_t, result_a, order=None):
     return result_a[0], result_a[last], seen if order is None else list(order)
 
 
+def shuffled(order):
+    """Whether tasks were learned in another order than 0, 1, 2 ..."""
+    return list(order) != list(range(len(order)))
+
+
 def final(grid):
     """ACC = RA = mean_j R[T-1, j]."""
     return grid[-1].mean()
@@ -166,11 +171,12 @@ def of_perplexity(grid, order):
 
 
 def of_the_end(numbers):
-    """The summary ``numbers`` of a run whose rows are no tasks: those of its last row alone, the others None."""
+    """The summary ``numbers`` of a run whose rows are no known tasks: those of its last row alone, the others None."""
     kept = ("final", "retained_accuracy", "perplexity")
     return {key: value if key in kept else None for key, value in numbers.items()}
 
 
+IN_ORDER, TOGETHER = "Learned in the order", "Learned together, so that no row of the grid is a task's"
 REFERENCE_KEYS = ("final", "backward", "forward")  # the three numbers that the reference prints
 KEYS = (
     *REFERENCE_KEYS,
@@ -186,15 +192,20 @@ KEYS = (
 def confusion_matrix(result_t, result_a, fname=None):
     """The reference's summary: [final, backward, forward] as floats, nan where not measured.
 
-    Arguments as for split(). With fname, writes the reference's text file there (grid_text()).
+    Arguments as for split(). With fname, writes the reference's text file there (text()).
     """
     baseline, grid, order = split(result_t, result_a)
     numbers = summary(baseline, grid, order)
     stats = [math.nan if numbers[key] is None else numbers[key] for key in REFERENCE_KEYS]
     if fname is not None:
         with open(fname, "w", encoding="utf-8") as f:
-            f.write(f"{grid_text(baseline, grid)}\n\n{stats_text(*stats)}\n")
+            f.write(text(baseline, grid, order, stats))
     return stats
+
+
+def text(baseline, grid, order, stats, together=False):
+    """The reference's text file: grid and numbers, and what they do not show of how the tasks were learned."""
+    return "\n".join([grid_text(baseline, grid), "", stats_text(*stats), *learned_text(order, together), ""])
 
 
 def grid_text(baseline, grid):
@@ -206,6 +217,13 @@ def grid_text(baseline, grid):
 def stats_text(final, backward, forward):
     """The three lines under the grid in the reference's text file, with two blanks after "Forward:"."""
     return f"Final Accuracy: {final:.4f}\nBackward: {backward:.4f}\nForward:  {forward:.4f}"
+
+
+def learned_text(order, together=False):
+    """A line on tasks that were not learned in the order 0, 1, 2 ..., which a grid alone does not tell; or []."""
+    if together:
+        return [TOGETHER]
+    return [f"{IN_ORDER} {' '.join(map(str, order))}"] if shuffled(order) else []
 
 
 def unmasked_text(numbers):

@@ -65,7 +65,7 @@ def _print(args, program):
             )
         print(frames.long(found, by, metrics))
         return 1 if unread else 0
-    gathered = cells.gather(found, by, allow)
+    gathered = cells.gather(found, by, allow, metrics)
     names = choice.named(gathered, by, args.label) if args.label else None
     table = rows(gathered, by, metrics, baseline, allow, args.confidence)
     if names:
@@ -73,7 +73,7 @@ def _print(args, program):
         table = [{**by_key[key], "by": {"row": name}} for key, name in names.items()]
     notes = [protocol.sentence([run for cell in gathered.values() for run in cell.values()])] if args.protocol else []
     shown = () if names else by  # a label stands for the fields
-    notes += comparable.warnings(gathered, shown, names) + comparable.repeated(found, gathered)
+    notes += comparable.warnings(gathered, shown, names, metrics) + comparable.repeated(found, gathered)
     if args.format in (*SILENT, *NUMBERS):
         for note in notes:
             console.tell(program, note)

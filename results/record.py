@@ -1,6 +1,6 @@
 """The one writer of a run's record: <base>.txt, <base>.pt and <base>.json; results.reading reads it.
 
-.txt   the reference's text file: baseline row, '|', the grid, the three numbers (metrics.confusion_matrix)
+.txt   the reference's text file: baseline row, '|', the grid, the three numbers (metrics.text)
 .pt    the reference's 6-tuple (result_t (E,), result_a (E, T), state_dict, stats, one_liner, args), builtins
        and tensors only, args a dict: torch.load(weights_only=True) reads it
 .json  everything, format 1; this is what tools read
@@ -81,8 +81,7 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
     """
     import torch
 
-    from metrics import unlearning
-    from metrics.metrics import confusion_matrix
+    from metrics import metrics, unlearning
 
     base = Path(save_path) / file_name
     args = record["args"] if args is None else args
@@ -93,11 +92,11 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
         temporary.make_folder(save_path)
         with temporary.replacing(*(base.with_name(base.name + suffix) for suffix in suffixes)) as opened:
             files = dict(zip(suffixes, opened, strict=True))
-            stats = confusion_matrix(result_t, result_a, files[".txt"].name)
+            text = metrics.text(*metrics.split(result_t, result_a), stats(record), "joint" in record)
             if record.get("forgetting"):
-                files[".txt"].seek(0, os.SEEK_END)
-                files[".txt"].write(f"\n{unlearning.text(record['forgetting'])}\n".encode())
-            torch.save((result_t, result_a, state, stats, str(one_liner), args), files[".pt"])
+                text += f"\n{unlearning.text(record['forgetting'])}\n"
+            files[".txt"].write(text.encode())
+            torch.save((result_t, result_a, state, stats(record), str(one_liner), args), files[".pt"])
             if arrays:
                 import numpy as np
 
@@ -109,6 +108,13 @@ def write(save_path, file_name, record, result_t, result_a, state_dict, one_line
             f"{base}: the record cannot be written ({reason}); make room, or give another folder"
         ) from None
     return str(base)
+
+
+def stats(record):
+    """The three numbers that the reference prints, of a record; nan for what was not measured, or means nothing."""
+    from metrics.metrics import REFERENCE_KEYS
+
+    return [math.nan if record[key] is None else record[key] for key in REFERENCE_KEYS]
 
 
 def one_liner(args, stats):

@@ -14,7 +14,7 @@ if __package__ in (None, ""):  # cd results; python show.py
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from data.strangers import one_line
-from metrics.metrics import grid_text, unmasked_text
+from metrics.metrics import grid_text, learned_text, unmasked_text
 from results.comparing.cells import short
 from results.comparing.measures import MEASURES
 from results.console import command, tell
@@ -85,8 +85,6 @@ def _heading(run):
         words.append("all samples" if samples < 0 else f"{samples} samples per task")
     elif samples is not None:
         words.append(f"samples per task {samples}")
-    if run.order is not None:
-        words.append(f"learned in the order {' '.join(map(str, run.order))}")
     label = f" ({run.label})" if run.fact("model") and run.label not in run.source else ""
     return one_line(", ".join(words)) + "\n" + one_line(f"from {run.place}{label}")
 
@@ -104,6 +102,7 @@ def _numbers(run):
         if paper is not None:
             notes.append(f"over T - 1, as in the papers, {_number(paper)}")
         lines.append(f"{head:<24}" + ("  " + "; ".join(notes) if notes else ""))
+    lines += learned_text(run.order or [], run.joint)
     others = {"learning accuracy": "learning_accuracy", "forgetting": "forgetting", "LCA": "lca"}
     values = {name: MEASURES[key].value(run) for name, key in others.items()}
     known = [f"{name} {_number(value)}" for name, value in values.items() if value is not None]

@@ -8,7 +8,9 @@ from model.arguments import FLAGS, decides, of_role, uses
 from model.flags import Role
 from model.lookup import canonical
 from results import RecordError
+from results.comparing.measures import MEASURES, concerned, deciding
 from results.console import tell
+from results.reading.fields import is_other
 from results.reading.logs import runs, without_curves
 
 # What must agree before runs are averaged: field -> the names it has in a record, the first that is known counts.
@@ -17,7 +19,9 @@ PROTOCOL = {
     **{"memory" if name == "n_memories" else name: (name,) for name in of_role(Role.PROTOCOL)},
 }
 PROTOCOL["memory"] = ("memory", "n_memories")
+ARGS = "args."  # before a flag that a method's module brings along, where its name is that of another field
 UNUSED = "-"
+SOURCE = "source"  # the file of a run, where a table has a line for each
 SEVERAL = 6  # the most values of a field that a sentence names
 DIGITS = 20  # a seed of fewer digits is a number, also where it is written as text
 
@@ -62,9 +66,15 @@ def resolved(name):
 
 
 def field(run, name):
-    """A field of a run: model, seed, one of PROTOCOL or a flag. '-' if its method does not use it, None if unknown."""
+    """A field of a run: model, seed, one of PROTOCOL or a flag. '-' if its method does not use it, None if unknown.
+
+    'args.NAME' is the flag of this name, also where a record has another field of that name.
+    """
     if name == "model":
         return method(run)
+    if name.startswith(ARGS):
+        flag = name.removeprefix(ARGS)
+        return run.flags.get(flag) if uses(method(run), flag) else UNUSED
     if name == "n_tasks" and run.n_tasks:
         return run.n_tasks
     if not uses(method(run), "n_memories" if name == "memory" else name):
@@ -73,19 +83,24 @@ def field(run, name):
 
 
 def settings(run):
-    """The settings of a run's method, its own flags included, but not the protocol: dict name -> value.
+    """The settings of a run's method, its own flags included, but not the protocol: dict field -> value.
 
     They come from the record alone, so that the method's module need not be here.
     """
-    args, protocol = (run.record or {}).get("args") or run.args or {}, of_role(Role.PROTOCOL)
-    return {k: v for k, v in args.items() if k not in protocol and decides(method(run), k)}
+    protocol = of_role(Role.PROTOCOL)
+    return {_called(k): v for k, v in run.flags.items() if k not in protocol and decides(method(run), k)}
+
+
+def _called(flag):
+    """The field that a flag is."""
+    return ARGS + flag if is_other(flag) or flag in MEASURES or flag == SOURCE else flag
 
 
 def differing(group, fields):
     """field -> its distinct values among the runs, for those of `fields` in which they differ."""
     found = {}
     for name in fields:
-        values = distinct(field(run, name) for run in group)
+        values = distinct(field(run, name) for run in concerned(group, name))
         if len(values) > 1:
             found[name] = values
     return found
@@ -102,12 +117,13 @@ def distinct(values):
     return list(found.values())
 
 
-def gather(found, by=("model",), allow=()):
+def gather(found, by=("model",), allow=(), metrics=()):
     """dict key -> {(seed, ...): Run}: a cell for each combination of the fields `by`, with one run for each seed.
 
     Diverged runs are included. Of several runs with the same seed, and the same values of the fields in `allow`, the
     one begun last counts. RecordError if a cell would average runs whose protocol or settings differ in fields that are
-    not in `allow`; it names all of them with their values. RecordError too if no run has a field of `by` or `allow`.
+    not in `allow`; it names all of them with their values. Flags that decide one of `metrics` are settings too.
+    RecordError also if no run has a field of `by` or `allow`.
     """
     for flag, name in [*(("by", name) for name in by), *(("allow", name) for name in allow)]:
         values = [field(run, name) for run in found]
@@ -126,7 +142,7 @@ def gather(found, by=("model",), allow=()):
     cells = dict(sorted(cells.items(), key=lambda item: [_order(part) for part in item[0]]))
     for key, group in cells.items():
         both = set.intersection(*(set(settings(run)) for run in group))
-        differ = differing(group, [f for f in (*PROTOCOL, *sorted(both)) if f not in by])
+        differ = differing(group, [f for f in (*PROTOCOL, *deciding(metrics), *sorted(both)) if f not in by])
         wrong = {name: values for name, values in differ.items() if name not in covered(allow)}
         if wrong:
             files = differing(group, ("data_file",)).get("data_file", [])
@@ -160,7 +176,7 @@ def listed(differ):
 
 def _owners(found, name):
     """The methods that may have a field: those of all runs; for a flag not in our table, those whose runs have it."""
-    own = {method(run) for run in found if name not in FLAGS and name in (run.args or {})}
+    own = {method(run) for run in found if name not in FLAGS and name in settings(run)}
     return own or {method(run) for run in found}
 
 

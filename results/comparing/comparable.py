@@ -7,20 +7,21 @@ but for the memory. If they do not, no difference is taken (`same_stream`), and 
 
 from results import RecordError
 from results.comparing import cells
+from results.comparing.measures import concerned, deciding
 
 MANY = 4  # the most rows that are named for one value
 
 
-def stream(besides=()):
-    """The fields of the protocol that comparable rows share, without those in `besides`."""
+def stream(besides=(), metrics=()):
+    """The fields of the protocol, and those that decide `metrics`, that comparable rows share, without `besides`."""
     free = {"memory", *cells.covered(besides)}
-    return [name for name in cells.PROTOCOL if name not in free]
+    return [name for name in (*cells.PROTOCOL, *deciding(metrics)) if name not in free]
 
 
-def same_stream(gathered, key, base, besides):
+def same_stream(gathered, key, base, besides, metrics=()):
     """RecordError if two cells were not measured on the same stream, fields in `besides` apart. It names all fields."""
     both = [*gathered[key].values(), *gathered[base].values()]
-    differ = {name: values for name in stream(besides) if len(values := _values(both, name)) > 1}
+    differ = {name: values for name in stream(besides, metrics) if len(values := _values(both, name)) > 1}
     if differ:
         told = [f"{_called(name)}: {', '.join(_each(values))}" for name, values in differ.items()]
         raise RecordError(
@@ -33,7 +34,7 @@ def _each(values):
     return _texts([{value: text} for value, text in values.items()])
 
 
-def warnings(gathered, by, names=None):
+def warnings(gathered, by, names=None, metrics=()):
     """A sentence for each field of the stream in which cells differ: its values, and the rows that have them.
 
     gathered: as cells.gather() returns it. names: key -> the row's name. by: the fields of a key that the reader sees.
@@ -45,11 +46,11 @@ def warnings(gathered, by, names=None):
     for key, cell in gathered.items():
         groups.setdefault(tuple(key[i] for i in shown), {})[key] = list(cell.values())
     for group in groups.values():
-        for name in stream(by):
+        for name in stream(by, metrics):
             rows = {}  # the values that a row's runs have -> (the same with their texts, names of the rows)
             for key, runs in group.items():
-                values = _values(runs, name)
-                rows.setdefault(frozenset(values), (values, []))[1].append(names[key])
+                if values := _values(runs, name):
+                    rows.setdefault(frozenset(values), (values, []))[1].append(names[key])
             if len(rows) > 1:
                 said.append(f"not comparable: {_spoken(name, *zip(*rows.values(), strict=True))}")
     return list(dict.fromkeys(said))
@@ -58,7 +59,7 @@ def warnings(gathered, by, names=None):
 def _values(runs, name):
     """The distinct values of a field among runs: value -> text. For data the value is the hash, the text the file."""
     found = {}
-    for run in runs:
+    for run in concerned(runs, name):
         value = _text(cells.field(run, name))
         found.setdefault(value, _text(run.fact("data_file")) if name == "data_hash" else value)
     return found

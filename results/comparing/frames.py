@@ -38,11 +38,11 @@ def framed(found):
         {
             **{name: _told(cells.field(run, name)) for name in fields},
             **{name: measure.value(run) for name, measure in MEASURES.items()},
-            "source": run.source,
+            cells.SOURCE: run.source,
         }
         for run in found
     ]
-    return pandas.DataFrame(rows, columns=[*fields, *MEASURES, "source"])
+    return pandas.DataFrame(rows, columns=[*fields, *MEASURES, cells.SOURCE])
 
 
 def long(found, by, metrics):
@@ -55,7 +55,7 @@ def long(found, by, metrics):
         rows += [
             [*("" if v is None else str(v) for v in facts), run.source, name, str(v)] for name, v in values.items()
         ]
-    return render([*fields, "source", "measure", "value"], rows, "csv")
+    return render([*fields, cells.SOURCE, "measure", "value"], rows, "csv")
 
 
 def _told(value):

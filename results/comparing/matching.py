@@ -16,7 +16,7 @@ def facts(run):
 
     The data file's name stands in where there is no hash of the data.
     """
-    args = (run.record or {}).get("args") or run.args or {}
+    args = run.flags
     protocol = (run.record or {}).get("protocol") or {}
     given = {name: args.get(name) for name in of_role(Role.PROTOCOL) if uses(cells.method(run), name)}
     given |= {"parity": run.fact("parity"), **cells.settings(run)}

@@ -10,7 +10,8 @@ from results.reading.fields import FINITE
 class Measure(NamedTuple):
     """label: a column's head. digits: how many after the point. value: a function of a Run.
 
-    better: +1 if more is better, -1 if less is better, 0 if neither.
+    better: +1 if more is better, -1 if less is better, 0 if neither. flags: those that decide this measure, and that
+    are no settings to other measures.
     """
 
     label: str
@@ -18,13 +19,14 @@ class Measure(NamedTuple):
     better: int
     value: Callable
     help: str
+    flags: tuple = ()
 
 
 def _summary(key):
     """A function of a Run: a summary number from its grid or, if the grid does not give it, as the log printed it."""
 
     def value(run):
-        for found in (run.recomputed.get(key), getattr(run, key, None)):
+        for found in (run.recomputed.get(key), run.number(key)):
             if found is not None:
                 return found
         return _record("metrics", key)(run)
@@ -69,6 +71,7 @@ def _selectivity(run):
     return None if None in parts else sum(parts)
 
 
+FINETUNING = ("finetune_epochs", "finetune_lr")
 MEASURES = {
     "final": Measure("ACC", 4, 1, _summary("final"), "mean accuracy on all tasks at the end"),
     "backward": Measure("BWT", 4, 1, _summary("backward"), "backward transfer, over T as the reference prints it"),
@@ -94,8 +97,9 @@ MEASURES = {
         1,
         _record("finetuning", "mean_accuracy"),
         "mean accuracy of classifiers fine-tuned at the end, of text",
+        FINETUNING,
     ),
-    "finetuned_f1": Measure("FT F1", 4, 1, _record("finetuning", "mean_f1"), "mean macro-F1 of these"),
+    "finetuned_f1": Measure("FT F1", 4, 1, _record("finetuning", "mean_f1"), "mean macro-F1 of these", FINETUNING),
     "unmasked": Measure(
         "ACC unmasked", 4, 1, _record("unmasked", "final"), "final accuracy if all outputs compete, with split heads"
     ),
@@ -114,6 +118,17 @@ MEASURES = {
     "memory_mb": Measure("MB", 0, -1, _record("peak_memory_mb"), "largest resident memory of the process"),
 }
 DEFAULT = ("final", "backward", "forward", "violations", "qp_solves", "step", "memory_mb")
+
+
+def deciding(metrics):
+    """The flags that decide some of these measures alone."""
+    return tuple(dict.fromkeys(flag for key in metrics for flag in MEASURES[key].flags))
+
+
+def concerned(runs, field):
+    """The runs to which a field means something: all or, if it decides some measures alone, those that have one."""
+    measures = [measure for measure in MEASURES.values() if field in measure.flags]
+    return [run for run in runs if any(m.value(run) is not None for m in measures)] if measures else runs
 
 
 def shown(value, digits, sign=False):

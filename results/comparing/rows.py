@@ -15,7 +15,7 @@ def compare(found, by=("model",), metrics=DEFAULT, baseline=None, allow=(), conf
     found: list of Run; by: fields that tell cells apart; metrics: keys of MEASURES; baseline: text as in
     choice.baseline(). RecordError as in cells.gather().
     """
-    return rows(cells.gather(found, by, allow), by, metrics, baseline, allow, confidence)
+    return rows(cells.gather(found, by, allow, metrics), by, metrics, baseline, allow, confidence)
 
 
 def rows(gathered, by, metrics=DEFAULT, baseline=None, allow=(), confidence=inference.CONFIDENCE):
@@ -34,7 +34,7 @@ def rows(gathered, by, metrics=DEFAULT, baseline=None, allow=(), confidence=infe
         if bases:
             base = bases[key]
             if base not in (None, key):
-                comparable.same_stream(gathered, key, base, (*by, *allow))
+                comparable.same_stream(gathered, key, base, (*by, *allow), metrics)
             row["paired"] = None if base == key else {
                 m: d and d._asdict()
                 for m in metrics

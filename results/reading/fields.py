@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from metrics.metrics import REFERENCE_KEYS
+from model.arguments import FLAGS
 from results.reading import bounds
 
 
@@ -131,7 +132,16 @@ KINDS = {
     "probes": OBJECT,
     "forgetting": Kind("what an unlearning phase did: attacked tasks, accuracies before and after", _is_unlearning),
 }
+NAMES = frozenset(  # of all that a record and its protocol may have
+    {*KINDS, "format", "joint", "grid", "baseline", "perplexity", "evaluation", "learning_curve", "stopping",
+     "finetuning", "threads", "net", "engine"}
+)  # fmt: skip
 INSIDE = {"args": FLAT, "protocol": FLAT, "versions": SCALAR, "counts": FLAT, "metrics": FINITE, "seconds": FINITE}
+
+
+def is_other(flag):
+    """Whether a flag, brought along by a method's module, is another thing than a record's field of its name."""
+    return flag in NAMES and flag not in FLAGS
 
 
 def of_record(content, path, problems):
@@ -148,7 +158,8 @@ def inside(name, fields, where, problems):
     if not isinstance(fields, dict):
         problems += [] if fields is None else [f"{where}{name!r} is {told(fields)}, not {OBJECT.name}"]
         return None
-    return _fitting(fields, SHARED, INSIDE[name], f"{where}in {name!r} ", problems)
+    kinds = {key: kind for key, kind in SHARED.items() if name != "args" or not is_other(key)}
+    return _fitting(fields, kinds, INSIDE[name], f"{where}in {name!r} ", problems)
 
 
 def _fitting(fields, kinds, kind, where, problems):

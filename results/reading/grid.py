@@ -22,6 +22,8 @@ class Block:
     baseline: tuple | None = None  # the row above the '|'
     label: str = ""
     printed: dict = field(default_factory=dict)
+    order: list | None = None
+    together: bool = False
     problems: list = field(default_factory=list)
     n: int = 0  # tokens in the rows
 

@@ -62,8 +62,7 @@ def from_record(content, path):
         run.problems.append(f"{path}: has no grid and no numbers")
         return run
     run.record, run.args = found, found.get("args")
-    order = (found.get("protocol") or {}).get("task_order") or []
-    run.order = order if order != sorted(order) else None
+    run.order = (found.get("protocol") or {}).get("task_order") or None
     run.seconds = (found.get("seconds") or {}).get("total")
     training.of_record(found, run)
     return run

@@ -37,10 +37,8 @@ def parse_torch(path):
     except (TypeError, ValueError, RuntimeError, OverflowError) as e:
         reason, _, _ = str(e).partition("\n")
         raise RecordError(f"{path}: is not a run's .pt file ({reason:.200})") from None
-    run = Run(str(path), baseline=baseline.tolist(), grid=grid.tolist(), exact=True)
+    run = Run(str(path), baseline=baseline.tolist(), grid=grid.tolist(), order=order, exact=True)
     note_values(run)
-    if order != sorted(order):
-        run.order = order
     keys = list(PRINTED)[-len(stats) :] if len(stats) in (3, 4) else []
     run.printed = {key: repr(s) for key, s in zip(keys, stats, strict=False)}
     args = parts[5] if len(parts) > 5 else None

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from metrics.metrics import KEYS, of_the_end, summary
 from results.reading import bounds
+from results.reading.fields import is_other
 
 # The printed numbers: key in Run.printed and metrics.summary() -> how the reference's text file calls it.
 PRINTED = {
@@ -21,10 +22,11 @@ class Run:
 
     source, line: the file, and where in it the run begins (1 for files that hold one run); label: its heading
     or file name. baseline (T,) or None; grid (K, T), nan where an entry could not be read, [] if there is
-    none; order: task ids in the order of learning, None if they were not shuffled. printed: the summary
-    numbers as the log prints them (text, so that its digits are known). decimals: how many the grid was
-    printed with, None if it is exact. exact: the printed numbers are not rounded either. args, seconds,
-    record: None where the log has none. trained: what it says of tasks and epochs (training.Trained).
+    none; order: task ids in the order of learning, None if the log does not say it; together: it says that
+    all tasks were learned together. printed: the summary numbers as the log prints them (text, so that its
+    digits are known). decimals: how many the grid was printed with, None if it is exact. exact: the printed
+    numbers are not rounded either. args, seconds, record: None where the log has none. trained: what it says
+    of tasks and epochs (training.Trained).
     problems: what could not be read, with file and line. slips: what was read but looks wrong.
     """
 
@@ -34,6 +36,7 @@ class Run:
     baseline: list | None = None
     grid: list = field(default_factory=list)
     order: list | None = None
+    together: bool = False
     printed: dict = field(default_factory=dict)
     decimals: int | None = None
     exact: bool = False
@@ -46,15 +49,15 @@ class Run:
 
     @property
     def final(self):
-        return self._number("final")
+        return self.number("final")
 
     @property
     def backward(self):
-        return self._number("backward")
+        return self.number("backward")
 
     @property
     def forward(self):
-        return self._number("forward")
+        return self.number("forward")
 
     @property
     def empty(self):
@@ -70,20 +73,35 @@ class Run:
     def place(self):
         return f"{self.source}:{self.line}"
 
+    @property
+    def joint(self):
+        """Whether all tasks were learned together, so that no number between tasks means anything."""
+        return self.together or self.fact("model") == "joint"
+
+    @property
+    def unordered(self):
+        """Whether it is not known which task a row of the grid belongs to."""
+        return self.joint or (self.order is None and self.fact("shuffle_tasks") == "yes")
+
+    @property
+    def flags(self):
+        """The run's arguments; {} if the log has none."""
+        return (self.record or {}).get("args") or self.args or {}
+
     def fact(self, key):
         """'model', 'data_file', 'seed', 'status' ...: from the record or the arguments, else None."""
         record = self.record or {}
-        for where in (record, record.get("protocol"), record.get("args"), self.args):
+        for where in (record, record.get("protocol"), {} if is_other(key) else self.flags):
             if isinstance(where, dict) and where.get(key) is not None:
                 return where[key]
         return None
 
     @cached_property
     def recomputed(self):
-        """metrics.summary() of the grid, what it means for `joint`; all None where the grid's shape allows none."""
+        """metrics.summary() of the grid, as far as its rows' tasks are known; all None where its shape allows none."""
         try:
             found = summary(self.baseline, self.grid, self.order)
-            return of_the_end(found) if self.fact("model") == "joint" else found
+            return of_the_end(found) if self.unordered else found
         except ValueError:
             return dict.fromkeys(KEYS)
 
@@ -113,7 +131,7 @@ class Run:
         From the printed forward number f: f * T / (T - 1) = mean_i R[i-1, order[i]] - mean of the baseline.
         """
         tasks = self.n_tasks
-        if self.baseline is not None or self.forward is None or not tasks or tasks < 2:
+        if self.baseline is not None or self.forward is None or self.unordered or not tasks or tasks < 2:
             return None
         try:
             ahead = summary([0.0] * tasks, self.grid, self.order)["forward_paper"]
@@ -121,9 +139,11 @@ class Run:
             return None
         return None if ahead is None else ahead - self.forward * tasks / (tasks - 1)
 
-    def _number(self, key):
+    def number(self, key):
+        """A summary number as printed; None if it is not, or means nothing."""
         text = self.printed.get(key)
-        return None if text is None or not abs(float(text)) <= bounds.LARGEST else float(text)
+        value = None if text is None or not abs(float(text)) <= bounds.LARGEST else float(text)
+        return of_the_end({key: value})[key] if self.joint else value
 
 
 def decimals_of(text):

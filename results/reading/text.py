@@ -11,6 +11,7 @@ import io
 import math
 import re
 
+from metrics.metrics import IN_ORDER, TOGETHER
 from results import RecordError
 from results.reading import bounds, fields, training
 from results.reading.grid import BARE, DECIMAL, Block, fill, looks_like_a_grid
@@ -29,6 +30,7 @@ LABELS = {
 NAME = "|".join(sorted(LABELS, key=len, reverse=True))
 LABEL = re.compile(rf"\b({NAME})[*`]*[ \t]*[:=][*`]*[ \t]*[*`]*(\S*)", re.IGNORECASE)  # bold or code in Markdown
 BETWEEN = re.compile(r"[\s,;|\[\](){}]+")
+ORDER = re.compile(rf"{IN_ORDER}((?: \d{{1,9}})+)")
 HEADING = re.compile(r"\s*(?:\(\w{1,3}\)|#+|\d{1,3}[.)])\s+\S")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 TYPED = str.maketrans("\u2212\xa0", "- ")  # a word processor's minus and blank
@@ -87,6 +89,8 @@ class _Reader:
                 self.close()
             return
         if "} # " in piece and self.one_liner(line, piece):
+            return
+        if self.learned(piece.strip()):
             return
         at = 0
         for match in LABEL.finditer(piece):
@@ -157,6 +161,17 @@ class _Reader:
         elif value != "X" and (self.waiting.baseline or self.waiting.n):
             self.waiting.problems.append(f"{self.source}:{line}: {value!r:.60} after {label!r} is not a number")
 
+    def learned(self, piece):
+        """A line on how the tasks of the grid above it were learned; True if it is one."""
+        order = ORDER.fullmatch(piece)
+        if not order and piece != TOGETHER:
+            return False
+        self.close()
+        if self.waiting:
+            self.waiting.order = [int(task) for task in order[1].split()] if order else None
+            self.waiting.together = not order
+        return True
+
     def one_liner(self, line, piece):
         """The reference's '<file>: {arguments} # final backward forward # seconds'; True if it is one."""
         head, _, tail = piece.rpartition("} # ")
@@ -182,6 +197,8 @@ class _Reader:
             args = None
             problems.append(f"{self.source}:{line}: the arguments before ' # ' cannot be read")
         run = self.finished(self.waiting) if self.waiting and self.waiting.n else None
+        if run is not None:
+            run.args = args  # which say whether the tasks were shuffled
         if run is not None and _same_numbers(run, printed):
             self.waiting = None
         else:
@@ -212,6 +229,7 @@ class _Reader:
     def finished(self, block):
         """The block as a Run; None if it is not a grid."""
         run = Run(self.source, block.line, block.label, printed=dict(block.printed))
+        run.order, run.together = block.order, block.together
         run.problems += block.problems
         if not block.n and block.baseline is None:
             return run if "final" in run.printed else None

@@ -44,7 +44,7 @@ FIRST = (BASE, "joint", "ewc", "das")  # the order of the rows
 def variants(found) -> dict:
     """{variant: {seed: run}}, such as 'das --das_masks no'. RecordError if runs of one variant differ in other settings."""
     by = ("model", *OWN)
-    gathered = cells.gather(found, by)
+    gathered = cells.gather(found, by, metrics=TUNED)
     names = {key: _name(dict(zip(by, key, strict=True))) for key in gathered}
     order = sorted(gathered, key=lambda key: (FIRST.index(key[0]) if key[0] in FIRST else len(FIRST), len(names[key])))
     return {names[key]: {seed: run for (seed, *_), run in cells.done(gathered[key]).items()} for key in order}

@@ -10,7 +10,9 @@ import torch
 
 import main
 from data import files
+from experiment import store
 from model import UsageError, learning
+from results import compare
 from scripts.kill_test import measured
 from tests.conftest import stream
 from tests.experiment.stopping import Stops, quickly, words
@@ -68,7 +70,10 @@ def test_two_runs_are_one(parts, monkeypatch, model):
     assert record.with_suffix(".state").exists()
     two = run(parts, "two", model=model, data_file="last.pt", start_from=record)
     first = json.loads(record.read_text())["protocol"]["data_hash"]
-    assert two["protocol"]["start_from"] == first[:12] and two["counts"]["steps"] == whole["counts"]["steps"] - 20
+    assert (
+        two["protocol"]["start_from"].startswith(f"{first[:12]}:")
+        and two["counts"]["steps"] == whole["counts"]["steps"] - 20
+    )
     if model == "multimodal":  # its initial values depend on the number of tasks
         return
     assert two["grid"][-1] == pytest.approx(whole["grid"][-1][2:], abs=0.026)
@@ -85,6 +90,63 @@ def test_a_chain_of_three_and_a_stop_within(parts, monkeypatch):
     Stops(monkeypatch).run(words(parts, save_path=parts / "parts", **flags), [3, 9, 11])
     assert measured(parts / "whole") == measured(parts / "parts")
     assert len(measured(parts / "whole")[0]["protocol"]["start_from"].split()) == 2
+
+
+FLAGS = {"n_epochs": 2, "batch_size": 5, "samples_per_task": 20, "validation": 10, "n_tasks": 1, "shuffle_tasks": True}
+
+
+def averaged(parts, *earlier):
+    """Whether runs that went on from these, with a seed each, are averaged; what is said if they are not."""
+    for seed, record in enumerate(earlier):
+        run(parts, "two", model="gem", data_file="last.pt", start_from=record, seed=seed)
+    return compare.main([str(parts / "two"), "--metric", "final"]) == 0
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_what_went_on_from_runs_of_another_protocol_is_not_averaged(parts, capsys, name):
+    run(parts, "one", model="gem", data_file="first.pt", save_state=True)
+    run(parts, "other", model="gem", data_file="first.pt", save_state=True, **{name: FLAGS[name]})
+    assert not averaged(parts, record_of(parts / "one"), record_of(parts / "other"))
+    assert "runs of gem differ in start_from: " in capsys.readouterr().err
+
+
+def test_what_went_on_from_runs_of_other_seeds_is_averaged(parts, capsys):
+    """Where the earlier runs lie, what their data file is called and how they were typed is no protocol either."""
+    files.save(parts / "same.pt", *(tasks[:2] for tasks in stream()))
+    flags = {
+        "seed": 7,
+        "data_file": "same.pt",
+        "n_tasks": 2,
+        "head": "shared",
+        "samples_per_task": 1000,
+        "log_every": 3,
+    }
+    run(parts, "one", model="gem", data_file="first.pt", save_state=True)
+    run(parts, "other", model="gem", save_state=True, **flags)
+    assert averaged(parts, record_of(parts / "one"), record_of(parts / "other"))
+    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["gem", "2"]
+
+
+def test_a_chain_tells_the_protocol_of_each_of_its_runs(parts):
+    told = []
+    for n_epochs in (1, 2):
+        place = parts / str(n_epochs)
+        run(parts, place / "one", model="gem", data_file="first.pt", n_epochs=n_epochs, save_state=True)
+        start = record_of(place / "one")
+        run(parts, place / "two", model="gem", data_file="last.pt", start_from=start, save_state=True)
+        three = run(parts, place / "three", model="gem", data_file="last.pt", start_from=record_of(place / "two"))
+        told.append(three["protocol"]["start_from"].split())
+    (first, second), (other, same) = told
+    assert first.split(":")[0] == other.split(":")[0] and first != other and second == same
+
+
+def test_a_state_of_an_older_program_tells_its_data_alone(parts):
+    one = run(parts, "one", model="gem", data_file="first.pt", save_state=True)
+    file = record_of(parts / "one").with_suffix(".state")
+    header, state = store.read(file)
+    store.write(file, header | {"learned": [one["protocol"]["data_hash"]]}, state)
+    two = run(parts, "two", model="gem", data_file="last.pt", start_from=file)
+    assert two["protocol"]["start_from"] == one["protocol"]["data_hash"][:12]
 
 
 def test_split_heads_go_on(data_file):

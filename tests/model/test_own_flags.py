@@ -8,10 +8,14 @@ import pytest
 
 import main
 import model as methods
-from model import UsageError, own_flags
+from model import UsageError, arguments, own_flags
 from results import compare
-from results.comparing import matching
+from results.comparing import cells, matching
+from results.comparing.frames import frame
+from results.comparing.measures import MEASURES
+from results.reading import fields
 from results.reading.run import Run
+from results.reading.text import parse_text
 from scripts.papers import targets
 from scripts.sweeping import jobs, selection
 from tests.conftest import DROPPED_IN as NAME
@@ -168,6 +172,54 @@ def test_a_run_records_them_and_its_seeds_are_not_averaged_over_them(drop, data_
     rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]]
     assert rows == [[NAME, "0.3", "3"], [NAME, "1", "3"], ["single", "-", "1"]]
     assert f"model.{NAME}" not in sys.modules  # a table needs the records, not the method
+
+
+FIELDS = sorted({*fields.NAMES, *MEASURES, "source"} - {*arguments.FLAGS})
+
+
+def test_all_that_a_record_may_have_is_known_by_name(drop, data_file, tmp_path):
+    drop(METHOD)
+    words = ["--data_path", str(data_file.parent), "--data_file", "tiny.pt", "--save_path", str(tmp_path / "r")]
+    asked = ["--lca", "yes", "--probe", "epochs", "--stop_at_accuracy", "1", "--n_epochs", "2"]
+    record = main.main([*words, "--model", NAME, *asked])
+    assert not {*record, *record["protocol"]} - {*fields.NAMES, *arguments.FLAGS}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_one_that_is_called_like_a_field_of_a_record_is_neither_taken_for_it_nor_forgotten(tmp_path, capsys, name):
+    records = [make(NAME, seed) for seed in range(3)]
+    for record, value in zip(records, (1, 0, 0.01), strict=True):
+        record["args"][name] = value
+    folder = write(tmp_path / "r", *records, make("single"))
+    assert compare.main([folder, "--metric", "final"]) == 2
+    said = f"runs of {NAME} differ in args.{name}: 0, 0.01, 1; they are not averaged (--by model,args.{name} keeps"
+    assert said in capsys.readouterr().err
+    assert compare.main([folder, "--metric", "final", "--by", f"model,args.{name}"]) == 0
+    rows = [line.split()[:4] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [[NAME, value, "1", "0.7500"] for value in ("0", "0.01", "1")] + [["single", "-", "1", "0.7500"]]
+    assert compare.main([folder, "--metric", "final", "--allow", f"args.{name}"]) == 0
+    (row, _) = capsys.readouterr().out.splitlines()[1:]
+    assert row.split()[:2] == [NAME, "3"]
+    (one, two) = (Run("", record=record, args=record["args"]) for record in records[:2])
+    assert matching.differing(one, two) == {f"args.{name}": (1.0, 0.0)}
+    assert cells.differing([one, two], [*cells.PROTOCOL, "status", "device"]) == {}
+
+
+@pytest.mark.parametrize("name, value", [("memory", "large"), ("status", "diverged"), ("task_order", 3), ("device", 1)])
+def test_one_of_a_log_is_no_fact_of_the_run(name, value):
+    args = {"model": NAME, "seed": 0, "n_memories": 5, name: value}
+    (run,) = parse_text(f"x: {args} # 0.750 -0.050 0.050 # 1.0\n", "log")
+    assert not run.problems and run.fact(name) is None
+    assert cells.field(run, "memory") == 5 and cells.settings(run) == {f"args.{name}": value}
+
+
+def test_a_frame_has_a_column_for_each(tmp_path):
+    pytest.importorskip("pandas")
+    record = make(NAME)
+    record["args"] |= {"final": 3, "memory": 0.5, "pace": 2.0}
+    (row,) = frame(write(tmp_path / "r", record)).to_dict("records")
+    assert (row["final"], row["memory"]) == (0.75, 10)
+    assert (row["args.final"], row["args.memory"], row["pace"]) == (3, 0.5, 2.0)
 
 
 @pytest.mark.parametrize("text", [None, "1 / 0\nclass Net: pass\n"])

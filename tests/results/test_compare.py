@@ -14,8 +14,10 @@ import pytest
 import torch
 from scipy import stats
 
+from model.arguments import decides
 from results import RecordError, compare, table
 from results.comparing import cells, comparable
+from results.comparing.measures import MEASURES
 from tests.results.records import make, write
 
 ROOT = Path(compare.__file__).parents[1]
@@ -547,3 +549,44 @@ def test_unlearning(tmp_path, capsys):
     write(tmp_path, make(seed=1, forgetting={**said, "attacked": [2]}))
     assert compared(tmp_path, "--metrics", metrics) == 1
     assert "'forgetting' is " in capsys.readouterr().err
+
+
+def finetuned(seed, epochs=10, lr=0.001, model="gem"):
+    record = make(model, seed, finetuning={"mean_accuracy": 0.5 + lr, "mean_f1": 0.4} if epochs else None)
+    record["args"] |= {"finetune_epochs": epochs, "finetune_lr": lr}
+    return record
+
+
+@pytest.mark.parametrize("metric", ["finetuned", "final,finetuned_f1"])
+def test_what_decides_one_measure_alone_is_a_setting_where_that_is_asked_for(tmp_path, capsys, metric):
+    write(tmp_path, finetuned(0), finetuned(1, lr=0.1), finetuned(2, epochs=3))
+    assert compared(tmp_path, "--metric", metric) == 2
+    assert "gem differ in finetune_epochs: 3, 10; finetune_lr: 0.001, 0.1; they are not" in capsys.readouterr().err
+    assert compared(tmp_path, "--metric", metric, "--allow", "finetune_epochs,finetune_lr") == 0
+    assert compared(tmp_path, "--metric", metric, "--by", "model,finetune_lr,finetune_epochs") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 4
+    assert compared(tmp_path, "--metric", "final") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["gem", "3"]
+
+
+def test_what_decides_one_measure_alone_is_nothing_to_runs_without_it(tmp_path, capsys):
+    write(tmp_path, finetuned(0), finetuned(1), finetuned(2, epochs=0, lr=0.1), make("gem", 3), make("single", 0))
+    assert compared(tmp_path, "--metric", "final,finetuned", "--baseline", "single") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].endswith("0.5010 ± 0.0000 (n 2)") and "comparable" not in out and not err
+
+
+def test_rows_whose_measure_was_decided_by_other_flags_are_not_comparable(tmp_path, capsys):
+    write(tmp_path, finetuned(0), finetuned(0, lr=0.1, model="single"))
+    assert compared(tmp_path, "--metric", "finetuned") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "not comparable: finetune_lr differs: 0.001 (gem), 0.1 (single)"
+    assert compared(tmp_path, "--metric", "finetuned", "--baseline", "single") == 2
+    assert "gem and single differ in finetune_lr: 0.001, 0.1; no difference is taken" in capsys.readouterr().err
+    assert compared(tmp_path, "--metric", "final", "--baseline", "single") == 0
+    assert "comparable" not in capsys.readouterr().out
+
+
+def test_each_flag_that_decides_one_measure_alone_is_a_flag_that_decides_no_other():
+    flags = {flag for measure in MEASURES.values() for flag in measure.flags}
+    assert flags and not any(decides("single", flag) for flag in flags)

@@ -217,7 +217,7 @@ def test_shuffled_tasks(tmp_path):
 
 def test_diverged(tmp_path):
     t, a = RESULT_T[:2], RESULT_A[:2]
-    given = content(status="diverged", grid=a[1:], final=None, backward=None, forward=None)
+    given = content(status="diverged", grid=a[1:], final=None, backward=None, forward=0.05)
     base = record.write(tmp_path, "x", given, t, a, {}, "")
     for suffix in (".json", ".pt", ".txt"):
         run = one(parse(base + suffix))
