@@ -42,6 +42,8 @@ def make(model="gem", seed=0, final=0.75, shift=0.0, **changes):
                 part[name] = value
                 break
     record.setdefault("grid", [[0.9 + shift, 0.2], [final, final]])
+    if "task_order" not in changes:
+        record["protocol"]["task_order"] = [*range(len(record["grid"]))]
     record.setdefault("final", final)
     record.setdefault("backward", (record["grid"][-1][0] - 0.9 - shift) / 2 if record["grid"] else None)
     record.setdefault("forward", 0.05)
