@@ -289,13 +289,13 @@ def test_what_nobody_asks_for_hangs_nothing(parts, more):
     assert run(parts, "two", model="single", data_file="last.pt", start_from=file)["status"] == "done"
 
 
-def test_a_state_of_gigabytes_is_not_read_into_memory_before_its_checksum_is_right(parts):
+def test_a_long_state_is_not_read_into_memory_before_its_checksum_is_right(parts):
     import resource
 
     run(parts, "one", model="single", data_file="first.pt", save_state=True)
     file = record_of(parts / "one").with_suffix(".state")
     with open(file, "r+b") as opened:
-        opened.truncate(2 * 10**9)  # sparse
+        opened.truncate(4 * 10**8)  # sparse
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UsageError, match="its checksum is wrong"):
         run(parts, "two", model="single", data_file="last.pt", start_from=file)
