@@ -70,7 +70,7 @@ class Checkpoints:
         self.make, self._outside = make, state.outside(model) if make else {}
         self._steps = 0  # since the latest checkpoint
         self._schedule(0.0)
-        if args.checkpoint_every or args.resume:
+        if (args.checkpoint_every or args.resume) and not state.waits_for_shapes(model):
             self._method()  # UsageError now rather than in the midst of training
 
     # ---------------------------------------------------------------- going on
@@ -192,10 +192,16 @@ class Checkpoints:
 
     def _method(self) -> dict:
         """The method's state. ``UsageError`` if it cannot be held, or if another object could not go on from it."""
-        saved = state.checkpoint(self.model)
-        if self.make:
+        if not self.make:
+            return state.checkpoint(self.model)
+        try:
+            saved = state.checkpoint(self.model)
             state.require_unchanged(self._outside, self.model)
             trial.require(self.make, saved)
+        except (UsageError, OSError):
+            raise
+        except Exception as error:  # of what somebody's module does when it is looked at
+            raise UsageError(f"the method cannot tell its state ({type(error).__name__}: {error})") from error
         return saved
 
     def _place(self, step: int) -> str:

@@ -163,4 +163,5 @@ def _joined(parts) -> scoring.Sizes | None:
 def finite(model) -> bool:
     """Whether every parameter is finite."""
     values = [value for value in model.state_dict().values() if isinstance(value, torch.Tensor)]
-    return all(bool(value.isfinite().all()) for value in values if value.is_floating_point())
+    known = (value for value in values if not torch.nn.parameter.is_lazy(value))  # others get a shape in the first pass
+    return all(bool(value.isfinite().all()) for value in known if value.is_floating_point())

@@ -7,7 +7,7 @@ import signal
 import torch
 
 from model import UsageError, state
-from model.frozen import same
+from model.frozen import KIND, same
 
 SECONDS = 60.0  # a constructor that takes longer is given up
 
@@ -45,6 +45,7 @@ def _reason(make, saved: dict) -> str:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1), os.dup2(nothing, 2)
         torch.set_num_threads(1)  # the threads of a parallel region do not survive a fork
+        torch.set_num_threads = torch.set_num_interop_threads = lambda n: None
         fresh = make()
         state.restore(fresh, saved)
         return _difference(saved, state.checkpoint(fresh)) or "good"
@@ -60,11 +61,14 @@ def _difference(saved: dict, told: dict) -> str:
     if same(saved, told):
         return ""
     one, two = (found.get("attributes") or {} for found in (saved, told))
-    names = [
-        f"the attribute {place}.{name}".replace(" .", " ")
-        for place, values in one.items()
-        for name in values
-        if not same(values[name], two.get(place, {}).get(name))
-    ]
-    parts = [key for key in saved if not same(saved[key], told.get(key))]
-    return f"a fresh object of the method does not take on {(names or parts)[0]}; make it in the constructor"
+    for place in {**one, **two}:
+        here, there = one.get(place, {}), two.get(place, {})
+        for name in {**here, **there}:
+            if not same(here.get(name), there.get(name)):
+                what = f"the attribute {place}.{name}".replace(" .", " ")
+                if isinstance(here.get(name), dict) and here[name].get(KIND) == "set":
+                    return f"the order of {what}, a set, would be another in another process; keep a list or a dict"
+                return f"a fresh object of the method does not take on {what}; make it in the constructor"
+    one, two = ({**found, **(found.get("beside") or {}), "beside": None} for found in (saved, told))
+    part = next(key for key in {**one, **two} if not same(one.get(key), two.get(key)))
+    return f"a fresh object of the method does not take on its {part}; make them in the constructor"

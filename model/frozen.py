@@ -5,7 +5,8 @@ Held are
 * numbers, text, None and members of an enum; lists, tuples, sets, dicts, deques, and Python's kinds of dicts and tuples;
 * tensors, arrays of numpy, and generators of torch, of numpy and of ``random``;
 * objects with ``checkpoint()`` and ``restore(state)``, or with ``state_dict()`` and ``load_state_dict(state)``;
-* any other object of a class written in Python, by its attributes.
+* modules of torch, arguments, and any other object of a class written in Python, by their attributes;
+* functions, classes and the like by their names, since the program makes them.
 
 What is one object in two places is one object again, and tensors that share memory share it again. Parameters and modules
 are named, and not held a second time. Generators, objects and tensors that gradients flow into are not made anew: a fresh
@@ -34,9 +35,10 @@ DICTS = {kind.__name__: kind for kind in (dict, collections.OrderedDict, collect
 GROUPS = {kind.__name__: kind for kind in (tuple, set, frozenset, torch.Size)}
 FACTORIES = {kind.__name__: kind for kind in (list, dict, set, int, float, str, bool)}
 GENERATORS = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
-# Made by the constructor or by the program, and without a state of their own.
+# Made by the program, and without a state of their own.
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type, functools.partial,
-             torch.device, torch.dtype, torch.layout, torch.memory_format, argparse.Namespace)  # fmt: skip
+             torch.device, torch.dtype, torch.layout, torch.memory_format)  # fmt: skip
+UNCHANGED = {argparse.Namespace: ("text",)}  # what main.py hands to a method, and no method changes
 
 
 def parts(model: nn.Module | None) -> dict:
@@ -51,12 +53,14 @@ class Freezer:
     """``freeze`` gives the frozen form of one value after another; its tensors are empty until ``finish`` is called.
 
     ``model`` has the values as attributes. A view of one of its parameters is refused, because it would be one no more.
+    ``lenient`` is for comparing, not for thawing: what cannot be held is described.
     """
 
-    def __init__(self, model: nn.Module | None = None):
+    def __init__(self, model: nn.Module | None = None, lenient: bool = False):
         found = parts(model)
+        self.lenient = lenient
         self.keys = {id(part): key for key, part in found.items()}
-        self.parameters = {_storage(p) for p in found.values() if isinstance(p, torch.Tensor) and p.numel()}
+        self.parameters = {_place(p) for p in found.values() if isinstance(p, nn.Parameter)} - {None}
         self.known: dict[int, tuple] = {}  # id: the value, which must not leave its id to another, and its frozen form
         self.copies = Copies()
         self.name = ""
@@ -71,9 +75,11 @@ class Freezer:
             self._note(value, None)
             try:
                 self._freeze(value)
-            except UsageError:
-                del self.known[id(value)]  # whoever goes on without it must not find half of it
-                raise
+            except Exception:
+                if not self.lenient:
+                    del self.known[id(value)]  # whoever goes on without it must not find half of it
+                    raise
+                self._note(value, {KIND: "other", "of": _path(type(value)), "is": [id(value), _told_of(value)]})
         if self.known[id(value)][1] is None:  # a tuple in itself
             self._refuse(value)
         return self.known[id(value)][1]
@@ -103,7 +109,7 @@ class Freezer:
             self._items(value, kind.__name__, {})
         elif kind in DICTS.values():
             self._dict(value, kind.__name__, {})
-        elif kind is collections.defaultdict and getattr(value.default_factory, "__name__", None) in {None, *FACTORIES}:
+        elif kind is collections.defaultdict and value.default_factory in (None, *FACTORIES.values()):
             self._dict(value, kind.__name__, {"factory": value.default_factory and value.default_factory.__name__})
         elif kind is collections.deque:
             self._items(value, kind.__name__, {"maxlen": value.maxlen})
@@ -113,20 +119,42 @@ class Freezer:
             self._tensor(value)
         elif isinstance(value, np.ndarray | np.generic):
             self._array(value)
+        elif isinstance(value, FUNCTIONS):
+            self._note(value, {KIND: "made", "of": _name(value)})["given"] = self._given(value)
         elif isinstance(value, GENERATORS):
+            if isinstance(value, np.random.Generator) and getattr(
+                value.bit_generator.seed_seq, "n_children_spawned", 0
+            ):
+                self._refuse(value)  # numpy has no way of setting how many it has spawned
             self._note(value, {KIND: "generator"})["state"] = self.freeze(_state_of(value))
-        elif has_state(value):
-            frozen = self._note(value, {KIND: "object", "of": self._parameters_of(value)})
-            self.told += 1
-            frozen["state"] = self.freeze(value.checkpoint() if hasattr(value, "checkpoint") else value.state_dict())
-            self.told -= 1
+        elif has_state(value) and not isinstance(value, nn.Module):
+            self._object(value)
         elif _of_python(value):
             frozen = self._note(value, {KIND: "attributes", "of": kind.__qualname__, "values": {}})
             for name, part in vars(value).items():
-                if not isinstance(part, FUNCTIONS):
+                if name not in UNCHANGED.get(kind, ()):
                     frozen["values"][name] = self.freeze(part)
+        elif callable(value) and not isinstance(value, dict | list | set | tuple):
+            self._note(value, {KIND: "made", "of": _name(value), "given": None})
         else:
             self._refuse(value)
+
+    def _object(self, value) -> None:
+        """By its own state; an optimizer's names its parameters by numbers, and nothing of what a subclass adds."""
+        frozen = self._note(value, {KIND: "object", "of": self._parameters_of(value), "more": {}})
+        self.told += 1
+        frozen["state"] = self.freeze(value.checkpoint() if hasattr(value, "checkpoint") else value.state_dict())
+        self.told -= 1
+        for name, part in vars(value).items() if isinstance(value, torch.optim.Optimizer) else ():
+            if not name.startswith("_") and name not in ("defaults", "state", "param_groups"):
+                frozen["more"][name] = self.freeze(part)
+
+    def _given(self, value):
+        """What a partial function was given; the numbers and texts that a function has from where it was made."""
+        if isinstance(value, functools.partial):
+            return self.freeze([*value.args, value.keywords])
+        inside = [cell.cell_contents for cell in getattr(value, "__closure__", None) or () if cell != types.CellType()]
+        return [part if type(part) in PLAIN else _path(type(part)) for part in inside] or None
 
     def _parameters_of(self, value) -> list:
         """Which parameters an optimizer steps, by their keys; its own state has only their number."""
@@ -139,6 +167,8 @@ class Freezer:
 
     def _dict(self, value: dict, kind: str, more: dict) -> None:
         """Plain keys of a plain dict stay keys; others become a list, as an array of numpy is frozen as a dict."""
+        if any(type(key) is int and key in self.keys for key in value):
+            self._refuse(value)  # by id() of parameters, which are others in another process
         if kind == "dict" and all(map(_is_key, value)) and KIND not in value:
             frozen = self._note(value, {})
             frozen.update((key, self.freeze(item)) for key, item in value.items())
@@ -149,31 +179,42 @@ class Freezer:
             frozen["items"].append(self.freeze(item))
 
     def _tensor(self, value: torch.Tensor) -> None:
-        if value.layout is not torch.strided or value.is_quantized:
+        if value.layout is not torch.strided or value.is_quantized or (vars(value) and not self.told):
             self._refuse(value)
-        if not self.told and value.numel() and _storage(value) in self.parameters:
-            raise UsageError(
-                f"a checkpoint cannot hold the attribute {self.name}, which is a view of the parameters; keep a clone()"
-            )
+        if not self.told and self.is_a_view(value):
+            self.refuse_view(self.name)
         if value.grad_fn is not None and not self.told:
             raise UsageError(
                 f"a checkpoint cannot hold the attribute {self.name}, a tensor with the graph of its gradient; keep a "
                 "detach()"
             )
         empty = self.copies.of(value)
-        if not value.requires_grad or self.told:
+        if self.told or not _is_variable(value):
             self._note(value, empty)
             return
-        frozen = self._note(value, {KIND: "variable", "values": empty})
+        frozen = self._note(value, {KIND: "variable", "values": empty, "requires_grad": value.requires_grad})
         frozen["grad"] = self.freeze(value.grad)
 
     def _array(self, value) -> None:
-        alone = isinstance(value, np.generic) or not value.flags.writeable or min(value.strides, default=0) < 0
+        scalar = isinstance(value, np.generic)
+        seen_backwards = not scalar and value.base is not None and min(value.strides, default=0) < 0
+        if not scalar and (type(value) is not np.ndarray or seen_backwards):  # a mask; memory shared in another order
+            self._refuse(value)
+        alone = scalar or not value.flags.writeable or min(value.strides, default=0) < 0
         try:
             values = torch.from_numpy(np.array(value) if alone else value)
         except (TypeError, ValueError):  # of text, of objects, of bytes in another order
             self._refuse(value)
-        self._note(value, {KIND: "array", "values": self.freeze(values)})
+        self._note(value, {KIND: "array", "values": self.freeze(values), "scalar": scalar})
+
+    def is_a_view(self, value: torch.Tensor) -> bool:
+        """Whether it shares memory with a parameter."""
+        return _place(value) in self.parameters
+
+    def refuse_view(self, name: str):
+        raise UsageError(
+            f"a checkpoint cannot hold the attribute {name}, which is a view of the parameters; keep a clone()"
+        )
 
     def _refuse(self, value):
         raise UsageError(
@@ -226,7 +267,10 @@ class Thawer:
             case "bytes":
                 self._note(frozen, frozen["text"].encode("latin-1"))
             case "array":
-                self._note(frozen, self.thaw(frozen["values"], None).numpy()[()])
+                values = self.thaw(frozen["values"], None).numpy()
+                self._note(frozen, values[()] if frozen.get("scalar", True) else values)
+            case "made" if current is not None:
+                self._note(frozen, current)
             case "part" if frozen["key"] in self.parts:
                 self._note(frozen, self.parts[frozen["key"]])
             case "named tuple" if hasattr(_found(frozen["of"], tuple), "_fields"):
@@ -250,11 +294,13 @@ class Thawer:
             case "variable" if _takes(current, frozen["values"]):
                 with torch.no_grad():
                     self._note(frozen, current).copy_(frozen["values"])
-                current.grad = self.thaw(frozen["grad"], None)
+                current.requires_grad_(frozen["requires_grad"]).grad = self.thaw(frozen["grad"], None)
             case "object" if has_state(current) and frozen.get("of", []) == self._parameters_of(current):
                 own = self.thaw(frozen["state"], None)
                 (current.restore if hasattr(current, "restore") else current.load_state_dict)(own)
                 self._note(frozen, current)
+                mine = vars(current) if frozen.get("more") else {}
+                mine.update({name: self.thaw(part, mine.get(name)) for name, part in frozen.get("more", {}).items()})
             case "attributes" if _of_python(current) and type(current).__qualname__ == frozen["of"]:
                 mine = vars(self._note(frozen, current))
                 mine.update({name: self.thaw(part, mine.get(name)) for name, part in frozen["values"].items()})
@@ -302,7 +348,8 @@ def same(one, two, met=None) -> bool:
 def has_state(value) -> bool:
     """Whether an object can tell its state and take one on."""
     pairs = (("checkpoint", "restore"), ("state_dict", "load_state_dict"))
-    return not isinstance(value, type) and any(all(hasattr(value, name) for name in pair) for pair in pairs)
+    kind = type(value)
+    return kind is not type and any(all(callable(getattr(kind, name, None)) for name in pair) for pair in pairs)
 
 
 def _of_python(value) -> bool:
@@ -331,16 +378,44 @@ def _is_key(key) -> bool:
     return type(key) in PLAIN or (type(key) is tuple and all(map(_is_key, key)))
 
 
+def _is_variable(value) -> bool:
+    """Whether it is one that an optimizer may step, or that was fixed: the tensor itself matters, not only its values."""
+    return isinstance(value, torch.Tensor) and (value.requires_grad or isinstance(value, nn.Parameter))
+
+
 def _takes(current, values) -> bool:
-    return isinstance(current, torch.Tensor) and current.requires_grad and current.shape == values.shape
+    return _is_variable(current) and current.shape == values.shape
+
+
+def _name(value) -> list[str]:
+    """What tells a function, a class or a type of numbers from another; functions without a name by their line."""
+    if isinstance(value, functools.partial):
+        return ["partial", *_name(value.func)]
+    if isinstance(value, torch.device | torch.dtype | torch.layout | torch.memory_format):
+        return [str(value)]
+    code = getattr(value, "__code__", None)
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or type(value).__qualname__
+    return [str(getattr(value, "__module__", None)), str(name), *([str(code.co_firstlineno)] if code else [])]
+
+
+def _told_of(value) -> str:
+    """What an object that cannot be held says of itself."""
+    try:
+        return repr(value)[:200]
+    except Exception:
+        return ""
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
-def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+def _place(tensor: torch.Tensor) -> int | None:
+    """Where its memory begins; None of a tensor without any, as a sparse one or one that waits for its shape."""
+    try:
+        return tensor.untyped_storage().data_ptr() or None
+    except (NotImplementedError, RuntimeError, ValueError):
+        return None
 
 
 def _state_of(generator):

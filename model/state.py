@@ -1,25 +1,23 @@
 """The exact state of a method, and back: parameters, buffers, gradients, and what the attributes of its modules hold.
 
-An attribute is state if ``model.frozen`` can hold its value. Functions, modules and arguments are no state, because the
-constructor makes them. Nor are the attributes that a method's ``CACHES`` names, which it can make anew. Anything else is
-refused. (What torch's own modules hold beside is their own affair.)
+An attribute is state if ``model.frozen`` can hold its value. Those that a method's ``CACHES`` names are none, because it
+can make them anew. Anything else is refused. (What torch's own modules hold beside is their own affair.)
 """
 
-import collections
 import copy
+import inspect
 import random
 import sys
-from contextlib import suppress
+import types
 
 import numpy as np
 import torch
 from torch import nn
 
 from model import UsageError
-from model.frozen import FUNCTIONS, GENERATORS, KIND, PLAIN, Freezer, Thawer, same
+from model.frozen import KIND, Freezer, Thawer, same
 
-MADE = (nn.Module, *FUNCTIONS)  # made by the constructor, or by the program
-CHANGING = (*PLAIN, list, dict, set, collections.deque, torch.Tensor, np.ndarray, GENERATORS)
+OF_PARAMETERS = "attributes of parameters"  # the key beside the names of modules
 TORCH_OWN = frozenset(vars(nn.Module())) - {
     "training"
 }  # what torch keeps in every module, parameters and buffers among it
@@ -45,6 +43,11 @@ def restore(model: nn.Module, state: dict) -> None:
     model.load_state_dict(state["parameters"])
     _set_beside(model, state.get("beside", {}))
     set_attributes(model, state["attributes"])
+    for place, module in model.named_modules():  # what was deleted
+        if not _of_a_library(module):
+            for name in vars(module).keys() - TORCH_OWN - set(getattr(model, "CACHES", ())):
+                if name not in state["attributes"].get(place, {}):
+                    delattr(module, name)
 
 
 def parameters(model: nn.Module) -> dict:
@@ -81,7 +84,20 @@ def _beside(model: nn.Module) -> dict:
         "gradients": {key: p.grad.clone() for key, p in named.items() if p.grad is not None},
         "fixed": [key for key, p in named.items() if not p.requires_grad],
         "buffers": {key: b.clone() for key, b in model.named_buffers() if key not in kept},
+        "hooks": _hooks(model),
     }
+
+
+def _hooks(model: nn.Module) -> dict:
+    """How many functions wait for a pass of each module and parameter: only a constructor can make them anew."""
+    found = {place: [v for name, v in vars(m).items() if name.endswith("_hooks")] for place, m in model.named_modules()}
+    found |= {key: [p._backward_hooks or ()] for key, p in model.named_parameters()}
+    return {name: n for name, hooks in found.items() if (n := sum(map(len, hooks)))}
+
+
+def waits_for_shapes(model: nn.Module) -> bool:
+    """Whether parameters get their shapes in the first pass."""
+    return any(nn.parameter.is_lazy(p) for p in model.parameters())
 
 
 def _set_beside(model: nn.Module, found: dict) -> None:
@@ -100,19 +116,38 @@ def attributes(model: nn.Module, but: tuple = ()) -> dict:
     ``but``: attributes of ``model`` that are left out.
     """
     freezer, found = Freezer(model), {}
+    for key, buffer in model.named_buffers():
+        if freezer.is_a_view(buffer):
+            freezer.refuse_view(key)
     for place, module in model.named_modules():
         entries = found[place] = {}
         left_out = TORCH_OWN if module is not model else {*TORCH_OWN, *but, *getattr(model, "CACHES", ())}
         for name, value in vars(module).items():
-            if name in left_out or isinstance(value, MADE):
+            if name in left_out:
                 continue
+            told = f"{place}.{name}".lstrip(".")
             try:
-                entries[name] = freezer.freeze(value, f"{place}.{name}".lstrip("."))
+                entries[name] = freezer.freeze(value, told)
             except UsageError:
-                if not type(module).__module__.startswith(("torch.", "transformers.")):
+                if not _of_a_library(module):
                     raise
+            except Exception as error:  # of what somebody's object does when it is looked at
+                raise UsageError(
+                    f"a checkpoint cannot hold the attribute {told}, a {type(value).__name__} ({type(error).__name__}); "
+                    "name it in CACHES if the method can make it anew"
+                ) from error
+    own = {key: vars(p) for key, p in model.named_parameters() if vars(p)}
+    if own:
+        found[OF_PARAMETERS] = {
+            key: {name: freezer.freeze(value, f"{key}.{name}") for name, value in values.items()}
+            for key, values in own.items()
+        }
     freezer.finish()
     return found
+
+
+def _of_a_library(module: nn.Module) -> bool:
+    return type(module).__module__.startswith(("torch.", "transformers."))
 
 
 def set_attributes(model: nn.Module, found: dict) -> None:
@@ -121,19 +156,27 @@ def set_attributes(model: nn.Module, found: dict) -> None:
     for place, module in model.named_modules():
         for name, value in found.get(place, {}).items():
             setattr(module, name, thawer.thaw(value, vars(module).get(name), f"{place}.{name}".lstrip(".")))
+    for key, values in found.get(OF_PARAMETERS, {}).items():
+        for name, value in values.items():
+            setattr(thawer.parts[key], name, thawer.thaw(value, None, f"{key}.{name}"))
 
 
 def outside(model: nn.Module) -> dict:
-    """What a method's module and its classes hold beside the object, frozen: {its name: value}. It is in no checkpoint."""
-    freezer, found = Freezer(model), {}
+    """What a method's module and its classes hold beside the object: {its name: value}, frozen to be compared.
+
+    It is in no checkpoint. Of functions it is what they were given, and what was hung on to them.
+    """
+    freezer, found = Freezer(model, lenient=True), {}
     file = sys.modules[type(model).__module__]
-    for owner in (file, *(kind for kind in vars(file).values() if isinstance(kind, type))):
-        if owner is not file and owner.__module__ != file.__name__:
-            continue
-        for name, value in vars(owner).items():
-            if not name.startswith("__") and isinstance(value, CHANGING):
-                with suppress(UsageError):  # a table of functions, say
-                    found[name if owner is file else f"{owner.__name__}.{name}"] = freezer.freeze(value, name)
+    own = [kind for kind in vars(file).values() if isinstance(kind, type) and kind.__module__ == file.__name__]
+    for owner in (file, *own):
+        for name, value in list(vars(owner).items()):
+            if name.startswith("__") or not name.isidentifier():  # Python's own, and a debugger's
+                continue
+            inside = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else None
+            if isinstance(inside, types.FunctionType) and inside.__module__ == file.__name__:
+                value = [inside, inside.__defaults__, inside.__kwdefaults__, vars(inside)]
+            found[name if owner is file else f"{owner.__name__}.{name}"] = freezer.freeze(value, name)
     freezer.finish()
     return found
 

@@ -13,7 +13,7 @@ import torch
 
 import main
 from data import files, temporary
-from experiment import checkpoints
+from experiment import checkpoints, trial
 from experiment.checkpoints import Checkpoints
 from experiment.store import PLACE, Damaged, Store, remove_left_behind
 from model import UsageError, single
@@ -424,12 +424,18 @@ def test_a_foreign_module_goes_on_by_its_attributes(data_file, drop, monkeypatch
 
 
 STRANGE = """
+import argparse
 import collections
 import copy
+import functools
+import itertools
+import weakref
 import torch
 from model import common
 
 total = 0
+table = collections.defaultdict(lambda: collections.deque(maxlen=4))
+first, settings = itertools.count(), type("Settings", (dict,), {{"__getattr__": dict.get}})(a=1)
 
 
 class Rate:
@@ -443,12 +449,22 @@ class Rate:
 
 class Net(torch.nn.Module):
     everywhere = []
+    rate_of_all = Rate()
+
+    def remembers(self, memo=[]):
+        memo.append(1)
+
+    def half(self):
+        return 0.5
+
+    def whole(self):
+        return 1.0
 
     def __init__(self, n_inputs, n_outputs, n_tasks, args):
         super().__init__()
         self.net = common.MLP([n_inputs, 8, n_outputs])
         self.opt = torch.optim.SGD(self.parameters(), lr=0.1)
-        self.steps = 0
+        self.steps, self.args = 0, args
         {made}
 
     def forward(self, x, t):
@@ -482,6 +498,23 @@ class Net(torch.nn.Module):
             "self.old = torch.nn.ModuleList()",
             "self.steps % 4 or self.old.append(copy.deepcopy(self.net)); factor += len(self.old)",
         ),
+        (
+            "self.omega = 0",
+            "[setattr(p, 'omega', getattr(p, 'omega', 0.0) + 1) for p in self.parameters()]; "
+            "factor /= self.net.net[0].weight.omega",
+        ),
+        (
+            "self.rate = Rate(); self.rate.net = torch.nn.Dropout(0.5)",
+            "self.rate.net.train(self.steps < 4); factor = float(self.rate.net(torch.ones(9)).mean())",
+        ),
+        (
+            "self.heads = [torch.nn.Linear(8, 2)]",
+            "self.heads[0].requires_grad_(self.steps < 4); factor += self.heads[0].weight.requires_grad",
+        ),
+        ("pass", "self.args.lr *= 0.9; factor = self.args.lr"),
+        ("self.own = argparse.Namespace(n=0)", "self.own.n += 1; factor /= self.own.n"),
+        ("self.begun = True", "factor += hasattr(self, 'begun'); self.__dict__.pop('begun', None)"),
+        ("self.act, self.owner = functools.lru_cache(None)(self.half), weakref.ref(Rate)", "factor = self.act()"),
         ("pass", "self.steps == 4 and self.net.net[0].requires_grad_(False); self.opt.zero_grad(set_to_none=True)"),
     ],
 )
@@ -502,6 +535,26 @@ def test_whatever_a_foreign_module_keeps_comes_back(data_file, drop, monkeypatch
             r"cannot hold total, which belongs to model/\w+.py and not to the method",
         ),
         ("pass", "self.everywhere.append(1)", r"cannot hold Net.everywhere, which belongs to model/\w+.py and not"),
+        ("pass", "self.rate_of_all()", r"cannot hold Net.rate_of_all, which belongs to"),
+        ("pass", "self.remembers()", r"cannot hold Net.remembers, which belongs to"),
+        ("pass", "next(first)", "cannot hold first, which belongs to"),
+        ("pass", "table[3].append(1)", "cannot hold table, which belongs to"),
+        (
+            "self.rule = self.half",
+            "self.rule = self.whole",
+            "does not take on the attribute rule; make it in the constr",
+        ),
+        (
+            "pass",
+            "self.steps == 1 and self.net.register_forward_hook(print)",
+            "does not take on its hooks; make them in",
+        ),
+        (
+            "self.free = set(range(64))",
+            "self.steps < 4 and [self.free.pop() for _ in range(9)]; self.free.add(3 * self.steps)",
+            "the order of",
+        ),
+        ("pass", "self.__dict__['old'] = copy.deepcopy(self.net)", "attribute old, which a fresh method does not have"),
         (
             "self.old = None",
             "self.old = torch.nn.Sequential(torch.nn.Linear(3, 3))",
@@ -527,6 +580,28 @@ def test_no_checkpoint_is_written_that_could_not_be_read(data_file, drop, capsys
     main.main(words(folder, save_path=folder / "r", model=DROPPED_IN, checkpoint_every=3))
     told = " ".join(capsys.readouterr().err.split())
     assert re.search(rf"note: no checkpoint could be written \(.*{said}.*\); the run goes on", told), told
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "self.net = torch.nn.Sequential(torch.nn.LazyLinear(n_outputs))",
+        "self.node = functools.reduce(lambda inside, _: type('Node', (Rate,), {'inside': inside})(), range(9), None)",
+        "self.odd = settings",
+        "torch.set_num_threads(2); torch.rand(600, 600) @ torch.rand(600, 600)",
+    ],
+)
+def test_whatever_a_foreign_module_is_made_of_it_runs(data_file, drop, made, monkeypatch):
+    """Also where it cannot be held; and a trial does not wait for threads that a fork leaves behind."""
+    drop(STRANGE.format(made=made, used="pass"))
+    folder, threads = data_file.parent, torch.get_num_threads()
+    monkeypatch.setattr(trial, "SECONDS", 10.0)
+    try:
+        assert main.main(words(folder, save_path=folder / "r", model=DROPPED_IN, resume=False))["status"] == "done"
+        if "odd" not in made:
+            main.main(words(folder, save_path=folder / "s", model=DROPPED_IN, checkpoint_every=9))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_trial_disturbs_nothing(data_file, drop, capsys):

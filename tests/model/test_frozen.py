@@ -151,7 +151,9 @@ def test_a_tensor_that_gradients_flow_into_stays_the_one_of_its_optimizer():
         (torch.zeros(2, 2).to_sparse(), "a Tensor; give it"),
         (type("Mine", (dict,), {})(), "a Mine; give it"),
         (collections.defaultdict(lambda: 3), "a defaultdict; give it"),
-        (open, "a builtin_function_or_method; give it"),
+        (iter([]), "a list_iterator; give it"),
+        (np.ma.masked_array([1, 2], [0, 1]), "a MaskedArray; give it"),
+        (np.arange(3)[::-1], "a ndarray; give it"),
     ],
 )
 def test_what_cannot_be_held(value, said):
@@ -170,3 +172,10 @@ def test_a_hostile_form_is_refused():
     ):
         with pytest.raises(UsageError, match="which a fresh method does not have"):
             Thawer().thaw(form, None)
+
+
+def test_keys_that_are_ids_of_parameters_are_refused():
+    """Those of a fresh method are others."""
+    model = torch.nn.Linear(1, 1)
+    with pytest.raises(UsageError, match="cannot hold the attribute fisher, a dict"):
+        Freezer(model).freeze({id(p): 0.0 for p in model.parameters()}, "fisher")

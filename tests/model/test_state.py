@@ -111,7 +111,7 @@ def test_attributes_of_every_sort():
     "value, said",
     [
         (iter([]), "cannot hold the attribute strange, a list_iterator; give it checkpoint.. and restore"),
-        ([Basis], "cannot hold the attribute strange, a type; give it"),
+        (type("Mine", (dict,), {})(), "cannot hold the attribute strange, a Mine; give it"),
         (np.array(["text"]), "cannot hold the attribute strange, a ndarray"),
     ],
 )
