@@ -95,10 +95,9 @@ class Net(Learner):
     def distillation(self, tasks):
         """The gradient (p,) of the mean KL divergences between stored and present outputs, summed over older ``tasks``."""
         xs, zs = zip(*map(self.draw, tasks), strict=True)
-        counts = torch.tensor(list(map(len, xs)))
-        ids = torch.tensor(tasks).repeat_interleave(counts)
         x, z = torch.cat(xs), torch.cat(zs)
-        share = (1 / counts).repeat_interleave(counts).unsqueeze(1).to(z)
+        ids = torch.tensor([s for s, of_s in zip(tasks, xs, strict=True) for _ in of_s])
+        share = torch.cat([z.new_full((len(of_s), 1), 1 / len(of_s)) for of_s in xs])
         with self.engine.memory_pass():
             p = torch.softmax(self.engine.forward(x, ids), 1)
             return self.engine.backward((p - torch.softmax(self.outputs.mask_(z, ids), 1)) * share).clone()

@@ -251,6 +251,24 @@ def test_distillation_is_zero_where_nothing_has_changed():
     assert float(model.distillation([0]).abs().max()) > 1e-3
 
 
+def test_distillation_of_three_classes_is_exact_in_float64():
+    """A third is no number of float32."""
+    outputs = [[0, 1, 2], [3, 4, 5]]
+    model = net("icarl", n_tasks=2, n_outputs=6, n_memories=12, task_outputs=outputs).double()
+    learn(model, stream(2, n_outputs=6, split=True, dtype=torch.float64)[0][:1])
+    model.finish_task()
+    with torch.no_grad():
+        model.net.net[4].weight.mul_(2)
+    drawn = model.generator.get_state()
+    gradient = model.distillation([0])
+    model.generator.set_state(drawn)
+    x, z = model.draw(0)
+    q, p = (torch.log_softmax(logits[:, :3], 1) for logits in (model.net(x), z))
+    loss = F.kl_div(q, p, log_target=True, reduction="batchmean")
+    wanted = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(model.net.parameters()))])
+    assert len(x) == 3 and torch.allclose(gradient, wanted, rtol=1e-12, atol=1e-15)
+
+
 def test_herding_against_its_definition():
     features = torch.randn(9, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     mean, chosen = features.mean(0), []
