@@ -141,7 +141,7 @@ class Freezer:
 
     def _object(self, value) -> None:
         """By its own state; an optimizer's names its parameters by numbers, and nothing of what a subclass adds."""
-        frozen = self._note(value, {KIND: "object", "of": self._parameters_of(value), "more": {}})
+        frozen = self._note(value, {KIND: "object", "of": _stepped(value, self.keys), "more": {}})
         self.told += 1
         frozen["state"] = self.freeze(value.checkpoint() if hasattr(value, "checkpoint") else value.state_dict())
         self.told -= 1
@@ -155,11 +155,6 @@ class Freezer:
             return self.freeze([*value.args, value.keywords])
         inside = [cell.cell_contents for cell in getattr(value, "__closure__", None) or () if cell != types.CellType()]
         return [part if type(part) in PLAIN else _path(type(part)) for part in inside] or None
-
-    def _parameters_of(self, value) -> list:
-        """Which parameters an optimizer steps, by their keys; its own state has only their number."""
-        groups = value.param_groups if isinstance(value, torch.optim.Optimizer) else []
-        return [[self.keys.get(id(p)) for p in group["params"]] for group in groups]
 
     def _items(self, value, kind: str, more: dict) -> None:
         frozen = self._note(value, {KIND: kind, **more, "items": []})
@@ -295,7 +290,7 @@ class Thawer:
                 with torch.no_grad():
                     self._note(frozen, current).copy_(frozen["values"])
                 current.requires_grad_(frozen["requires_grad"]).grad = self.thaw(frozen["grad"], None)
-            case "object" if has_state(current) and frozen.get("of", []) == self._parameters_of(current):
+            case "object" if has_state(current) and frozen.get("of", []) == _stepped(current, self.keys):
                 own = self.thaw(frozen["state"], None)
                 (current.restore if hasattr(current, "restore") else current.load_state_dict)(own)
                 self._note(frozen, current)
@@ -309,8 +304,6 @@ class Thawer:
                     f"a checkpoint has the state of the attribute {self.name}, which a fresh method does not have; "
                     "make that object in the method's constructor"
                 )
-
-    _parameters_of = Freezer._parameters_of
 
     def _each(self, frozen, current):
         """The values of a list's items; ``current``'s items stand in their places if there are as many."""
@@ -343,6 +336,12 @@ def same(one, two, met=None) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(two) and all(same(a, b, met) for a, b in zip(one, two, strict=True))
     return one == two or (one != one and two != two)
+
+
+def _stepped(value, keys: dict[int, str]) -> list:
+    """Which parameters an optimizer steps, by their keys; its own state has only their number."""
+    groups = value.param_groups if isinstance(value, torch.optim.Optimizer) else []
+    return [[keys.get(id(p)) for p in group["params"]] for group in groups]
 
 
 def has_state(value) -> bool:

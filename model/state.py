@@ -45,9 +45,8 @@ def restore(model: nn.Module, state: dict) -> None:
     set_attributes(model, state["attributes"])
     for place, module in model.named_modules():  # what was deleted
         if not _of_a_library(module):
-            for name in vars(module).keys() - TORCH_OWN - set(getattr(model, "CACHES", ())):
-                if name not in state["attributes"].get(place, {}):
-                    delattr(module, name)
+            for name in vars(module).keys() - _left_out(module, model) - state["attributes"].get(place, {}).keys():
+                delattr(module, name)
 
 
 def parameters(model: nn.Module) -> dict:
@@ -72,7 +71,7 @@ def make_copies(model: nn.Module, found: dict) -> None:
     for place, like in found.items():
         holder, _, name = place.rpartition(".")
         parent = model.get_submodule(holder)
-        if getattr(parent, "_modules", {}).get(name) is None:
+        if parent._modules.get(name) is None:
             vars(parent).pop(name, None)  # the None in its place
             parent.add_module(name, copy.deepcopy(model.get_submodule(like)))
 
@@ -121,7 +120,7 @@ def attributes(model: nn.Module, but: tuple = ()) -> dict:
             freezer.refuse_view(key)
     for place, module in model.named_modules():
         entries = found[place] = {}
-        left_out = TORCH_OWN if module is not model else {*TORCH_OWN, *but, *getattr(model, "CACHES", ())}
+        left_out = _left_out(module, model, but)
         for name, value in vars(module).items():
             if name in left_out:
                 continue
@@ -144,6 +143,11 @@ def attributes(model: nn.Module, but: tuple = ()) -> dict:
         }
     freezer.finish()
     return found
+
+
+def _left_out(module: nn.Module, model: nn.Module, but: tuple = ()) -> set:
+    """The attributes of one of the model's modules that are no state."""
+    return {*TORCH_OWN, *but, *getattr(model, "CACHES", ())} if module is model else {*TORCH_OWN}
 
 
 def _of_a_library(module: nn.Module) -> bool:
